@@ -1,0 +1,104 @@
+//! Every bound on what comes from outside, with its unit, its reason and its source.
+//!
+//! A number that limits bytes, counts, depth or time on a pull's path stands here and nowhere else.
+
+use std::time::Duration;
+
+/// Longest image name, in bytes. A repository name may have 255 characters and a tag 128
+/// (OCI distribution specification, "Pulling manifests"); a host and a sha512 digest fit into the rest.
+pub const NAME_BYTES: usize = 640;
+
+/// Most bytes that the shim reads from stdin. containerd writes a descriptor of about 155 bytes.
+pub const STDIN_BYTES: usize = 64 * 1024;
+
+/// Longest reason line, in bytes, line feed included. containerd passes on at most 32 KiB; a line in an
+/// event or an alert is useful while it is short.
+pub const REASON_BYTES: usize = 1024;
+
+/// Largest manifest or index, in bytes (OCI distribution specification, "Pushing manifests": registries
+/// should accept at least 4 MiB; the common ones accept no more).
+pub const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Largest page of a list of referrers, in bytes: it is an image index.
+pub const REFERRERS_PAGE_BYTES: u64 = MANIFEST_BYTES;
+
+/// Most pages of one list of referrers. A list that goes on is cut short, and a cut list never allows.
+pub const REFERRERS_PAGES: usize = 32;
+
+/// Most referrers of one artifact. notation stops at 100 signatures by default; other referrers share the list.
+pub const REFERRERS: usize = 256;
+
+/// Most artifacts looked at for one pull, over all levels.
+pub const ARTIFACTS: usize = 512;
+
+/// Deepest level of referrers of referrers. The image itself is level 0.
+pub const DEPTH: usize = 8;
+
+/// Most layers that a manifest may name.
+pub const LAYERS: usize = 1024;
+
+/// Largest signature envelope, in bytes. Real ones have 2 to 20 KiB; a certificate chain is most of it.
+pub const ENVELOPE_BYTES: u64 = 1024 * 1024;
+
+/// Most certificates in a signature's chain. Real ones have two to four.
+pub const CHAIN_CERTIFICATES: usize = 16;
+
+/// Largest X.509 certificate, in bytes of DER.
+pub const CERTIFICATE_BYTES: usize = 64 * 1024;
+
+/// Largest configuration file, in bytes.
+pub const CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
+pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most rules in one threshold policy, over all levels.
+pub const POLICY_RULES: usize = 64;
+
+/// Most steps of the search that assigns signers to the rules of nested groups. A policy within
+/// [`POLICY_RULES`] as people write them takes a few dozen.
+pub const POLICY_STEPS: usize = 4096;
+
+/// Checks of one pull that are under way at once, unless `concurrency` says otherwise.
+pub const CONCURRENCY: usize = 8;
+
+/// Largest value of `concurrency`.
+pub const CONCURRENCY_MAX: usize = 64;
+
+/// Requests to one registry that are under way at once, over all pulls, so that one slow registry starves no other.
+pub const REGISTRY_REQUESTS: usize = 32;
+
+/// Longest wait for a connection to a registry.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest wait for one answer of a registry, body included. Below the shim's own deadline, so that the reason
+/// names the request that hangs.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The shim answers by then, counted from its start: containerd kills it after 10 s
+/// (`per_verifier_timeout`) and loses what it said.
+pub const SHIM_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Longest deadline that the daemon grants a call, and the one of a call that names none.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Taken off a call's deadline, so that the answer is under way before the caller gives up.
+pub const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+
+/// How long an allow is remembered, unless configured.
+pub const REMEMBER_ALLOW: Duration = Duration::from_secs(5 * 60);
+
+/// How long a deny is remembered, unless configured.
+pub const REMEMBER_DENY: Duration = Duration::from_secs(10);
+
+/// How long a list of referrers is remembered: lists are not immutable.
+pub const REMEMBER_REFERRERS: Duration = Duration::from_secs(10);
+
+/// Most verdicts remembered at once; the oldest goes first.
+pub const MEMO_ENTRIES: usize = 10_000;
+
+/// Most verdicts kept for `ratifyctl explain`; the oldest goes first.
+pub const RECENT_VERDICTS: usize = 512;
+
+/// How long pulls in flight may take to end once the daemon was asked to stop.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);

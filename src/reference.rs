@@ -1,0 +1,282 @@
+//! Image names: from the text that containerd or a person hands in to a canonical repository.
+//!
+//! Two names of one repository become equal here, so that a scope cannot be dodged by writing the host
+//! in another way. The grammar is the distribution project's, as oci-client implements it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::artifact::Digest;
+use crate::limits;
+
+/// Docker Hub under the name that people write.
+pub const DOCKER_HUB: &str = "docker.io";
+
+/// Other names of Docker Hub that clients put into references.
+const DOCKER_HUB_ALIASES: [&str; 3] = ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
+
+/// A repository: canonical registry host (with its port where that is not 443) and path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Repository {
+    registry: String,
+    path: String,
+}
+
+/// A name as handed in: repository, and what it asks for there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The repository.
+    pub repository: Repository,
+    /// The tag, if one is named. `latest` is never made up.
+    pub tag: Option<String>,
+    /// The digest, if one is named; it wins over the tag.
+    pub digest: Option<Digest>,
+}
+
+/// Text that is no image name, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadReference {
+    name: String,
+    cause: String,
+}
+
+impl BadReference {
+    fn new(name: &str, cause: impl Into<String>) -> Self {
+        Self { name: name.chars().take(200).collect(), cause: cause.into() }
+    }
+}
+
+impl fmt::Display for BadReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not an image name: {}", self.name, self.cause)
+    }
+}
+
+impl std::error::Error for BadReference {}
+
+impl Repository {
+    /// The canonical host, with its port where that is not 443.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The path below the registry.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the registry is on this machine: `localhost` or a loopback address, whatever the port.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = host_without_port(&self.registry);
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.path)
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = BadReference;
+
+    /// Parses `[HOST/]PATH[:TAG][@DIGEST]`. Without a host it is Docker Hub's, and there a path of one
+    /// component is in `library/`.
+    fn from_str(name: &str) -> Result<Self, BadReference> {
+        if name.len() > limits::NAME_BYTES {
+            return Err(BadReference::new(name, format!("it is longer than {} bytes", limits::NAME_BYTES)));
+        }
+        let (host, rest) = split_host(name);
+        let registry = canonical_host(host).map_err(|cause| BadReference::new(name, cause))?;
+        // The host is canonical already; a stand-in keeps the library from giving it a meaning of its own.
+        let parsed: oci_client::Reference =
+            format!("registry.invalid/{rest}").parse().map_err(|error| BadReference::new(name, format!("{error}")))?;
+        let digest = match parsed.digest() {
+            Some(digest) => Some(digest.parse().map_err(|error| BadReference::new(name, format!("{error}")))?),
+            None => None,
+        };
+        let library = registry == DOCKER_HUB && !parsed.repository().contains('/');
+        let path = if library { format!("library/{}", parsed.repository()) } else { parsed.repository().to_owned() };
+        // The library makes up `latest`; only what is written counts here.
+        let tag = parsed.tag().filter(|tag| rest.contains(&format!(":{tag}"))).map(str::to_owned);
+        Ok(Self { repository: Repository { registry, path }, tag, digest })
+    }
+}
+
+/// Splits the host off as the distribution grammar does: the first component is a host when it has a dot,
+/// a colon or an uppercase letter, or is `localhost`.
+fn split_host(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((host, rest))
+            if host == "localhost" || host.contains(['.', ':']) || host.bytes().any(|b| b.is_ascii_uppercase()) =>
+        {
+            (host, rest)
+        }
+        _ => (DOCKER_HUB, name),
+    }
+}
+
+/// The one way to write a registry's host: lowercase, no trailing dot, no port 443, Docker Hub's aliases as
+/// `docker.io`. Patterns of scopes go through here too.
+///
+/// # Errors
+/// What is wrong with the host, in words.
+pub fn canonical_host(host: &str) -> Result<String, String> {
+    let lowered = host.to_ascii_lowercase();
+    let name = host_without_port(&lowered);
+    let port = lowered.get(name.len()..).unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if !is_host(name) {
+        return Err(format!("{host:?} is not a host"));
+    }
+    let port = match port.strip_prefix(':') {
+        None => "",
+        Some("443") => "",
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|p| p > 0) => {
+            port
+        }
+        Some(_) => return Err(format!("{host:?} has no port between 1 and 65535 after its colon")),
+    };
+    // A port with leading zeros is the same port to a connection, and must be to a scope.
+    let port = port.strip_prefix(':').map(|digits| format!(":{}", digits.trim_start_matches('0'))).unwrap_or_default();
+    if port == ":443" {
+        return canonical_host(name);
+    }
+    if port.is_empty() && DOCKER_HUB_ALIASES.contains(&name) {
+        return Ok(DOCKER_HUB.to_owned());
+    }
+    Ok(format!("{name}{port}"))
+}
+
+/// The part of a host before its port; a bracketed IPv6 address keeps its brackets.
+fn host_without_port(host: &str) -> &str {
+    let end = match host.find(']') {
+        Some(bracket) if host.starts_with('[') => bracket + 1,
+        _ => host.find(':').unwrap_or(host.len()),
+    };
+    host.get(..end).unwrap_or(host)
+}
+
+fn is_host(name: &str) -> bool {
+    if let Some(address) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// A label of a host name (RFC 1123, section 2.1; 63 bytes by RFC 1035, section 2.3.4).
+pub fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &str) -> String {
+        name.parse::<Reference>().map_or_else(|error| format!("error: {error}"), |reference| reference.to_string())
+    }
+
+    const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    #[test]
+    fn every_way_to_write_a_registry_is_one_repository() {
+        for name in [
+            "nginx",
+            "library/nginx",
+            "docker.io/nginx",
+            "docker.io/library/nginx",
+            "DOCKER.io/library/nginx",
+            "docker.io./library/nginx",
+            "docker.io:443/library/nginx",
+            "docker.io:0443/library/nginx",
+            "index.docker.io/library/nginx",
+            "registry-1.docker.io:443/nginx",
+        ] {
+            assert_eq!(parse(name), "docker.io/library/nginx");
+        }
+        assert_eq!(parse("GHCR.IO.:443/acme/web:v1"), "ghcr.io/acme/web:v1");
+        assert_eq!(parse("registry.example:5000/a/b/c"), "registry.example:5000/a/b/c");
+        assert_eq!(parse("[::1]:5000/a"), "[::1]:5000/a");
+    }
+
+    #[test]
+    fn a_tag_and_a_digest_are_kept_as_written_and_latest_is_not_made_up() {
+        assert_eq!(parse("ghcr.io/acme/web"), "ghcr.io/acme/web");
+        assert_eq!(parse("ghcr.io/acme/web:latest"), "ghcr.io/acme/web:latest");
+        assert_eq!(parse(&format!("ghcr.io/acme/web@{DIGEST}")), format!("ghcr.io/acme/web@{DIGEST}"));
+        assert_eq!(parse(&format!("ghcr.io/acme/web:v1@{DIGEST}")), format!("ghcr.io/acme/web:v1@{DIGEST}"));
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        let long = format!("ghcr.io/{}", "a".repeat(limits::NAME_BYTES));
+        for name in [
+            "",
+            "/",
+            "ghcr.io/",
+            "ghcr.io/ACME/web",
+            "ghcr.io/acme//web",
+            "ghcr.io/../web",
+            "ghcr.io/acme/web:",
+            "ghcr.io/acme/web@sha256:1",
+            "ghcr.io/acme/web:a b",
+            "ghcr.io:0/acme/web",
+            "ghcr.io:65536/acme/web",
+            "ghcr.io:x/acme/web",
+            "-x.io/a",
+            "a..io/a",
+            "ghcr.io@evil/a",
+            "user:pass@ghcr.io/a",
+            "https://ghcr.io/a",
+            "[::1/a",
+            "[zz]:1/a",
+            "ghcr.io/acme/web\n",
+            "ghcr.io/acme/web%2f",
+            "ghcr.io/acme/w\u{e9}b",
+            &long,
+        ] {
+            assert!(parse(name).starts_with("error: "), "{name:?} parsed as {}", parse(name));
+        }
+    }
+
+    #[test]
+    fn a_name_at_the_limit_is_read() {
+        let name = format!("ghcr.io/{}:{}", "a".repeat(255 - 8), "t".repeat(128));
+        assert!(!parse(&name).starts_with("error: "), "{}", parse(&name));
+    }
+
+    #[test]
+    fn loopback_is_told_by_host_alone() {
+        let loopback = |name: &str| name.parse::<Reference>().unwrap().repository.is_loopback();
+        assert!(
+            loopback("localhost:5000/a")
+                && loopback("127.0.0.1:5000/a")
+                && loopback("127.9.9.9/a")
+                && loopback("[::1]:5/a")
+        );
+        assert!(!loopback("localhost.example/a") && !loopback("10.0.0.1:5000/a") && !loopback("127.0.0.1.example/a"));
+    }
+}

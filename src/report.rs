@@ -1,0 +1,262 @@
+//! What a walk found: the subject, its referrers, each verifier's finding. Grown beside the walk,
+//! judged by the policy, drawn by `ratifyctl`. Plain data, no rules.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Descriptor;
+
+/// A check that could not be made: network, throttled, malformed, unsupported. It counts as not satisfied
+/// and is never invisible to the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fault(pub String);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What one verifier says of one artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The verifier's configured name.
+    pub verifier: String,
+    /// What it came to.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "camelCase")]
+pub enum Outcome {
+    /// The artifact is what the verifier asks for.
+    Passed(Pass),
+    /// It is not; another artifact may still be.
+    Failed(Failure),
+    /// It could not be checked.
+    Fault {
+        /// Why not.
+        cause: Fault,
+    },
+}
+
+/// A passed check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pass {
+    /// What was found, in words: who signed, which level.
+    pub detail: String,
+    /// Who vouches, where the check is of a signature: one signer never counts for two rules of a policy.
+    /// A key's fingerprint, so that two certificates of one key are one signer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signer: Option<String>,
+    /// The first moment at which the finding no longer holds, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub valid_until: Option<u64>,
+}
+
+/// A failed check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// How far the check came: of several failures the furthest is the most specific reason.
+    pub stage: Stage,
+    /// Why it failed, in words that name the thing and the mend.
+    pub cause: String,
+}
+
+/// How far a check came before it failed, from "it could not even be read" to "all but the last rule held".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// The artifact is not of the form that its type promises.
+    Form,
+    /// The signature does not fit its own content, or its certificates break the rules.
+    Integrity,
+    /// It is sound, but says something about another artifact.
+    Subject,
+    /// It speaks of this artifact, but by nobody who is trusted.
+    Authenticity,
+    /// The signer is trusted, but not an identity that is asked for.
+    Identity,
+    /// All of it held once, and no longer does.
+    Expiry,
+}
+
+/// Where an artifact stands in a [`Report`].
+pub type ArtifactId = usize;
+
+/// One artifact of the walk.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// What it is.
+    pub descriptor: Descriptor,
+    /// The artifact that it refers to; none for the subject of the walk.
+    pub parent: Option<ArtifactId>,
+    /// Its own manifest's answer.
+    pub manifest: Read,
+    /// The list of its referrers.
+    pub referrers: Listing,
+    /// What verifiers said of it.
+    pub findings: Vec<Finding>,
+}
+
+/// Whether an artifact's own manifest was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Not yet.
+    Pending,
+    /// It was, and names this artifact type.
+    Known(String),
+    /// It was, and does not refer to the artifact whose list names it: no referrer, whatever the list says.
+    Unrelated(String),
+    /// It could not be.
+    Fault(Fault),
+}
+
+/// The list of an artifact's referrers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Nobody needs it.
+    NotAsked,
+    /// Asked for, not there yet.
+    Pending,
+    /// All of it is known.
+    Whole(Vec<ArtifactId>),
+    /// It could not be had, or not all of it.
+    Fault(Fault),
+}
+
+/// The artifacts of one walk; the first is its subject.
+#[derive(Clone, Debug)]
+pub struct Report {
+    artifacts: Vec<Artifact>,
+}
+
+impl Report {
+    /// The id of the walk's subject.
+    pub const SUBJECT: ArtifactId = 0;
+
+    /// A report on a subject of which nothing is known yet.
+    #[must_use]
+    pub fn new(subject: Descriptor) -> Self {
+        let subject = Artifact {
+            descriptor: subject,
+            parent: None,
+            manifest: Read::Known(String::new()),
+            referrers: Listing::NotAsked,
+            findings: Vec::new(),
+        };
+        Self { artifacts: vec![subject] }
+    }
+
+    /// Adds a candidate that a list of `parent`'s referrers names.
+    pub fn add(&mut self, parent: ArtifactId, descriptor: Descriptor) -> ArtifactId {
+        self.artifacts.push(Artifact {
+            descriptor,
+            parent: Some(parent),
+            manifest: Read::Pending,
+            referrers: Listing::NotAsked,
+            findings: Vec::new(),
+        });
+        self.artifacts.len() - 1
+    }
+
+    /// One artifact. Ids come from this report alone, so there is always one.
+    #[must_use]
+    pub fn get(&self, id: ArtifactId) -> Option<&Artifact> {
+        self.artifacts.get(id)
+    }
+
+    /// One artifact, to be added to.
+    pub fn get_mut(&mut self, id: ArtifactId) -> Option<&mut Artifact> {
+        self.artifacts.get_mut(id)
+    }
+
+    /// All artifacts, the subject first.
+    #[must_use]
+    pub fn artifacts(&self) -> &[Artifact] {
+        &self.artifacts
+    }
+
+    /// How many artifacts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.artifacts.len()
+    }
+
+    /// Never: the subject is always there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// How deep an artifact lies; the subject is at 0.
+    #[must_use]
+    pub fn depth(&self, id: ArtifactId) -> usize {
+        std::iter::successors(self.get(id), |artifact| artifact.parent.and_then(|parent| self.get(parent)))
+            .count()
+            .saturating_sub(1)
+    }
+
+    /// All findings, with the artifact that each speaks of.
+    pub fn findings(&self) -> impl Iterator<Item = (&Artifact, &Finding)> {
+        self.artifacts.iter().flat_map(|artifact| artifact.findings.iter().map(move |finding| (artifact, finding)))
+    }
+
+    /// The report as a tree, to be shown or sent.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        self.branch(Self::SUBJECT)
+    }
+
+    fn branch(&self, id: ArtifactId) -> Tree {
+        let Some(artifact) = self.get(id) else { return Tree::default() };
+        let (artifact_type, fault) = match &artifact.manifest {
+            Read::Known(artifact_type) => (artifact_type.clone(), None),
+            Read::Pending => (String::new(), Some("not read: the answer was known before".to_owned())),
+            Read::Unrelated(cause) => (String::new(), Some(cause.clone())),
+            Read::Fault(fault) => (String::new(), Some(fault.0.clone())),
+        };
+        let (referrers, listing_fault) = match &artifact.referrers {
+            Listing::Whole(children) => (children.iter().map(|child| self.branch(*child)).collect(), None),
+            Listing::Fault(fault) => (Vec::new(), Some(fault.0.clone())),
+            Listing::Pending => (Vec::new(), Some("the list of referrers was not there in time".to_owned())),
+            Listing::NotAsked => (Vec::new(), None),
+        };
+        Tree {
+            digest: artifact.descriptor.digest.to_string(),
+            media_type: artifact.descriptor.media_type.clone(),
+            artifact_type,
+            note: fault.or(listing_fault),
+            findings: artifact.findings.clone(),
+            referrers,
+        }
+    }
+}
+
+/// A report as a tree: artifact, its findings, its referrers. This is the JSON of `ratifyctl --output json`
+/// and `explain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tree {
+    /// The artifact's digest.
+    pub digest: String,
+    /// Its manifest's media type.
+    pub media_type: String,
+    /// Its artifact type; empty for the subject.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub artifact_type: String,
+    /// Why it, or the list of its referrers, could not be read, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+    /// What verifiers said of it.
+    pub findings: Vec<Finding>,
+    /// Its referrers that were looked at.
+    pub referrers: Vec<Tree>,
+}

@@ -1,0 +1,139 @@
+//! The seam to where artifacts lie. A store answers four questions about one repository; it checks every byte
+//! against its digest and every size against its bound, and decides nothing.
+
+use async_trait::async_trait;
+use aws_lc_rs::digest;
+use bytes::Bytes;
+
+use crate::artifact::{Algorithm, Descriptor, Digest};
+use crate::reference::{Reference, Repository};
+use crate::report::Fault;
+
+/// Where artifacts lie: a registry, an OCI layout.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The descriptor of what a reference names now. The digest is computed over the bytes, never taken from a header.
+    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error>;
+
+    /// The candidates for referrers of `subject`: all of them, or an error. Nothing that the list says of a
+    /// candidate is to be believed: its own manifest decides its type and its subject.
+    async fn referrers(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error>;
+
+    /// The bytes of a manifest: they have the descriptor's digest and size.
+    async fn manifest(&self, repository: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error>;
+
+    /// The bytes of a blob: they have the descriptor's digest and size. A descriptor of more than `limit` bytes
+    /// is refused before anything is asked for.
+    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error>;
+}
+
+/// Why a store could not answer. Each is a fault to the walk: the check could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The connection failed or ended early, or nothing came in time.
+    #[error("{what}: {cause}")]
+    Network {
+        /// What was asked of whom.
+        what: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// The registry asks to be asked less.
+    #[error("{what}: the registry is throttling (429); try again later or raise its limits")]
+    Throttled {
+        /// What was asked of whom.
+        what: String,
+    },
+    /// The registry wants credentials, or other ones.
+    #[error("{what}: the registry refuses access ({status})")]
+    Refused {
+        /// What was asked of whom.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// There is no such thing.
+    #[error("{what}: not found")]
+    NotFound {
+        /// What was asked of whom.
+        what: String,
+    },
+    /// Another answer than the protocol knows.
+    #[error("{what}: the registry answers with status {status}")]
+    Status {
+        /// What was asked of whom.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The bytes are not those that the digest names.
+    #[error("{what}: the content has digest {found} instead of {expected}")]
+    Digest {
+        /// What was asked of whom.
+        what: String,
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// The content is longer or shorter than its descriptor says.
+    #[error("{what}: the content has {found} bytes, its descriptor says {expected}")]
+    Size {
+        /// What was asked of whom.
+        what: String,
+        /// The size asked for, in bytes.
+        expected: u64,
+        /// The size of what came, in bytes; of an endless body, what was read.
+        found: u64,
+    },
+    /// More than the bound.
+    #[error("{what}: more than the limit of {limit} {unit}")]
+    TooLarge {
+        /// What was asked of whom.
+        what: String,
+        /// The bound.
+        limit: u64,
+        /// The unit of the bound.
+        unit: &'static str,
+    },
+    /// An answer that cannot be read.
+    #[error("{what}: {cause}")]
+    Malformed {
+        /// What was asked of whom.
+        what: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The digest of some bytes, by the algorithm of another digest.
+#[must_use]
+pub fn digest_of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+    let (name, algorithm) = match algorithm {
+        Algorithm::Sha256 => ("sha256", &digest::SHA256),
+        Algorithm::Sha512 => ("sha512", &digest::SHA512),
+    };
+    Digest::from_hash(name, digest::digest(algorithm, bytes).as_ref())
+}
+
+/// Checks that bytes are what a descriptor names: first the size, then the digest.
+///
+/// # Errors
+/// [`Error::Size`] or [`Error::Digest`], with `what` as given.
+pub fn check(what: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), Error> {
+    let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if found != descriptor.size {
+        return Err(Error::Size { what: what.to_owned(), expected: descriptor.size, found });
+    }
+    let found = digest_of(descriptor.digest.algorithm(), bytes);
+    if found != descriptor.digest {
+        return Err(Error::Digest { what: what.to_owned(), expected: descriptor.digest.clone(), found });
+    }
+    Ok(())
+}

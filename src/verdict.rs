@@ -1,0 +1,264 @@
+//! The answer: allow or deny, its token, its cause, and the one line that containerd passes on.
+//!
+//! An allow is made in exactly one function, [`Verdict::reach`]; nothing converts into one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::limits;
+
+/// The first word of the reason line. Scripts and alerts rely on it: containerd and the kubelet pass on
+/// nothing but this text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Token {
+    /// Checked, and satisfied.
+    Allowed,
+    /// Allowed because the mode is audit; would be refused.
+    Audit,
+    /// Allowed without verification, because the configuration says so by name.
+    Exempt,
+    /// Checked, and not satisfied.
+    Denied,
+    /// An operator must act.
+    Misconfigured,
+    /// Could not be checked: transient, try again.
+    Unavailable,
+}
+
+impl Token {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Allowed, Self::Audit, Self::Exempt, Self::Denied, Self::Misconfigured, Self::Unavailable];
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "ALLOWED",
+            Self::Audit => "AUDIT",
+            Self::Exempt => "EXEMPT",
+            Self::Denied => "DENIED",
+            Self::Misconfigured => "MISCONFIGURED",
+            Self::Unavailable => "UNAVAILABLE",
+        }
+    }
+
+    /// Whether an image with this answer may be pulled.
+    #[must_use]
+    pub fn allows(self) -> bool {
+        match self {
+            Self::Allowed | Self::Audit | Self::Exempt => true,
+            Self::Denied | Self::Misconfigured | Self::Unavailable => false,
+        }
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Token {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|token| token.as_str() == word)
+            .ok_or_else(|| format!("{word:?} is no verdict's token"))
+    }
+}
+
+/// What the rules came to, before the mode has its say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Conclusion {
+    /// The policy is satisfied: by what.
+    Satisfied(String),
+    /// The configuration exempts the image from verification: how.
+    Exempt(String),
+    /// Neither.
+    Refused(Deny),
+}
+
+impl Conclusion {
+    /// Checked, and not satisfied.
+    pub fn denied(cause: impl Into<String>) -> Self {
+        Self::Refused(Deny { token: Token::Denied, cause: cause.into() })
+    }
+
+    /// An operator must act.
+    pub fn misconfigured(cause: impl Into<String>) -> Self {
+        Self::Refused(Deny { token: Token::Misconfigured, cause: cause.into() })
+    }
+
+    /// Could not be checked.
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        Self::Refused(Deny { token: Token::Unavailable, cause: cause.into() })
+    }
+}
+
+/// Allow or deny.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// The image may be pulled.
+    Allow(Allow),
+    /// It may not.
+    Deny(Deny),
+}
+
+/// Why an image may be pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allow {
+    token: Token,
+    cause: String,
+}
+
+/// Why an image may not be pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deny {
+    token: Token,
+    cause: String,
+}
+
+impl Verdict {
+    /// Turns a conclusion into a verdict. The only place where an allow is made.
+    pub fn reach(conclusion: Conclusion, audit: bool) -> Self {
+        match conclusion {
+            Conclusion::Satisfied(cause) => Self::Allow(Allow { token: Token::Allowed, cause }),
+            Conclusion::Exempt(cause) => Self::Allow(Allow { token: Token::Exempt, cause }),
+            Conclusion::Refused(deny) if audit => Self::Allow(Allow {
+                token: Token::Audit,
+                cause: format!("would be refused: {} {}", deny.token, deny.cause),
+            }),
+            Conclusion::Refused(deny) => Self::Deny(deny),
+        }
+    }
+
+    /// Whether the image may be pulled.
+    #[must_use]
+    pub fn allows(&self) -> bool {
+        match self {
+            Self::Allow(_) => true,
+            Self::Deny(_) => false,
+        }
+    }
+
+    /// The first word of its line.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        match self {
+            Self::Allow(allow) => allow.token,
+            Self::Deny(deny) => deny.token,
+        }
+    }
+
+    /// The cause, in words.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Allow(allow) => &allow.cause,
+            Self::Deny(deny) => &deny.cause,
+        }
+    }
+}
+
+/// The reason line: token, cause, and the verdict's id where there is one. One line of printable characters,
+/// at most [`limits::REASON_BYTES`] with its line feed; a long cause is cut, the id never is.
+#[must_use]
+pub fn reason_line(token: Token, cause: &str, id: &str) -> String {
+    let tail = if id.is_empty() { String::new() } else { format!(" [{}]", printable(id)) };
+    let mut line = format!("{token} {}", printable(cause).trim());
+    let room = limits::REASON_BYTES.saturating_sub(tail.len() + 1);
+    if line.len() > room {
+        let mut end = room.saturating_sub("...".len());
+        while !line.is_char_boundary(end) {
+            end = end.saturating_sub(1);
+        }
+        line.truncate(end);
+        line.push_str("...");
+    }
+    line + &tail
+}
+
+/// Text that cannot move a terminal's cursor, start another line or turn its direction: control and
+/// formatting characters become a space.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect()
+}
+
+fn is_printable(c: char) -> bool {
+    let invisible = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    !c.is_control() && !invisible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conclusions() -> [Conclusion; 5] {
+        [
+            Conclusion::Satisfied("a".into()),
+            Conclusion::Exempt("b".into()),
+            Conclusion::denied("c"),
+            Conclusion::misconfigured("d"),
+            Conclusion::unavailable("e"),
+        ]
+    }
+
+    #[test]
+    fn only_satisfied_and_exempt_allow_when_enforcing() {
+        let tokens = conclusions().map(|conclusion| Verdict::reach(conclusion, false)).map(|v| (v.token(), v.allows()));
+        assert_eq!(
+            tokens,
+            [
+                (Token::Allowed, true),
+                (Token::Exempt, true),
+                (Token::Denied, false),
+                (Token::Misconfigured, false),
+                (Token::Unavailable, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn audit_allows_and_says_what_would_have_happened() {
+        let verdicts = conclusions().map(|conclusion| Verdict::reach(conclusion, true));
+        assert!(verdicts.iter().all(Verdict::allows));
+        assert_eq!(
+            verdicts.each_ref().map(Verdict::token),
+            [Token::Allowed, Token::Exempt, Token::Audit, Token::Audit, Token::Audit]
+        );
+        assert_eq!(verdicts[2].cause(), "would be refused: DENIED c");
+    }
+
+    #[test]
+    fn the_line_is_one_line_of_printable_characters() {
+        let line = reason_line(Token::Denied, "a\nb\u{1b}[31mred\u{202e}\u{7f}\u{9b}\t\u{200b}é", "id");
+        assert_eq!(line, "DENIED a b [31mred     é [id]");
+    }
+
+    #[test]
+    fn a_long_cause_is_cut_and_the_id_is_kept() {
+        let fits = limits::REASON_BYTES - "DENIED  [7f3a]\n".len();
+        let line = reason_line(Token::Denied, &"x".repeat(fits), "7f3a");
+        assert_eq!((line.len() + 1, line.contains("...")), (limits::REASON_BYTES, false));
+        for cause in ["x".repeat(fits + 1), "é".repeat(fits)] {
+            let line = reason_line(Token::Denied, &cause, "7f3a");
+            assert!(line.len() < limits::REASON_BYTES && line.ends_with("... [7f3a]"), "{line}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_read_back() {
+        for token in Token::ALL {
+            assert_eq!(token.as_str().parse(), Ok(token));
+        }
+        assert!("allowed".parse::<Token>().is_err() && "".parse::<Token>().is_err());
+    }
+}
