@@ -10,11 +10,36 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
+// doorways
+#[cfg(feature = "shim")]
+pub mod shim;
+
+// both ends of the socket
+#[cfg(any(feature = "shim", feature = "cli"))]
+pub mod client;
+
+// the walk over referrers
+#[cfg(feature = "core")]
+pub mod executor;
+
+// the story of one pull: remembered, in scope, walked, decided
+#[cfg(feature = "core")]
+pub mod admission;
+#[cfg(feature = "core")]
+pub mod memo;
+#[cfg(feature = "core")]
+pub mod scope;
+
 // seams and checked data
+#[cfg(feature = "core")]
+pub mod policy;
 #[cfg(feature = "core")]
 pub mod verifier;
 #[cfg(feature = "core")]
 pub mod store;
+
+#[cfg(feature = "wire")]
+pub mod wire;
 
 // words: plain values; no async, no I/O, no clock
 pub mod verdict;

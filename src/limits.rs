@@ -85,6 +85,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Taken off a call's deadline, so that the answer is under way before the caller gives up.
 pub const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
+/// Taken off the deadline of a walk, so that what it found is worded before those who wait give up.
+pub const WALK_MARGIN: Duration = Duration::from_millis(50);
+
 /// How long an allow is remembered, unless configured.
 pub const REMEMBER_ALLOW: Duration = Duration::from_secs(5 * 60);
 

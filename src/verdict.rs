@@ -123,6 +123,17 @@ pub struct Deny {
     cause: String,
 }
 
+impl Deny {
+    /// Whether it rests on a verification, and so may be remembered: a fault or a mistake of the configuration does not.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        match self.token {
+            Token::Denied => true,
+            Token::Misconfigured | Token::Unavailable | Token::Allowed | Token::Audit | Token::Exempt => false,
+        }
+    }
+}
+
 impl Verdict {
     /// Turns a conclusion into a verdict. The only place where an allow is made.
     pub fn reach(conclusion: Conclusion, audit: bool) -> Self {

@@ -1,1 +1,5 @@
-fn main() {}
+//! The doorway to [`ratify::shim`].
+
+fn main() -> std::process::ExitCode {
+    ratify::shim::main()
+}

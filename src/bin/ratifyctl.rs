@@ -1,1 +1,5 @@
-fn main() {}
+//! The doorway to [`ratify::cli`].
+
+fn main() -> std::process::ExitCode {
+    ratify::cli::main()
+}

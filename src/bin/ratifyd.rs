@@ -1,1 +1,5 @@
-fn main() {}
+//! The doorway to [`ratify::daemon`].
+
+fn main() -> std::process::ExitCode {
+    ratify::daemon::main()
+}

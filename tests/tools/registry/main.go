@@ -1,10 +1,17 @@
 // referrers-registry serves go-containerregistry's in-memory registry, with
 // the referrers API, over plain HTTP. It is a test tool: it keeps everything
 // in memory and asks nobody for a password.
+//
+// Two things the OCI distribution specification demands are missing in that
+// registry and are added here (see conform): the OCI-Subject answer header,
+// without which clients write the fallback tag as well, and the artifactType
+// of manifests that name one themselves.
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,10 +21,14 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sort"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 func main() {
@@ -40,10 +51,10 @@ func serve(address string) error {
 	}
 	quiet := log.New(io.Discard, "", 0)
 	server := &http.Server{
-		Handler: registry.New(
+		Handler: conform(registry.New(
 			registry.WithReferrersSupport(true),
 			registry.Logger(quiet),
-		),
+		)),
 		ErrorLog:          quiet,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -61,4 +72,84 @@ func serve(address string) error {
 		return err
 	}
 	return nil
+}
+
+const maxManifest = 4 << 20
+
+// conform adds what the registry lacks.
+func conform(inner http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/"):
+			putManifest(inner, w, r)
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/referrers/"):
+			listReferrers(inner, w, r)
+		default:
+			inner.ServeHTTP(w, r)
+		}
+	})
+}
+
+func putManifest(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
+	}
+	var manifest struct {
+		Subject *v1.Descriptor `json:"subject"`
+	}
+	if json.Unmarshal(body, &manifest) == nil && manifest.Subject != nil {
+		w.Header().Set("OCI-Subject", manifest.Subject.Digest.String())
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	inner.ServeHTTP(w, r)
+}
+
+func listReferrers(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+	answer := record(inner, r)
+	var index v1.IndexManifest
+	if answer.status == http.StatusOK && json.Unmarshal(answer.Bytes(), &index) == nil {
+		repository, _, _ := strings.Cut(r.URL.Path, "/referrers/")
+		for i := range index.Manifests {
+			get := r.Clone(r.Context())
+			get.URL.Path = repository + "/manifests/" + index.Manifests[i].Digest.String()
+			var manifest struct {
+				ArtifactType string `json:"artifactType"`
+			}
+			if json.Unmarshal(record(inner, get).Bytes(), &manifest) == nil && manifest.ArtifactType != "" {
+				index.Manifests[i].ArtifactType = manifest.ArtifactType
+			}
+		}
+		// The registry lists them in the random order of a map.
+		sort.Slice(index.Manifests, func(a, b int) bool {
+			return index.Manifests[a].Digest.String() < index.Manifests[b].Digest.String()
+		})
+		if fixed, err := json.Marshal(&index); err == nil {
+			answer.Reset()
+			answer.Write(fixed)
+			answer.header.Set("Content-Length", strconv.Itoa(len(fixed)))
+		}
+	}
+	for name, values := range answer.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(answer.status)
+	_, _ = w.Write(answer.Bytes())
+}
+
+// recorder keeps an answer instead of sending it.
+type recorder struct {
+	bytes.Buffer
+	header http.Header
+	status int
+}
+
+func (r *recorder) Header() http.Header    { return r.header }
+func (r *recorder) WriteHeader(status int) { r.status = status }
+
+func record(inner http.Handler, r *http.Request) *recorder {
+	answer := &recorder{header: http.Header{}, status: http.StatusOK}
+	inner.ServeHTTP(answer, r)
+	return answer
 }

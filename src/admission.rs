@@ -1,0 +1,210 @@
+//! Decides one pull, top to bottom: scope, mode, pins, memo, executor, verdict.
+//!
+//! [`Admission::decide`] returns a decision, never an error: every fault and every spent budget has become a
+//! deny with its reason by then. Called by the service and by `ratifyctl verify`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::artifact::{Descriptor, Digest};
+use crate::config::{Remember, Unmatched};
+use crate::executor::{Executor, Judged};
+use crate::limits;
+use crate::memo::{self, Asked, Memo};
+use crate::reference::{Reference, Repository};
+use crate::report::Tree;
+use crate::scope::Scopes;
+use crate::store::{self, Store};
+use crate::verdict::{Conclusion, Verdict};
+
+/// One pull to be decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// The repository it comes from.
+    pub repository: Repository,
+    /// What would be pulled: containerd fetches by exactly this.
+    pub descriptor: Descriptor,
+}
+
+/// The answer to a pull.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Allow or deny, and why.
+    pub verdict: Verdict,
+    /// Names this decision in logs and for `ratifyctl explain`; a remembered one keeps its first id.
+    pub id: String,
+    /// What the walk found, where there was one.
+    pub report: Option<Arc<Tree>>,
+    /// Whether it was known from before.
+    pub remembered: bool,
+}
+
+/// What is done with the images of a scope.
+pub enum Mode {
+    /// Verified: refused, or in audit only reported, unless the policy is satisfied.
+    Verify {
+        /// Who verifies; or why nobody can, for an operator to mend.
+        executor: Result<Arc<Executor>, String>,
+        /// Whether what would be refused is allowed all the same.
+        audit: bool,
+    },
+    /// Allowed without verification.
+    Allow,
+    /// Refused without verification.
+    Deny,
+}
+
+/// What is in force for a set of scopes.
+pub struct Rules {
+    /// What is done.
+    pub mode: Mode,
+    /// Digests that are allowed without verification.
+    pub pins: BTreeSet<Digest>,
+    /// Where the artifacts lie.
+    pub store: Arc<dyn Store>,
+}
+
+/// A SHA-256 over all that decides: configuration, trust data, platform. Another generation shares no verdicts.
+pub type Generation = [u8; 32];
+
+/// What a verdict depends on, and so all that it may be remembered by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    generation: Generation,
+    repository: Repository,
+    descriptor: Descriptor,
+}
+
+/// The verdicts of a process, over all generations.
+pub type Verdicts = Memo<Key, Answer>;
+
+/// A walk's answer as it is shared and remembered.
+#[derive(Debug)]
+pub struct Answer {
+    conclusion: Conclusion,
+    id: String,
+    report: Arc<Tree>,
+    lifetime: Option<(Duration, Option<u64>)>,
+    out_of_time: bool,
+}
+
+impl memo::Remember for Answer {
+    fn lifetime(&self) -> Option<(Duration, Option<u64>)> {
+        self.lifetime
+    }
+
+    fn out_of_time(&self) -> bool {
+        self.out_of_time
+    }
+}
+
+/// One configuration with its trust, ready to decide.
+pub struct Admission {
+    /// What is in force where.
+    pub scopes: Scopes<Arc<Rules>>,
+    /// What happens elsewhere.
+    pub unmatched: Unmatched,
+    /// How long verdicts are remembered.
+    pub remember: Remember,
+    /// Names this configuration and trust.
+    pub generation: Generation,
+}
+
+impl Admission {
+    /// Decides one pull by `deadline`. `now` is the moment of the verdict.
+    pub async fn decide(&self, verdicts: &Arc<Verdicts>, pull: &Pull, now: SystemTime, deadline: Instant) -> Decision {
+        let Some((scope, rules)) = self.scopes.find(&pull.repository) else {
+            return Decision::unverified(self.without_scope(&pull.repository), false);
+        };
+        if rules.pins.contains(&pull.descriptor.digest) {
+            let cause = format!("{} is pinned under `digests` of scope {scope}", pull.descriptor.digest);
+            return Decision::unverified(Conclusion::Exempt(cause), false);
+        }
+        let (executor, audit) = match &rules.mode {
+            Mode::Allow => {
+                let cause = format!("scope {scope} has mode \"allow\"");
+                return Decision::unverified(Conclusion::Exempt(cause), false);
+            }
+            Mode::Deny => {
+                let cause = format!("scope {scope} has mode \"deny\"");
+                return Decision::unverified(Conclusion::denied(cause), false);
+            }
+            Mode::Verify { executor: Err(cause), audit } => {
+                return Decision::unverified(Conclusion::misconfigured(cause), *audit);
+            }
+            Mode::Verify { executor: Ok(executor), audit } => (executor, *audit),
+        };
+        let key = Key {
+            generation: self.generation,
+            repository: pull.repository.clone(),
+            descriptor: pull.descriptor.clone(),
+        };
+        let remember = Remember { deny: if audit { Duration::ZERO } else { self.remember.deny }, ..self.remember.clone() };
+        // A little less than the asker has, so that its cause is heard before the asker's own time is up.
+        let walk_until = deadline.checked_sub(limits::WALK_MARGIN).unwrap_or(deadline);
+        let walk = || walk(Arc::clone(executor), pull.clone(), remember.clone(), now, walk_until);
+        Decision::verified(verdicts.ask(key, deadline, now, walk).await, audit)
+    }
+
+    /// What a reference names now, as the store of its scope says; no scope, no store.
+    pub async fn resolve(&self, reference: &Reference) -> Option<Result<Descriptor, store::Error>> {
+        let (_, rules) = self.scopes.find(&reference.repository)?;
+        Some(rules.store.resolve(reference).await)
+    }
+
+    /// The answer for a repository that no scope matches.
+    pub fn without_scope(&self, repository: &Repository) -> Conclusion {
+        let cause = format!("no scope of the configuration matches {repository}");
+        match self.unmatched {
+            Unmatched::Deny => Conclusion::denied(format!("{cause}, and `unmatched` is \"deny\"")),
+            Unmatched::Allow => Conclusion::Exempt(format!("{cause}, and `unmatched` is \"allow\"")),
+        }
+    }
+}
+
+async fn walk(executor: Arc<Executor>, pull: Pull, remember: Remember, now: SystemTime, deadline: Instant) -> Answer {
+    let Judged { conclusion, report, valid_until, out_of_time } =
+        executor.judge(&pull.repository, pull.descriptor, now, deadline).await;
+    let lifetime = match &conclusion {
+        Conclusion::Satisfied(_) => Some((remember.allow, valid_until)),
+        Conclusion::Refused(deny) if deny.is_verified() => Some((remember.deny, None)),
+        Conclusion::Refused(_) | Conclusion::Exempt(_) => None,
+    };
+    Answer { conclusion, id: new_id(), report: Arc::new(report.tree()), lifetime, out_of_time }
+}
+
+impl Decision {
+    /// A decision that no walk stands behind.
+    pub fn unverified(conclusion: Conclusion, audit: bool) -> Self {
+        Self { verdict: Verdict::reach(conclusion, audit), id: new_id(), report: None, remembered: false }
+    }
+
+    fn verified(asked: Asked<Answer>, audit: bool) -> Self {
+        let (answer, remembered) = match asked {
+            Asked::Fresh(answer) => (answer, false),
+            Asked::Remembered(answer) => (answer, true),
+            Asked::Late => return Self::unverified(Conclusion::unavailable("the time ran out; try again"), audit),
+            Asked::Lost => {
+                let cause = "the verification ended without an answer: a defect of ratifyd, see its log";
+                return Self::unverified(Conclusion::unavailable(cause), audit);
+            }
+        };
+        Self {
+            verdict: Verdict::reach(answer.conclusion.clone(), audit),
+            id: answer.id.clone(),
+            report: Some(Arc::clone(&answer.report)),
+            remembered,
+        }
+    }
+}
+
+/// An id that names one decision on this node: 48 random bits as 12 hexadecimal digits.
+fn new_id() -> String {
+    let mut bytes = [0_u8; 8];
+    // Without randomness the ids are not unique, which costs an explanation and never a verdict.
+    let _ = aws_lc_rs::rand::fill(bytes.split_at_mut(2).1);
+    format!("{:012x}", u64::from_be_bytes(bytes))
+}

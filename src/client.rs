@@ -1,0 +1,94 @@
+//! Asks the daemon over its unix socket: one call, one answer, one deadline. Used by the shim and by `ratifyctl`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+/// Where the daemon listens, unless told otherwise.
+pub const SOCKET: &str = "/run/ratifyd/ratifyd.sock";
+
+/// The environment variable that tells otherwise.
+pub const SOCKET_VARIABLE: &str = "RATIFYD_SOCKET";
+
+/// Why there is no answer. None of these ever allows anything.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// Nobody listens there.
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What connecting said.
+        cause: String,
+    },
+    /// The deadline passed.
+    Late {
+        /// The socket.
+        socket: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The daemon refused the question, or is going away.
+    Refused(Status),
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { socket, cause } => {
+                write!(f, "ratifyd cannot be reached at {}: {cause}; is ratifyd.socket active?", socket.display())
+            }
+            Self::Late { socket, waited } => {
+                write!(f, "ratifyd at {} has not answered within {waited:.1?}", socket.display())
+            }
+            Self::Refused(status) => write!(f, "ratifyd refuses to answer: {}", status.message()),
+        }
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+/// Makes one call by `deadline`. `call` is given the connection; the request that it sends should carry
+/// [`request`]'s deadline, so that the daemon knows how long it has.
+///
+/// # Errors
+/// See [`Unanswered`].
+pub async fn call<T, F>(socket: &Path, deadline: Instant, call: impl FnOnce(Channel) -> F) -> Result<T, Unanswered>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let start = Instant::now();
+    let late = || Unanswered::Late { socket: socket.to_owned(), waited: start.elapsed() };
+    let unreachable = |cause: String| Unanswered::Unreachable { socket: socket.to_owned(), cause };
+    let endpoint =
+        Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| unreachable(root_cause(&error)))?;
+    let channel = match timeout_at(deadline, endpoint.connect()).await {
+        Err(_) => return Err(late()),
+        Ok(Err(error)) => return Err(unreachable(root_cause(&error))),
+        Ok(Ok(channel)) => channel,
+    };
+    match timeout_at(deadline, call(channel)).await {
+        Err(_) => Err(late()),
+        Ok(Err(status)) => Err(Unanswered::Refused(status)),
+        Ok(Ok(response)) => Ok(response.into_inner()),
+    }
+}
+
+/// A request that tells the daemon how long the caller will wait.
+pub fn request<T>(message: T, deadline: Instant) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    request
+}
+
+/// The innermost cause: "no such file or directory" rather than "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

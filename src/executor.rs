@@ -1,0 +1,205 @@
+//! Walks the graph of referrers of one image: list referrers, read each one's own manifest, ask the verifiers
+//! that the policy still wants, record what they found, go on to that referrer's referrers, and stop as soon as
+//! the policy has decided or the time is spent. Called by admission; knows no mode and remembers nothing.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::artifact::{Descriptor, Manifest};
+use crate::limits;
+use crate::policy::{Policy, Standing};
+use crate::reference::Repository;
+use crate::report::{ArtifactId, Fault, Finding, Listing, Outcome, Read, Report};
+use crate::store::{self, Store};
+use crate::verdict::Conclusion;
+use crate::verifier::{Candidate, Verifier};
+
+mod conclude;
+
+/// Everything that one set of scopes asks for: where artifacts lie, who judges them, what is enough.
+pub struct Executor {
+    store: Arc<dyn Store>,
+    verifiers: Vec<Arc<dyn Verifier>>,
+    policy: Policy,
+    concurrency: usize,
+}
+
+/// What a walk came to.
+#[derive(Debug)]
+pub struct Judged {
+    /// The answer.
+    pub conclusion: Conclusion,
+    /// What was found.
+    pub report: Report,
+    /// The first moment at which a finding that passed no longer holds, in seconds since 1970.
+    pub valid_until: Option<u64>,
+    /// Whether the time ran out first: someone with more time may get another answer.
+    pub out_of_time: bool,
+}
+
+impl Executor {
+    /// An executor that makes at most `concurrency` checks of one image at once.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, verifiers: Vec<Arc<dyn Verifier>>, policy: Policy, concurrency: usize) -> Self {
+        Self { store, verifiers, policy, concurrency }
+    }
+
+    /// Judges one image of a repository. `now` is the moment of the verdict, `deadline` that of the answer.
+    pub async fn judge(
+        &self,
+        repository: &Repository,
+        subject: Descriptor,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> Judged {
+        let mut walk = Walk { executor: self, repository, now, report: Report::new(subject), steps: VecDeque::new() };
+        let out_of_time = timeout_at(deadline, walk.run()).await.is_err();
+        conclude::conclude(&self.policy, repository, walk.report, out_of_time)
+    }
+}
+
+/// One thing to do that needs the network.
+enum Step {
+    /// List the referrers of an artifact.
+    List(ArtifactId, Descriptor),
+    /// Read a referrer's own manifest and have it verified.
+    Examine { id: ArtifactId, subject: Descriptor, referrer: Descriptor, verifiers: Vec<Arc<dyn Verifier>> },
+}
+
+/// What a step brought.
+enum Done {
+    Listed(ArtifactId, Result<Vec<Descriptor>, Fault>),
+    Examined(ArtifactId, Read, Vec<Finding>),
+}
+
+/// A walk under way. Steps run concurrently and own what they need; only this struct writes to the report.
+struct Walk<'a> {
+    executor: &'a Executor,
+    repository: &'a Repository,
+    now: SystemTime,
+    report: Report,
+    steps: VecDeque<Step>,
+}
+
+impl<'a> Walk<'a> {
+    async fn run(&mut self) {
+        self.ask_for_referrers(Report::SUBJECT);
+        let mut under_way: FuturesUnordered<BoxFuture<'a, Done>> = FuturesUnordered::new();
+        while self.executor.policy.standing(&self.report) == Standing::Open {
+            while under_way.len() < self.executor.concurrency
+                && let Some(step) = self.steps.pop_front()
+            {
+                under_way.push(self.start(step));
+            }
+            match under_way.next().await {
+                Some(done) => self.record(done),
+                None => break,
+            }
+        }
+    }
+
+    fn start(&self, step: Step) -> BoxFuture<'a, Done> {
+        let (store, repository, now) = (self.executor.store.as_ref(), self.repository, self.now);
+        match step {
+            Step::List(id, subject) => Box::pin(async move {
+                Done::Listed(id, store.referrers(repository, &subject.digest).await.map_err(Fault::from))
+            }),
+            Step::Examine { id, subject, referrer, verifiers } => Box::pin(async move {
+                let (read, findings) = examine(store, repository, &subject, &referrer, &verifiers, now).await;
+                Done::Examined(id, read, findings)
+            }),
+        }
+    }
+
+    fn record(&mut self, done: Done) {
+        match done {
+            Done::Listed(id, listed) => self.record_list(id, listed),
+            Done::Examined(id, read, findings) => {
+                if let Some(artifact) = self.report.get_mut(id) {
+                    artifact.manifest = read;
+                    artifact.findings = findings;
+                }
+                if self.executor.policy.wants_referrers(&self.report, id) {
+                    self.ask_for_referrers(id);
+                }
+            }
+        }
+    }
+
+    fn record_list(&mut self, id: ArtifactId, listed: Result<Vec<Descriptor>, Fault>) {
+        let listing = match listed {
+            Ok(candidates) if self.report.len().saturating_add(candidates.len()) > limits::ARTIFACTS => {
+                Listing::Fault(Fault(format!("more than {} artifacts refer to the image", limits::ARTIFACTS)))
+            }
+            Ok(candidates) => Listing::Whole(candidates.into_iter().map(|candidate| self.add(id, candidate)).collect()),
+            Err(fault) => Listing::Fault(fault),
+        };
+        if let Some(artifact) = self.report.get_mut(id) {
+            artifact.referrers = listing;
+        }
+    }
+
+    /// Takes a candidate into the report and onto the list of things to do.
+    fn add(&mut self, parent: ArtifactId, referrer: Descriptor) -> ArtifactId {
+        let id = self.report.add(parent, referrer.clone());
+        let wanted: HashSet<&str> = self.executor.policy.verifiers_for(&self.report, id).into_iter().collect();
+        let verifiers: Vec<_> =
+            self.executor.verifiers.iter().filter(|verifier| wanted.contains(verifier.name())).cloned().collect();
+        if let Some(subject) = self.report.get(parent).map(|artifact| artifact.descriptor.clone()) {
+            self.steps.push_back(Step::Examine { id, subject, referrer, verifiers });
+        }
+        id
+    }
+
+    fn ask_for_referrers(&mut self, id: ArtifactId) {
+        let too_deep = self.report.depth(id) >= limits::DEPTH;
+        let Some(artifact) = self.report.get_mut(id) else { return };
+        if too_deep {
+            artifact.referrers =
+                Listing::Fault(Fault(format!("referrers are nested more than {} levels deep", limits::DEPTH)));
+        } else {
+            artifact.referrers = Listing::Pending;
+            self.steps.push_back(Step::List(id, artifact.descriptor.clone()));
+        }
+    }
+}
+
+/// Reads a candidate's own manifest, which alone decides its type and its subject, and has it verified.
+async fn examine(
+    store: &dyn Store,
+    repository: &Repository,
+    subject: &Descriptor,
+    referrer: &Descriptor,
+    verifiers: &[Arc<dyn Verifier>],
+    now: SystemTime,
+) -> (Read, Vec<Finding>) {
+    let manifest = match read(store, repository, referrer).await {
+        Ok(manifest) => manifest,
+        Err(fault) => return (Read::Fault(fault), Vec::new()),
+    };
+    match &manifest.subject {
+        Some(stated) if stated.digest == subject.digest => {}
+        Some(stated) => return (Read::Unrelated(format!("its own manifest refers to {}", stated.digest)), Vec::new()),
+        None => return (Read::Unrelated("its own manifest refers to nothing".to_owned()), Vec::new()),
+    }
+    let candidate = Candidate { store, repository, subject, referrer, manifest: &manifest, now };
+    let accepting = verifiers.iter().filter(|verifier| verifier.accepts(&manifest.artifact_type));
+    let findings = join_all(accepting.map(async |verifier| {
+        let outcome: Outcome = verifier.verify(candidate).await;
+        Finding { verifier: verifier.name().to_owned(), outcome }
+    }));
+    let findings = findings.await;
+    (Read::Known(manifest.artifact_type.clone()), findings)
+}
+
+async fn read(store: &dyn Store, repository: &Repository, referrer: &Descriptor) -> Result<Manifest, Fault> {
+    let bytes = store.manifest(repository, referrer).await?;
+    // Whatever the store is, what is judged has the digest that it was asked for by.
+    store::check("manifest", referrer, &bytes)?;
+    Manifest::parse(&referrer.media_type, &bytes).map_err(|error| Fault(error.to_string()))
+}

@@ -1,0 +1,227 @@
+//! What is in force on this node now: the configuration and trust as they are on disk, the verdicts remembered,
+//! and what was decided lately.
+//!
+//! There is no watcher: before each decision the files are compared with the stamps taken when they were read, so
+//! a trust file that changed or vanished counts at the very next pull. A configuration that cannot be read leaves
+//! the last good one in force; trust is always read anew. Pulls in flight finish under the rules they started with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::admission::{Admission, Decision, Pull, Verdicts};
+use crate::artifact::Descriptor;
+use crate::assemble::{self, Assembled};
+use crate::config::{self, Config};
+use crate::limits;
+use crate::memo::Memo;
+use crate::reference::Reference;
+use crate::trust::Stamp;
+use crate::verdict::{Conclusion, Token};
+
+mod recent;
+
+pub use recent::Record;
+
+/// The node's state, shared by all who ask.
+pub struct Live {
+    path: PathBuf,
+    force: ArcSwap<InForce>,
+    /// Held while files are read, so that they are read once however many noticed a change.
+    reading: Mutex<()>,
+    verdicts: Arc<Verdicts>,
+    recent: recent::Recent,
+    counts: BTreeMap<&'static str, AtomicU64>,
+    started: Instant,
+}
+
+/// One reading of the files.
+pub struct InForce {
+    /// Ready to decide; or why nothing can be decided, for an operator to mend.
+    pub admission: Result<Admission, String>,
+    /// The configuration that is in force, if any ever was.
+    pub config: Option<Arc<Config>>,
+    /// Whether the configuration file as it was read is in force.
+    pub config_current: bool,
+    /// What is wrong with configuration and trust, one problem each.
+    pub problems: Vec<String>,
+    stamps: Vec<(PathBuf, Stamp)>,
+}
+
+impl InForce {
+    /// Whether a file changed since it was read.
+    fn is_stale(&self) -> bool {
+        self.stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+    }
+}
+
+impl Live {
+    /// Reads the configuration and all that it names. Never fails: what cannot be read is in the problems, and
+    /// pulls are answered accordingly. Blocks on files.
+    #[must_use]
+    pub fn open(path: &Path) -> Arc<Self> {
+        let force = read(path, None);
+        tell(path, &force);
+        Arc::new(Self {
+            path: path.to_owned(),
+            force: ArcSwap::from_pointee(force),
+            reading: Mutex::new(()),
+            verdicts: Memo::new(limits::MEMO_ENTRIES),
+            recent: recent::Recent::default(),
+            counts: Token::ALL.map(|token| (token.as_str(), AtomicU64::new(0))).into(),
+            started: Instant::now(),
+        })
+    }
+
+    /// What is in force now; read again first if a file changed.
+    pub async fn current(self: &Arc<Self>) -> Arc<InForce> {
+        let force = self.force.load_full();
+        if force.is_stale() { self.read_again(false).await } else { force }
+    }
+
+    /// Reads all files again, changed or not.
+    pub async fn reload(self: &Arc<Self>) -> Arc<InForce> {
+        self.read_again(true).await
+    }
+
+    /// Forgets remembered verdicts, and with new stores all lists and content too.
+    pub async fn flush(self: &Arc<Self>) -> usize {
+        self.read_again(true).await;
+        self.verdicts.flush()
+    }
+
+    async fn read_again(self: &Arc<Self>, whatever: bool) -> Arc<InForce> {
+        let live = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            let _one_at_a_time = live.reading.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = live.force.load_full();
+            if whatever || before.is_stale() {
+                let force = read(&live.path, before.config.clone());
+                tell(&live.path, &force);
+                live.force.store(Arc::new(force));
+            }
+        });
+        if let Err(error) = read.await {
+            // The old state is stale: it must not go on deciding as if nothing had happened.
+            let cause = format!("reading configuration and trust ended without an answer: {error}");
+            return Arc::new(InForce {
+                admission: Err(cause.clone()),
+                config: None,
+                config_current: false,
+                problems: vec![cause],
+                stamps: Vec::new(),
+            });
+        }
+        self.force.load_full()
+    }
+
+    /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`].
+    pub async fn decide(self: &Arc<Self>, name: &str, descriptor: Descriptor, deadline: Instant) -> Decision {
+        let force = self.current().await;
+        let now = SystemTime::now();
+        let decision = match (&force.admission, name.parse::<Reference>()) {
+            (Err(cause), _) => Decision::unverified(Conclusion::misconfigured(cause), false),
+            (Ok(_), Err(error)) => Decision::unverified(Conclusion::denied(error.to_string()), false),
+            (Ok(admission), Ok(reference)) => {
+                let pull = Pull { repository: reference.repository, descriptor: descriptor.clone() };
+                admission.decide(&self.verdicts, &pull, now, deadline).await
+            }
+        };
+        if let Some(count) = self.counts.get(decision.verdict.token().as_str()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.recent.keep(Record::new(name, descriptor, now, &decision));
+        decision
+    }
+
+    /// A recent verdict, by its id.
+    #[must_use]
+    pub fn explain(&self, id: &str) -> Option<Arc<Record>> {
+        self.recent.find(id)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Since when this process decides.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Verdicts since then, by token.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counts.iter().map(|(token, count)| (*token, count.load(Ordering::Relaxed)))
+    }
+
+    /// How many verdicts are remembered now.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.verdicts.kept()
+    }
+}
+
+/// Reads the configuration and all that it names; `last_good` stays in force where the new one cannot be read.
+fn read(path: &Path, last_good: Option<Arc<Config>>) -> InForce {
+    let config_stamp = (path.to_owned(), Stamp::of(path));
+    let (fresh, problems) = match config::load(path).and_then(|config| Ok((assemble::assemble(&config)?, config))) {
+        Ok((assembled, config)) => (Some((assembled, Arc::new(config))), Vec::new()),
+        Err(problems) => (None, problems.lines()),
+    };
+    let config_current = fresh.is_some();
+    let in_force = fresh.or_else(|| last_good.and_then(|config| Some((assemble::assemble(&config).ok()?, config))));
+    match in_force {
+        Some((Assembled { admission, stamps, problems: trust_problems }, config)) => InForce {
+            admission: Ok(admission),
+            config: Some(config),
+            config_current,
+            problems: problems.into_iter().chain(trust_problems).collect(),
+            stamps: stamps.into_iter().chain([config_stamp]).collect(),
+        },
+        None => InForce {
+            admission: Err(first_of(&problems)),
+            config: None,
+            config_current,
+            problems,
+            stamps: vec![config_stamp],
+        },
+    }
+}
+
+fn first_of(problems: &[String]) -> String {
+    match problems {
+        [] => "the configuration cannot be read".to_owned(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} (and {} more problems; ratifyctl config check lists them)", rest.len()),
+    }
+}
+
+fn tell(path: &Path, force: &InForce) {
+    for problem in &force.problems {
+        warn!(config = %path.display(), "{problem}");
+    }
+    match &force.admission {
+        Ok(admission) => info!(
+            config = %path.display(),
+            current = force.config_current,
+            generation = hex(&admission.generation),
+            "configuration and trust in force"
+        ),
+        Err(_) => warn!(config = %path.display(), "nothing in force: every pull is answered MISCONFIGURED"),
+    }
+}
+
+/// A generation as people see it.
+#[must_use]
+pub fn hex(generation: &[u8]) -> String {
+    generation.iter().map(|byte| format!("{byte:02x}")).collect()
+}

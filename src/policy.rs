@@ -1,0 +1,184 @@
+//! The threshold policy: a tree of rules over recorded findings (Ratify v2's `threshold-policy`).
+//! It decides from the report alone: no network, no bytes, no clock.
+//!
+//! A rule that names a verifier is satisfied by a referrer that this verifier passes and, where it has rules of
+//! its own, by that referrer's referrers. A rule without a verifier groups others. A group holds when enough of
+//! its rules do; within it one signer counts for one rule only, so n of m always means n signers.
+//! The policy is monotone: a finding that did not pass, whatever it is, never helps.
+
+use crate::config::Rule;
+use crate::limits;
+use crate::report::{ArtifactId, Listing, Outcome, Read, Report};
+
+mod assign;
+
+use assign::{Gate, Signer, Support};
+
+/// A policy: its root is a group.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    root: Rule,
+}
+
+/// How a policy stands while a walk goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds, whatever else is found.
+    Satisfied,
+    /// It does not hold, but could if what is unknown turned out well.
+    Open,
+    /// It does not hold, and nothing unknown can change that.
+    Failed,
+}
+
+/// How to count what is not known: faults and unfinished checks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// As not satisfied.
+    Known,
+    /// As if each had turned out well.
+    Hopeful,
+}
+
+impl Policy {
+    /// A policy with this root.
+    ///
+    /// # Errors
+    /// In words: the root names a verifier, a threshold is not between 1 and the number of rules, a group has no
+    /// rules, or there are more than [`limits::POLICY_RULES`] rules. Nothing that could hold without a finding passes.
+    pub fn new(root: Rule) -> Result<Self, String> {
+        if root.verifier.is_some() {
+            return Err("the root of a policy is a group, it names no verifier".to_owned());
+        }
+        if count(&root) > limits::POLICY_RULES {
+            return Err(format!("the policy has more than {} rules", limits::POLICY_RULES));
+        }
+        check(&root)?;
+        Ok(Self { root })
+    }
+
+    /// How the policy stands.
+    #[must_use]
+    pub fn standing(&self, report: &Report) -> Standing {
+        if holds(report, Report::SUBJECT, &self.root, View::Known) {
+            Standing::Satisfied
+        } else if holds(report, Report::SUBJECT, &self.root, View::Hopeful) {
+            Standing::Open
+        } else {
+            Standing::Failed
+        }
+    }
+
+    /// The verifiers whose findings on this referrer could matter.
+    #[must_use]
+    pub fn verifiers_for(&self, report: &Report, referrer: ArtifactId) -> Vec<&str> {
+        let parent = report.get(referrer).and_then(|artifact| artifact.parent);
+        let mut names: Vec<&str> = parent
+            .map(|parent| self.in_force(report, parent))
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(leaves)
+            .filter_map(|leaf| leaf.verifier.as_deref())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether the referrers of this artifact could matter.
+    #[must_use]
+    pub fn wants_referrers(&self, report: &Report, id: ArtifactId) -> bool {
+        !self.in_force(report, id).is_empty()
+    }
+
+    /// The verifiers of the root's rules that no referrer of the subject has passed.
+    #[must_use]
+    pub fn unmet(&self, report: &Report) -> Vec<&str> {
+        leaves(&self.root)
+            .into_iter()
+            .filter(|leaf| {
+                let support = support(report, Report::SUBJECT, leaf, View::Known);
+                !support.free && support.signers.is_empty()
+            })
+            .filter_map(|leaf| leaf.verifier.as_deref())
+            .collect()
+    }
+
+    /// The groups of rules that apply to the referrers of an artifact: the root for the subject, and for a
+    /// referrer the rules below those of the verifiers that passed it.
+    fn in_force(&self, report: &Report, id: ArtifactId) -> Vec<&Rule> {
+        let Some(artifact) = report.get(id) else { return Vec::new() };
+        let Some(parent) = artifact.parent else { return vec![&self.root] };
+        let passed = |leaf: &&Rule| {
+            let by_rule = |name: &str| leaf.verifier.as_deref() == Some(name);
+            artifact
+                .findings
+                .iter()
+                .any(|finding| by_rule(&finding.verifier) && matches!(finding.outcome, Outcome::Passed(_)))
+        };
+        let above = self.in_force(report, parent).into_iter().flat_map(leaves);
+        above.filter(|leaf| !leaf.rules.is_empty()).filter(passed).collect()
+    }
+}
+
+fn count(rule: &Rule) -> usize {
+    rule.rules.iter().map(count).fold(1, usize::saturating_add)
+}
+
+fn check(rule: &Rule) -> Result<(), String> {
+    let is_leaf = rule.verifier.is_some() && rule.rules.is_empty();
+    if is_leaf && rule.threshold != 0 || !is_leaf && !(1..=rule.rules.len()).contains(&rule.threshold) {
+        return Err(format!("threshold {} does not fit {} rules", rule.threshold, rule.rules.len()));
+    }
+    rule.rules.iter().try_for_each(check)
+}
+
+/// The rules with a verifier among a group's rules, through groups but not through verifiers.
+fn leaves(group: &Rule) -> Vec<&Rule> {
+    group.rules.iter().flat_map(|rule| if rule.verifier.is_some() { vec![rule] } else { leaves(rule) }).collect()
+}
+
+/// Whether a group's rules hold for the referrers of an artifact.
+fn holds(report: &Report, id: ArtifactId, group: &Rule, view: View) -> bool {
+    match report.get(id).map(|artifact| &artifact.referrers) {
+        Some(Listing::Whole(_)) => assign::holds(&gate(report, id, group, view), view == View::Hopeful),
+        // A list that is not whole never allows: what is missing from it might matter.
+        Some(Listing::Pending | Listing::Fault(_)) => view == View::Hopeful,
+        Some(Listing::NotAsked) | None => false,
+    }
+}
+
+fn gate<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View) -> Gate<'a> {
+    let gates = group.rules.iter().map(|rule| match rule.verifier {
+        Some(_) => Gate::Leaf(support(report, id, rule, view)),
+        None => gate(report, id, rule, view),
+    });
+    Gate::Group { threshold: group.threshold, gates: gates.collect() }
+}
+
+/// What speaks for a verifier's rule among the referrers of an artifact.
+fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> Support<'a> {
+    let mut support = Support::default();
+    let Some(Listing::Whole(referrers)) = report.get(id).map(|artifact| &artifact.referrers) else { return support };
+    for &referrer in referrers {
+        let Some(artifact) = report.get(referrer) else { continue };
+        if view == View::Hopeful && matches!(artifact.manifest, Read::Pending | Read::Fault(_)) {
+            support.signers.insert(Signer::Unknown(referrer));
+        }
+        for finding in artifact.findings.iter().filter(|finding| Some(&finding.verifier) == rule.verifier.as_ref()) {
+            match &finding.outcome {
+                Outcome::Passed(pass) => {
+                    if rule.rules.is_empty() || holds(report, referrer, rule, view) {
+                        match &pass.signer {
+                            Some(key) => support.signers.extend([Signer::Key(key)]),
+                            None => support.free = true,
+                        }
+                    }
+                }
+                Outcome::Fault { .. } if view == View::Hopeful => support.signers.extend([Signer::Unknown(referrer)]),
+                Outcome::Fault { .. } | Outcome::Failed(_) => {}
+            }
+        }
+    }
+    support
+}

@@ -1,0 +1,199 @@
+//! The three gRPC services of the socket: turns messages into words, asks, and turns words into messages.
+//! The peer's uid (SO_PEERCRED) decides who may ask what. The daemon's own uid is no credential.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use crate::admission::Decision;
+use crate::artifact::Descriptor;
+use crate::limits;
+use crate::live::{self, Live};
+use crate::verdict::Verdict;
+use crate::wire::v1;
+
+/// Answers all three services.
+#[derive(Clone)]
+pub struct Service {
+    live: Arc<Live>,
+}
+
+impl Service {
+    /// A service over a node's state.
+    #[must_use]
+    pub fn new(live: Arc<Live>) -> Self {
+        Self { live }
+    }
+
+    /// Lets root pass, and those whom the configuration names.
+    async fn admit_verifier<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let uid = peer(request)?;
+        let named = async || self.live.current().await.config.as_ref().is_some_and(|config| config.access.uids.contains(&uid));
+        if uid == 0 || named().await {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!("uid {uid} may not ask; `access.uids` of the configuration names who may")))
+    }
+
+    async fn status_reply(&self) -> v1::StatusReply {
+        let force = self.live.current().await;
+        v1::StatusReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.live.started().elapsed().as_secs(),
+            config_path: self.live.path().display().to_string(),
+            config_current: force.config_current,
+            problems: force.problems.clone(),
+            generation: force.admission.as_ref().map_or_else(|_| String::new(), |admission| live::hex(&admission.generation)),
+            verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
+            remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::image_verifier_server::ImageVerifier for Service {
+    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyReply>, Status> {
+        let start = Instant::now();
+        self.admit_verifier(&request).await?;
+        let deadline = deadline(request.metadata(), start);
+        let v1::VerifyRequest { name, descriptor } = request.into_inner();
+        let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the request has no descriptor"))?;
+        let descriptor = Descriptor::try_from(descriptor).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let digest = descriptor.digest.clone();
+        let decision = self.live.decide(&name, descriptor, deadline).await;
+        info!(
+            %digest,
+            name,
+            token = decision.verdict.token().as_str(),
+            cause = decision.verdict.cause(),
+            ms = start.elapsed().as_millis(),
+            id = decision.id,
+            remembered = decision.remembered,
+            "verdict"
+        );
+        Ok(Response::new(reply(&decision)))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::node_server::Node for Service {
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        self.admit_verifier(&request).await?;
+        Ok(Response::new(self.status_reply().await))
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainReply>, Status> {
+        self.admit_verifier(&request).await?;
+        let id = request.into_inner().id;
+        let record = self.live.explain(&id).ok_or_else(|| {
+            Status::not_found(format!(
+                "no verdict {id:?} is kept: the last {} since the start are",
+                limits::RECENT_VERDICTS
+            ))
+        })?;
+        let report = record.report.as_ref().map(|tree| serde_json::to_string(tree.as_ref()));
+        let report = report.transpose().map_err(|error| Status::internal(error.to_string()))?.unwrap_or_default();
+        Ok(Response::new(v1::ExplainReply {
+            verdict: Some(verdict(&record.verdict, &record.id)),
+            name: record.name.clone(),
+            descriptor: Some(record.descriptor.clone().into()),
+            time: record.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            report,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for Service {
+    async fn flush(&self, request: Request<v1::FlushRequest>) -> Result<Response<v1::FlushReply>, Status> {
+        admit_root(&request)?;
+        let forgotten = self.live.flush().await;
+        info!(forgotten, "remembered verdicts forgotten on request");
+        Ok(Response::new(v1::FlushReply { forgotten: forgotten.try_into().unwrap_or(u64::MAX) }))
+    }
+
+    async fn reload(&self, request: Request<v1::ReloadRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        admit_root(&request)?;
+        self.live.reload().await;
+        Ok(Response::new(self.status_reply().await))
+    }
+}
+
+fn reply(decision: &Decision) -> v1::VerifyReply {
+    v1::VerifyReply { verdict: Some(verdict(&decision.verdict, &decision.id)), remembered: decision.remembered }
+}
+
+fn verdict(verdict: &Verdict, id: &str) -> v1::Verdict {
+    v1::Verdict {
+        token: v1::Token::from(verdict.token()).into(),
+        cause: verdict.cause().to_owned(),
+        id: id.to_owned(),
+    }
+}
+
+fn admit_root<T>(request: &Request<T>) -> Result<(), Status> {
+    match peer(request)? {
+        0 => Ok(()),
+        uid => Err(Status::permission_denied(format!("uid {uid} may not do this, only root may"))),
+    }
+}
+
+/// Who is at the other end, as the kernel says.
+fn peer<T>(request: &Request<T>) -> Result<u32, Status> {
+    let info = request.extensions().get::<UdsConnectInfo>();
+    let cred = info.and_then(|info| info.peer_cred.as_ref());
+    cred.map(tokio::net::unix::UCred::uid).ok_or_else(|| Status::permission_denied("the kernel does not say who asks"))
+}
+
+/// When the answer must be under way: the call's own deadline less a margin, within [`limits::CALL_TIMEOUT`].
+fn deadline(metadata: &MetadataMap, start: Instant) -> Instant {
+    let told = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+    let allowed = told.unwrap_or(limits::CALL_TIMEOUT).min(limits::CALL_TIMEOUT);
+    start.checked_add(allowed.saturating_sub(limits::ANSWER_MARGIN)).unwrap_or(start)
+}
+
+/// A `grpc-timeout` header: up to eight digits and a unit (gRPC over HTTP/2, "Requests").
+fn grpc_timeout(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count.checked_mul(3600)?)),
+        "M" => Some(Duration::from_secs(count.checked_mul(60)?)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_is_the_calls_own_less_a_margin() {
+        let start = Instant::now();
+        let left = |header: Option<&'static str>| {
+            let mut metadata = MetadataMap::new();
+            if let Some(header) = header {
+                metadata.insert("grpc-timeout", header.parse().unwrap());
+            }
+            deadline(&metadata, start) - start
+        };
+        assert_eq!(left(Some("8S")), Duration::from_millis(7500));
+        assert_eq!(left(Some("7999999u")), Duration::from_micros(7_499_999));
+        assert_eq!(left(Some("100m")), Duration::ZERO);
+        for without_meaning in [None, Some("1H"), Some("x"), Some("8"), Some("S"), Some("123456789S"), Some("-1S")] {
+            assert_eq!(left(without_meaning), limits::CALL_TIMEOUT - limits::ANSWER_MARGIN, "{without_meaning:?}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The messages of `proto/ratify/v1`, and how they become words and back. Nothing above this module but the
+//! service and the client sees them.
+
+use crate::artifact::{BadDigest, Descriptor};
+use crate::verdict::Token;
+
+/// The generated messages, clients and servers.
+#[expect(missing_docs, reason = "generated; documented in proto/ratify/v1/ratify.proto")]
+#[expect(clippy::pedantic, clippy::as_conversions, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("ratify.v1");
+}
+
+impl From<Token> for v1::Token {
+    fn from(token: Token) -> Self {
+        match token {
+            Token::Allowed => Self::Allowed,
+            Token::Audit => Self::Audit,
+            Token::Exempt => Self::Exempt,
+            Token::Denied => Self::Denied,
+            Token::Misconfigured => Self::Misconfigured,
+            Token::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// The token of a verdict that came over the wire; none for one that this program does not know, which is no
+/// answer and so never an allow.
+#[must_use]
+pub fn token(verdict: &v1::Verdict) -> Option<Token> {
+    match verdict.token() {
+        v1::Token::Unspecified => None,
+        v1::Token::Allowed => Some(Token::Allowed),
+        v1::Token::Audit => Some(Token::Audit),
+        v1::Token::Exempt => Some(Token::Exempt),
+        v1::Token::Denied => Some(Token::Denied),
+        v1::Token::Misconfigured => Some(Token::Misconfigured),
+        v1::Token::Unavailable => Some(Token::Unavailable),
+    }
+}
+
+impl From<Descriptor> for v1::Descriptor {
+    fn from(descriptor: Descriptor) -> Self {
+        Self { media_type: descriptor.media_type, digest: descriptor.digest.to_string(), size: descriptor.size }
+    }
+}
+
+impl TryFrom<v1::Descriptor> for Descriptor {
+    type Error = BadDigest;
+
+    fn try_from(descriptor: v1::Descriptor) -> Result<Self, BadDigest> {
+        Ok(Self { media_type: descriptor.media_type, digest: descriptor.digest.parse()?, size: descriptor.size })
+    }
+}
