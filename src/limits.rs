@@ -105,3 +105,12 @@ pub const RECENT_VERDICTS: usize = 512;
 
 /// How long pulls in flight may take to end once the daemon was asked to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Largest message that the socket takes. A request to verify has about 300 bytes.
+pub const CALL_BYTES: usize = 64 * 1024;
+
+/// Largest list of headers of one call, in bytes.
+pub const CALL_HEADER_BYTES: u32 = 16 * 1024;
+
+/// Most calls under way on one connection. The shim makes one.
+pub const CALLS_PER_CONNECTION: u32 = 256;

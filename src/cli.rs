@@ -1,0 +1,155 @@
+//! `ratifyctl`, the operator's tool: arguments in, text or JSON and an exit code out.
+//!
+//! `verify` runs the whole verification in this process, with the configuration that the daemon reads; the other
+//! commands ask the running daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client;
+use crate::verdict::Token;
+
+mod config;
+mod draw;
+mod node;
+mod verify;
+
+/// How a command ended. The numbers are part of the contract; of several the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Exit {
+    /// Done; for `verify`: allowed.
+    Done = 0,
+    /// For `verify`: denied.
+    Denied = 1,
+    /// Wrong usage or configuration.
+    Misconfigured = 2,
+    /// It could not be found out.
+    Unavailable = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Denied => Self::from(1),
+            Exit::Misconfigured => Self::from(2),
+            Exit::Unavailable => Self::from(3),
+        }
+    }
+}
+
+impl From<Token> for Exit {
+    fn from(token: Token) -> Self {
+        match token {
+            Token::Allowed | Token::Audit | Token::Exempt => Self::Done,
+            Token::Denied => Self::Denied,
+            Token::Misconfigured => Self::Misconfigured,
+            Token::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// Why a command stops before its work is done: what to tell, and the exit code.
+struct Stop(Exit, String);
+
+#[derive(Parser)]
+#[command(name = "ratifyctl", version, about = "Verify images and look into ratifyd", infer_subcommands = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Verify an image in this process, without the daemon
+    #[command(after_help = "Exit codes: 0 allowed (ALLOWED, AUDIT, EXEMPT), 1 DENIED, 2 wrong usage, configuration or \
+        MISCONFIGURED, 3 UNAVAILABLE; of several images the greatest")]
+    Verify(verify::Arguments),
+    /// Look at a configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Show how the daemon is
+    Status(NodeArguments),
+    /// Show a recent verdict of the daemon with its whole report
+    Explain {
+        /// The id from a reason line
+        id: String,
+        #[command(flatten)]
+        node: NodeArguments,
+    },
+    /// Make the daemon forget what it remembers (root only)
+    Flush(NodeArguments),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Report all problems of a configuration, each with its place; trust files too
+    Check {
+        /// Configuration file
+        #[arg(value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
+        file: PathBuf,
+    },
+}
+
+/// Where the configuration lies, unless told otherwise.
+const CONFIG: &str = "/etc/ratifyd/config.toml";
+
+#[derive(Args)]
+struct NodeArguments {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", env = client::SOCKET_VARIABLE, default_value = client::SOCKET)]
+    socket: PathBuf,
+    /// How to write the answer
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// One JSON document, described in docs/report.md
+    Json,
+}
+
+/// Runs one command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("ratifyctl: {error}");
+            return Exit::Unavailable.into();
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
+            Command::Status(node) => node::status(&node).await,
+            Command::Explain { id, node } => node::explain(&node, id).await,
+            Command::Flush(node) => node::flush(&node).await,
+        }
+    });
+    runtime.shutdown_background();
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(Stop(exit, message)) => {
+            anstream::eprintln!("ratifyctl: {message}");
+            exit.into()
+        }
+    }
+}
+
+/// Prints one JSON document.
+fn print_json(document: &impl serde::Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string_pretty(document).map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
+    anstream::println!("{text}");
+    Ok(())
+}

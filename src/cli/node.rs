@@ -1,0 +1,177 @@
+//! `ratifyctl status`, `explain`, `flush`: questions to the running daemon.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::artifact::Descriptor;
+use crate::cli::{Exit, NodeArguments, Output, Stop, draw, print_json};
+use crate::client::{self, Unanswered};
+use crate::report::Tree;
+use crate::verdict::{Token, printable};
+use crate::wire::v1::admin_client::AdminClient;
+use crate::wire::v1::node_client::NodeClient;
+use crate::wire::{self, v1};
+
+/// How long the daemon may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn deadline() -> Instant {
+    let now = Instant::now();
+    now.checked_add(TIMEOUT).unwrap_or(now)
+}
+
+fn unanswered(error: Unanswered) -> Stop {
+    Stop(Exit::Unavailable, error.to_string())
+}
+
+/// How the daemon is; the document of `--output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    schema_version: u32,
+    version: String,
+    uptime_seconds: u64,
+    config_path: String,
+    config_current: bool,
+    problems: Vec<String>,
+    generation: String,
+    verdicts: BTreeMap<String, u64>,
+    remembered: u64,
+}
+
+impl From<v1::StatusReply> for Status {
+    fn from(reply: v1::StatusReply) -> Self {
+        Self {
+            schema_version: 1,
+            version: reply.version,
+            uptime_seconds: reply.uptime_seconds,
+            config_path: reply.config_path,
+            config_current: reply.config_current,
+            problems: reply.problems,
+            generation: reply.generation,
+            verdicts: reply.verdicts.into_iter().collect(),
+            remembered: reply.remembered,
+        }
+    }
+}
+
+pub(super) async fn status(node: &NodeArguments) -> Result<Exit, Stop> {
+    let deadline = deadline();
+    let asked = client::call(&node.socket, deadline, async |channel| {
+        NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
+    });
+    let status = Status::from(asked.await.map_err(unanswered)?);
+    match node.output {
+        Output::Json => print_json(&status)?,
+        Output::Text => show_status(&status),
+    }
+    Ok(Exit::Done)
+}
+
+fn show_status(status: &Status) {
+    let state = match (status.generation.is_empty(), status.config_current) {
+        (true, _) => "nothing in force: every pull is answered MISCONFIGURED",
+        (false, true) => "in force",
+        (false, false) => "changed on disk, but cannot be read; the one before it is in force",
+    };
+    anstream::println!("ratifyd {} up {}", status.version, humantime::format_duration(Duration::from_secs(status.uptime_seconds)));
+    anstream::println!("configuration  {}: {state}", printable(&status.config_path));
+    if !status.generation.is_empty() {
+        anstream::println!("generation     {}", status.generation.chars().take(16).collect::<String>());
+    }
+    let counts: Vec<String> = Token::ALL
+        .iter()
+        .filter_map(|token| status.verdicts.get(token.as_str()).map(|count| format!("{token} {count}")))
+        .collect();
+    anstream::println!("verdicts       {}", counts.join(", "));
+    anstream::println!("remembered     {}", status.remembered);
+    for problem in &status.problems {
+        anstream::println!("problem        {}", printable(problem));
+    }
+}
+
+/// A verdict with its report; the document of `--output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explained {
+    schema_version: u32,
+    id: String,
+    time: String,
+    reference: String,
+    descriptor: Descriptor,
+    token: String,
+    cause: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Tree>,
+}
+
+pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, Stop> {
+    let deadline = deadline();
+    // People copy the id with the brackets of the reason line.
+    let id = id.trim_matches(['[', ']']).to_owned();
+    let asked = client::call(&node.socket, deadline, async |channel| {
+        NodeClient::new(channel).explain(client::request(v1::ExplainRequest { id }, deadline)).await
+    });
+    let reply = match asked.await {
+        Ok(reply) => reply,
+        Err(Unanswered::Refused(status)) if status.code() == Code::NotFound => {
+            return Err(Stop(Exit::Unavailable, status.message().to_owned()));
+        }
+        Err(error) => return Err(unanswered(error)),
+    };
+    let verdict = reply.verdict.unwrap_or_default();
+    let strange = |what: &str| Stop(Exit::Unavailable, format!("ratifyd's answer has {what}: install one version of both"));
+    let token = wire::token(&verdict).ok_or_else(|| strange("no known token"))?;
+    let descriptor = reply.descriptor.ok_or_else(|| strange("no descriptor"))?;
+    let descriptor = Descriptor::try_from(descriptor).map_err(|error| strange(&error.to_string()))?;
+    let report: Option<Tree> = match reply.report.as_str() {
+        "" => None,
+        report => Some(serde_json::from_str(report).map_err(|error| strange(&error.to_string()))?),
+    };
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(reply.time)).unwrap_or(UNIX_EPOCH);
+    let explained = Explained {
+        schema_version: 1,
+        id: verdict.id,
+        time: humantime::format_rfc3339_seconds(at).to_string(),
+        reference: reply.name,
+        descriptor,
+        token: token.to_string(),
+        cause: verdict.cause,
+        report,
+    };
+    match node.output {
+        Output::Json => print_json(&explained)?,
+        Output::Text => show_explained(token, &explained),
+    }
+    Ok(Exit::Done)
+}
+
+fn show_explained(token: Token, explained: &Explained) {
+    anstream::println!("{}", draw::line(token, &explained.cause, &explained.id));
+    anstream::println!("at {}", explained.time);
+    match &explained.report {
+        Some(report) => anstream::print!("{}", draw::tree(&explained.reference, report)),
+        None => anstream::println!(
+            "{}\n{}\nnothing was verified",
+            printable(&explained.reference),
+            explained.descriptor.digest
+        ),
+    }
+}
+
+pub(super) async fn flush(node: &NodeArguments) -> Result<Exit, Stop> {
+    let deadline = deadline();
+    let asked = client::call(&node.socket, deadline, async |channel| {
+        AdminClient::new(channel).flush(client::request(v1::FlushRequest {}, deadline)).await
+    });
+    let reply = asked.await.map_err(unanswered)?;
+    match node.output {
+        Output::Json => print_json(&BTreeMap::from([("forgotten", reply.forgotten)]))?,
+        Output::Text => anstream::println!("forgot {} verdicts", reply.forgotten),
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,261 @@
+//! The daemon: start, serve, reload, stop.
+//!
+//! The listener and the reasons to stop are handed in to [`serve`], so systemd's socket, a socket of its own and
+//! tests are one path. A daemon whose configuration is bad starts all the same and answers MISCONFIGURED: one that
+//! exits would take its socket with it.
+
+use std::future::{Future, pending};
+use std::io::{self, IsTerminal as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::client;
+use crate::config::{Log, LogFormat, LogLevel};
+use crate::limits;
+use crate::live::Live;
+use crate::service::Service;
+use crate::wire::v1::admin_server::AdminServer;
+use crate::wire::v1::image_verifier_server::ImageVerifierServer;
+use crate::wire::v1::node_server::NodeServer;
+
+/// The name under which gRPC health answers.
+const HEALTH_NAME: &str = "ratify.v1.ImageVerifier";
+
+/// How often files are looked at while nobody asks, so that the log and health tell early what a pull would find.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Parser)]
+#[command(name = "ratifyd", version, about = "Verifies container images for containerd's image-verifier shim")]
+struct Arguments {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = "/etc/ratifyd/config.toml")]
+    config: PathBuf,
+    /// Socket to listen on, unless systemd hands one over
+    #[arg(long, value_name = "PATH", env = client::SOCKET_VARIABLE, default_value = client::SOCKET)]
+    socket: PathBuf,
+}
+
+/// Runs the daemon until it is asked to stop.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Whoever shares this uid must not read the memory of what decides.
+    let undumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
+        let outcome = runtime.block_on(run(&arguments));
+        // Whoever is still at work has had the grace period.
+        runtime.shutdown_background();
+        outcome
+    });
+    if let Err(error) = undumpable {
+        warn!("the process can be traced by its own user: {error}");
+    }
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ratifyd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> io::Result<()> {
+    let config = arguments.config.clone();
+    let live = tokio::task::spawn_blocking(move || {
+        let force_log = crate::assemble::log_of(&config);
+        start_log(&force_log);
+        Live::open(&config)
+    })
+    .await?;
+    let (listener, own) = listen(&arguments.socket)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {},
+            _ = interrupt.recv() => {},
+        }
+        (terminate, interrupt)
+    };
+    let (first, at_once) = two_signals(stop());
+    info!(version = env!("CARGO_PKG_VERSION"), socket = %arguments.socket.display(), "listening");
+    tell_systemd(NotifyState::Ready);
+    let served = serve(listener, live, signal(SignalKind::hangup())?, first, at_once).await;
+    if own {
+        // Only a socket that this process made is its to remove.
+        let _ = std::fs::remove_file(&arguments.socket);
+    }
+    served
+}
+
+/// Turns signals into the two reasons to stop: the first asks, the second insists.
+fn two_signals(
+    first: impl Future<Output = (Signal, Signal)> + Send + 'static,
+) -> (impl Future<Output = ()> + Send + 'static, impl Future<Output = ()> + Send + 'static) {
+    let (count, mut asked) = watch::channel(0_u8);
+    let mut insisted = asked.clone();
+    tokio::spawn(async move {
+        let (mut terminate, mut interrupt) = first.await;
+        count.send_replace(1);
+        tokio::select! {
+            _ = terminate.recv() => {},
+            _ = interrupt.recv() => {},
+        }
+        count.send_replace(2);
+    });
+    let reached = async |asked: &mut watch::Receiver<u8>, goal: u8| {
+        if asked.wait_for(|count| *count >= goal).await.is_err() {
+            pending::<()>().await;
+        }
+    };
+    (async move { reached(&mut asked, 1).await }, async move { reached(&mut insisted, 2).await })
+}
+
+/// Serves until `stop`; then accepts nothing new and gives calls in flight [`limits::STOP_GRACE`], less if
+/// `at_once` comes.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(
+    listener: UnixListener,
+    live: Arc<Live>,
+    mut hangup: Signal,
+    stop: impl Future<Output = ()> + Send + 'static,
+    at_once: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let looking_after = tokio::spawn(look_after(Arc::clone(&live), health));
+    let reloading = tokio::spawn({
+        let live = Arc::clone(&live);
+        async move {
+            while hangup.recv().await.is_some() {
+                live.reload().await;
+            }
+        }
+    });
+    let (stopping, mut stopped) = watch::channel(false);
+    let service = Service::new(live);
+    let server = Server::builder()
+        .max_concurrent_streams(limits::CALLS_PER_CONNECTION)
+        .http2_max_header_list_size(limits::CALL_HEADER_BYTES)
+        .add_service(ImageVerifierServer::new(service.clone()).max_decoding_message_size(limits::CALL_BYTES))
+        .add_service(NodeServer::new(service.clone()).max_decoding_message_size(limits::CALL_BYTES))
+        .add_service(AdminServer::new(service).max_decoding_message_size(limits::CALL_BYTES))
+        .add_service(health_service)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            stop.await;
+            info!("stopping: no new calls, those in flight may end");
+            tell_systemd(NotifyState::Stopping);
+            stopping.send_replace(true);
+        });
+    let grace_over = async move {
+        if stopped.wait_for(|stopping| *stopping).await.is_err() {
+            pending::<()>().await;
+        }
+        if timeout(limits::STOP_GRACE, at_once).await.is_ok() {
+            warn!("stopping at once: asked a second time");
+        } else {
+            warn!(seconds = limits::STOP_GRACE.as_secs(), "stopping: calls in flight did not end in time");
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = server => outcome.map_err(io::Error::other),
+        () = grace_over => Ok(()),
+    };
+    looking_after.abort();
+    reloading.abort();
+    info!("stopped");
+    outcome
+}
+
+/// Looks at the files now and then, and tells health whether pulls can be decided.
+async fn look_after(live: Arc<Live>, health: HealthReporter) {
+    let mut ticks = interval(LOOK_AFTER);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = None;
+    loop {
+        ticks.tick().await;
+        let serving = live.current().await.admission.is_ok();
+        if known.replace(serving) != Some(serving) {
+            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for name in [HEALTH_NAME, ""] {
+                health.set_service_status(name, status).await;
+            }
+        }
+    }
+}
+
+/// The socket that systemd hands over, or one of its own; and whether it is its own.
+fn listen(path: &Path) -> io::Result<(UnixListener, bool)> {
+    let (listener, own) = match listenfd::ListenFd::from_env().take_unix_listener(0)? {
+        Some(listener) => (listener, false),
+        None => (bind(path)?, true),
+    };
+    listener.set_nonblocking(true)?;
+    Ok((UnixListener::from_std(listener)?, own))
+}
+
+/// Binds a socket that its owner and group alone may connect to. A socket that a daemon left behind is replaced;
+/// one that answers is not.
+fn bind(path: &Path) -> io::Result<StdListener> {
+    let explain = |error: io::Error| io::Error::new(error.kind(), format!("socket {}: {error}", path.display()));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(explain)?;
+    }
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(explain(io::Error::new(io::ErrorKind::AlreadyExists, "there is something else at this path")));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(explain(io::Error::new(io::ErrorKind::AddrInUse, "another ratifyd answers there; stop it first")));
+        }
+        std::fs::remove_file(path).map_err(explain)?;
+    }
+    let before = umask(Mode::RWXO | Mode::XUSR | Mode::XGRP);
+    let bound = StdListener::bind(path).map_err(explain);
+    umask(before);
+    bound
+}
+
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        error!("systemd cannot be told: {error}");
+    }
+}
+
+/// Writes the log to stderr, as configured; `RUST_LOG` overrides the level.
+fn start_log(log: &Log) {
+    let level = match log.level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match log.format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    // Started twice in one process, as tests do, the first log stays.
+    let _ = started;
+}
