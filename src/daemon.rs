@@ -28,6 +28,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::assemble;
 use crate::client;
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::limits;
@@ -81,8 +82,7 @@ pub fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> io::Result<()> {
     let config = arguments.config.clone();
     let live = tokio::task::spawn_blocking(move || {
-        let force_log = crate::assemble::log_of(&config);
-        start_log(&force_log);
+        start_log(&assemble::log_of(&config));
         Live::open(&config)
     })
     .await?;

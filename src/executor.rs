@@ -20,6 +20,8 @@ use crate::verdict::Conclusion;
 use crate::verifier::{Candidate, Verifier};
 
 mod conclude;
+#[cfg(test)]
+mod tests;
 
 /// Everything that one set of scopes asks for: where artifacts lie, who judges them, what is enough.
 pub struct Executor {

@@ -1,7 +1,8 @@
 //! ratifyd: image verification for container nodes, without Kubernetes.
 //!
-//! The modules stand in the order of the story, from the doorways down to the words. A module imports only
-//! modules below it; `tests/layering.rs` reads this list and keeps it so.
+//! The modules stand in the order of the story, from the doorways down to the words, and a module imports only
+//! modules below its own line: `tests/layering.rs` reads this list and keeps it so. The makers, modules inside
+//! `verifier` and `store`, rank between the executor and the seams; only `assemble` names them.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -10,38 +11,53 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
 )]
 
-// doorways
+// The doorways, one for each binary.
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "shim")]
 pub mod shim;
 
-// both ends of the socket
+// Both ends of the socket.
+#[cfg(feature = "daemon")]
+pub mod service;
 #[cfg(any(feature = "shim", feature = "cli"))]
 pub mod client;
 
-// the walk over referrers
-#[cfg(feature = "core")]
-pub mod executor;
+// What is in force on the node, and how it is put together.
+#[cfg(feature = "daemon")]
+pub mod live;
+#[cfg(all(feature = "registry", feature = "notation"))]
+pub mod assemble;
 
-// the story of one pull: remembered, in scope, walked, decided
+// The story of one pull: in scope, remembered or walked, decided.
 #[cfg(feature = "core")]
 pub mod admission;
 #[cfg(feature = "core")]
 pub mod memo;
 #[cfg(feature = "core")]
 pub mod scope;
+#[cfg(feature = "core")]
+pub mod executor;
 
-// seams and checked data
+// Seams and checked data.
 #[cfg(feature = "core")]
 pub mod policy;
 #[cfg(feature = "core")]
 pub mod verifier;
 #[cfg(feature = "core")]
 pub mod store;
-
+#[cfg(feature = "notation")]
+pub mod pki;
+#[cfg(feature = "core")]
+pub mod trust;
+#[cfg(feature = "core")]
+pub mod config;
 #[cfg(feature = "wire")]
 pub mod wire;
 
-// words: plain values; no async, no I/O, no clock
+// Words: plain values; no async, no I/O, no clock.
 pub mod verdict;
 pub mod report;
 #[cfg(feature = "core")]

@@ -1,0 +1,56 @@
+# The front door: `make` lists what there is. Builds and tools are kept in the user's cache folder, so that a
+# fresh clone finds them again.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ratifyd
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+SHIM := $(CARGO_TARGET_DIR)/$(HOST)/shim/ratify-image-verifier
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+# Runs $(2) and says how long it took, as stage $(1).
+stage = @start=$$(date +%s); echo "== $(1)"; { $(2); } && echo "== $(1): $$(($$(date +%s) - start)) s"
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools: ## Fetch the real programs that tests, demo and bench use
+	$(call stage,tools,tests/tools/needs && tests/tools/fetch)
+
+.PHONY: shim
+shim: ## Build the shim: static, with only the crates that it needs
+	$(call stage,shim,tests/tools/needs && RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --profile shim \
+		--target $(HOST) --no-default-features --features shim --bin ratify-image-verifier)
+
+.PHONY: build
+build: ## Build the daemon and ratifyctl for use, and the shim
+	$(call stage,build,tests/tools/needs && cargo build --locked --quiet --release --bin ratifyd --bin ratifyctl)
+	@$(MAKE) --no-print-directory shim
+	@echo "$(RELEASE)/ratifyd"; echo "$(RELEASE)/ratifyctl"; echo "$(SHIM)"
+
+.PHONY: demo
+demo: tools shim ## Show an allow, a deny with its reason, and the report, on real programs
+	$(call stage,build,cargo build --locked --quiet --bin ratifyd --bin ratifyctl)
+	@TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(CARGO_TARGET_DIR)/debug" tests/demo
+
+.PHONY: lint
+lint: ## Format, clippy with warnings as errors, docs, scripts
+	$(call stage,format,tests/tools/needs && cargo fmt --check)
+	$(call stage,clippy,cargo clippy --locked --quiet --all-targets -- -D warnings)
+	$(call stage,clippy of the shim alone,cargo clippy --locked --quiet --no-default-features --features shim --lib --bin ratify-image-verifier -- -D warnings)
+	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation --lib -- -D warnings)
+	$(call stage,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items --lib)
+	$(call stage,one TLS and crypto stack,! cargo tree --locked --edges normal --prefix none | grep -E '^(ring|native-tls|openssl|openssl-sys) ')
+
+comma := ,
+
+.PHONY: test
+test: tools shim ## Run every test: unit, integration, end to end (the last need root)
+	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
+
+.PHONY: bench
+bench: tools build ## Measure against /bin/true and notation, in one interleaved run
+	$(call stage,bench,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" cargo bench --locked --quiet --bench node)

@@ -1,0 +1,399 @@
+//! The walk and the rule that tells DENIED from UNAVAILABLE, over a store and verifiers made for the purpose.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::time::sleep;
+
+use super::*;
+use crate::artifact::{Algorithm, Digest, IMAGE_MANIFEST};
+use crate::config::Rule;
+use crate::reference::Reference;
+use crate::report::{Failure, Pass, Stage};
+use crate::store::{Error, digest_of};
+use crate::verdict::Verdict;
+
+/// Artifacts in memory, with the faults that a test asks for.
+#[derive(Default)]
+struct Memory {
+    manifests: HashMap<Digest, Bytes>,
+    lists: HashMap<Digest, Result<Vec<Descriptor>, Error>>,
+    slow: Option<Duration>,
+    reads: AtomicUsize,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+}
+
+fn fault() -> Error {
+    Error::Throttled { what: "GET https://r.io/v2/a".to_owned() }
+}
+
+impl Memory {
+    /// Adds an artifact that refers to `subject`, and to the list of its referrers. `content` tells the verifiers
+    /// below what to find.
+    fn attach(&mut self, subject: &Descriptor, content: &str) -> Descriptor {
+        self.attach_claiming(subject, subject, content)
+    }
+
+    fn attach_claiming(&mut self, listed: &Descriptor, stated: &Descriptor, content: &str) -> Descriptor {
+        let body = format!(
+            r#"{{"schemaVersion":2,"artifactType":"{content}","subject":{{"mediaType":"{}","digest":"{}","size":{}}},"layers":[]}}"#,
+            stated.media_type, stated.digest, stated.size
+        );
+        let descriptor = describe(&body);
+        self.manifests.insert(descriptor.digest.clone(), Bytes::from(body));
+        if let Ok(list) = self.lists.entry(listed.digest.clone()).or_insert_with(|| Ok(Vec::new())) {
+            list.push(descriptor.clone());
+        }
+        descriptor
+    }
+}
+
+fn describe(body: &str) -> Descriptor {
+    Descriptor {
+        media_type: IMAGE_MANIFEST.to_owned(),
+        digest: digest_of(Algorithm::Sha256, body.as_bytes()),
+        size: body.len() as u64,
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn resolve(&self, _: &Reference) -> Result<Descriptor, Error> {
+        Err(fault())
+    }
+
+    async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    async fn manifest(&self, _: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(now, Ordering::SeqCst);
+        if let Some(delay) = self.slow {
+            sleep(delay).await;
+        }
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        self.manifests.get(&descriptor.digest).cloned().ok_or_else(fault)
+    }
+
+    async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, Error> {
+        Err(fault())
+    }
+}
+
+/// Finds what the artifact's type says: `NAME/pass/KEY`, `NAME/fail/STAGE`, `NAME/fault`, for a verifier `NAME`;
+/// `any/...` for every verifier.
+struct Told(&'static str);
+
+#[async_trait]
+impl Verifier for Told {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn accepts(&self, artifact_type: &str) -> bool {
+        artifact_type.split('/').next().is_some_and(|name| name == self.0 || name == "any")
+    }
+
+    async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
+        let words: Vec<&str> = candidate.manifest.artifact_type.split('/').collect();
+        match words[1] {
+            "pass" => Outcome::Passed(Pass {
+                detail: "fine".to_owned(),
+                signer: words.get(2).map(|key| (*key).to_owned()),
+                valid_until: words.get(3).map(|until| until.parse().unwrap()),
+            }),
+            "fail" => Outcome::Failed(Failure {
+                stage: if words[2] == "form" { Stage::Form } else { Stage::Identity },
+                cause: format!("bad {}", words[2]),
+            }),
+            "panic" => panic!("a defect"),
+            _ => Outcome::Fault { cause: Fault("no network".to_owned()) },
+        }
+    }
+}
+
+fn leaf(verifier: &str) -> Rule {
+    Rule { verifier: Some(verifier.to_owned()), threshold: 0, rules: Vec::new() }
+}
+
+fn group(threshold: usize, rules: Vec<Rule>) -> Rule {
+    Rule { verifier: None, threshold, rules }
+}
+
+fn image() -> Descriptor {
+    describe("the image")
+}
+
+fn executor(store: Memory, root: Rule) -> (Executor, Arc<Memory>) {
+    let store = Arc::new(store);
+    let verifiers = ["a", "b", "sbom"].map(|name| Arc::new(Told(name)) as Arc<dyn Verifier>).to_vec();
+    (Executor::new(Arc::clone(&store) as Arc<dyn Store>, verifiers, Policy::new(root).unwrap(), 3), store)
+}
+
+async fn judge_with(store: Memory, root: Rule, seconds: u64) -> Judged {
+    let (executor, _) = executor(store, root);
+    let repository = "r.io/a".parse::<Reference>().unwrap().repository;
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, deadline).await
+}
+
+async fn judge(store: Memory, root: Rule) -> String {
+    line(judge_with(store, root, 8).await)
+}
+
+fn line(judged: Judged) -> String {
+    let verdict = Verdict::reach(judged.conclusion, false);
+    format!("{} {}", verdict.token(), verdict.cause())
+}
+
+async fn judge_types(types: &[&str], root: Rule) -> String {
+    let mut store = Memory::default();
+    for content in types {
+        store.attach(&image(), content);
+    }
+    judge(store, root).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_good_signature_among_bad_ones_is_enough_in_any_order() {
+    for types in [["a/pass/k", "a/fail/form", "a/fault"], ["a/fault", "a/pass/k", "a/fail/form"], ["a/fail/form", "a/fault", "a/pass/k"]] {
+        assert_eq!(judge_types(&types, group(1, vec![leaf("a")])).await, "ALLOWED a: fine");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_nothing_refers_to_is_denied() {
+    let line = judge_types(&[], group(1, vec![leaf("a")])).await;
+    assert_eq!(line, "DENIED no signature: nothing refers to this image, but verifier \"a\" asks for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_with_other_referrers_only_is_denied_and_says_which() {
+    let line = judge_types(&["x/y"], group(1, vec![leaf("a")])).await;
+    assert!(line.starts_with("DENIED no signature: what refers to this image is of type x/y, but"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_most_specific_failure_is_the_reason() {
+    for types in [["a/fail/form", "a/fail/identity"], ["a/fail/identity", "a/fail/form"]] {
+        let line = judge_types(&types, group(1, vec![leaf("a")])).await;
+        assert!(line.starts_with("DENIED a: bad identity (signature sha256:") && line.ends_with("(and 1 more failed)"), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_could_have_been_a_good_signature_is_unavailable() {
+    let line = judge_types(&["a/fault", "a/fail/identity"], group(1, vec![leaf("a")])).await;
+    assert_eq!(line, "UNAVAILABLE a: no network");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_could_not_have_helped_leaves_it_denied() {
+    let line = judge_types(&["a/fault", "b/fail/identity"], group(2, vec![leaf("a"), leaf("b")])).await;
+    assert!(line.starts_with("DENIED b: bad identity"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_cannot_be_had_never_allows_and_is_unavailable() {
+    let mut store = Memory::default();
+    store.lists.insert(image().digest, Err(fault()));
+    let line = judge(store, group(1, vec![leaf("a")])).await;
+    assert!(line.starts_with("UNAVAILABLE GET https://r.io/v2/a: the registry is throttling"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_referrer_whose_manifest_cannot_be_read_is_a_fault() {
+    let mut store = Memory::default();
+    let gone = store.attach(&image(), "a/pass/k");
+    store.manifests.clear();
+    let line = judge(store, group(1, vec![leaf("a")])).await;
+    assert!(line.starts_with(&format!("UNAVAILABLE referrer {}: ", gone.digest)), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listed_artifact_that_refers_to_something_else_is_no_referrer() {
+    let mut store = Memory::default();
+    store.attach_claiming(&image(), &describe("another image"), "a/pass/k");
+    let line = judge(store, group(1, vec![leaf("a")])).await;
+    assert!(line.starts_with("DENIED no signature: nothing refers to this image (1 listed that refer to something else)"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_returns_other_bytes_is_not_believed() {
+    let mut store = Memory::default();
+    let listed = store.attach(&image(), "a/pass/k");
+    let other = store.manifests.get(&listed.digest).unwrap().to_vec();
+    let other = String::from_utf8(other).unwrap().replace("pass/k", "pass/l");
+    store.manifests.insert(listed.digest, Bytes::from(other));
+    let line = judge(store, group(1, vec![leaf("a")])).await;
+    assert!(line.starts_with("UNAVAILABLE") && line.contains("instead of sha256:"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_signer_never_counts_for_two_rules() {
+    let two = || group(2, vec![leaf("a"), leaf("b")]);
+    let line = judge_types(&["any/pass/k"], two()).await;
+    assert!(line.starts_with("DENIED what passed is not enough for the policy, which counts each signer once"), "{line}");
+    assert_eq!(judge_types(&["any/pass/k", "any/pass/l"], two()).await, "ALLOWED a: fine; b: fine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_rule_asks_for_a_referrer_of_the_referrer() {
+    let root = || group(1, vec![Rule { verifier: Some("sbom".to_owned()), threshold: 1, rules: vec![leaf("a")] }]);
+    let mut unsigned = Memory::default();
+    unsigned.attach(&image(), "sbom/pass");
+    assert!(judge(unsigned, root()).await.starts_with("DENIED "));
+
+    let mut signed = Memory::default();
+    let sbom = signed.attach(&image(), "sbom/pass");
+    signed.attach(&sbom, "a/pass/k");
+    assert_eq!(judge(signed, root()).await, "ALLOWED a: fine; sbom: fine");
+
+    // The signature of a bad SBOM is not looked for, and one of the image does not stand in for it.
+    let mut elsewhere = Memory::default();
+    let bad = elsewhere.attach(&image(), "sbom/fail/form");
+    elsewhere.attach(&bad, "a/pass/k");
+    elsewhere.attach(&image(), "a/pass/k");
+    assert!(judge(elsewhere, root()).await.starts_with("DENIED sbom: bad form"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_walk_stops_as_soon_as_the_policy_has_decided() {
+    let mut store = Memory::default();
+    store.attach(&image(), "a/pass/k");
+    for index in 0..100 {
+        store.attach(&image(), &format!("a/fail/form{index}"));
+    }
+    let (executor, store) = executor(store, group(1, vec![leaf("a")]));
+    let repository = "r.io/a".parse::<Reference>().unwrap().repository;
+    let judged = executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, Instant::now() + Duration::from_secs(8)).await;
+    assert_eq!(line(judged), "ALLOWED a: fine");
+    assert!(store.reads.load(Ordering::SeqCst) <= 3, "read {:?}", store.reads);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_run_concurrently_up_to_the_bound() {
+    let mut store = Memory { slow: Some(Duration::from_secs(1)), ..Memory::default() };
+    for index in 0..9 {
+        store.attach(&image(), &format!("a/fail/form{index}"));
+    }
+    let (executor, store) = executor(store, group(1, vec![leaf("a")]));
+    let (repository, start) = ("r.io/a".parse::<Reference>().unwrap().repository, Instant::now());
+    let judged = executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, start + Duration::from_secs(60)).await;
+    assert!(line(judged).starts_with("DENIED"));
+    assert_eq!((store.most_at_once.load(Ordering::SeqCst), start.elapsed().as_secs()), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_time_runs_out_the_answer_is_unavailable_and_not_worth_sharing() {
+    let mut store = Memory { slow: Some(Duration::from_secs(60)), ..Memory::default() };
+    store.attach(&image(), "a/pass/k");
+    let judged = judge_with(store, group(1, vec![leaf("a")]), 8).await;
+    assert!(judged.out_of_time);
+    assert_eq!(line(judged), "UNAVAILABLE the time ran out before r.io had answered; try again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allow_holds_no_longer_than_its_shortest_finding() {
+    let mut store = Memory::default();
+    store.attach(&image(), "a/pass/k/2000");
+    store.attach(&image(), "b/pass/l/1000");
+    let judged = judge_with(store, group(2, vec![leaf("a"), leaf("b")]), 8).await;
+    assert_eq!(judged.valid_until, Some(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn artifacts_at_the_limit_and_one_past_it() {
+    for (count, token) in [(limits::ARTIFACTS - 1, "ALLOWED"), (limits::ARTIFACTS, "UNAVAILABLE")] {
+        let mut store = Memory::default();
+        store.attach(&image(), "a/pass/k");
+        for index in 1..count {
+            store.attach(&image(), &format!("x/{index}"));
+        }
+        let line = judge(store, group(1, vec![leaf("a")])).await;
+        assert!(line.starts_with(token), "{count}: {line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nesting_at_the_limit_and_one_past_it() {
+    // `levels` referrers deep, each judged by a rule below the one before.
+    for (levels, token) in [(limits::DEPTH, "ALLOWED"), (limits::DEPTH + 1, "UNAVAILABLE")] {
+        let mut store = Memory::default();
+        let mut subject = image();
+        for _ in 0..levels {
+            subject = store.attach(&subject, "a/pass");
+        }
+        let mut rule = leaf("a");
+        for _ in 1..levels {
+            rule = Rule { verifier: Some("a".to_owned()), threshold: 1, rules: vec![rule] };
+        }
+        let line = judge(store, group(1, vec![rule])).await;
+        assert!(line.starts_with(token), "{levels}: {line}");
+    }
+}
+
+/// What one referrer may be in the property tests.
+fn evidence() -> impl Strategy<Value = Vec<String>> {
+    let kind = prop_oneof![Just("pass/k"), Just("pass/l"), Just("pass/m"), Just("fail/identity"), Just("fault")];
+    let who = prop_oneof![Just("a"), Just("b"), Just("any")];
+    proptest::collection::btree_set((who, kind).prop_map(|(who, kind)| format!("{who}/{kind}")), 0..8)
+        .prop_map(|set| set.into_iter().collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+fn policies() -> impl Strategy<Value = Rule> {
+    prop_oneof![
+        Just(group(1, vec![leaf("a")])),
+        Just(group(1, vec![leaf("a"), leaf("b")])),
+        Just(group(2, vec![leaf("a"), leaf("b")])),
+        Just(group(2, vec![group(1, vec![leaf("a"), leaf("b")]), leaf("b")])),
+        Just(group(2, vec![leaf("a"), leaf("a"), leaf("b")])),
+    ]
+}
+
+fn token(types: &[String], root: &Rule) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let types: Vec<&str> = types.iter().map(String::as_str).collect();
+    let line = runtime.block_on(judge_types(&types, root.clone()));
+    line.split(' ').next().unwrap().to_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_order_of_results_never_changes_a_verdict(types in evidence(), root in policies(), at in any::<prop::sample::Index>()) {
+        let mut turned = types.clone();
+        if !turned.is_empty() {
+            let middle = at.index(turned.len());
+            turned.rotate_left(middle);
+        }
+        prop_assert_eq!(token(&types, &root), token(&turned, &root));
+        turned.reverse();
+        prop_assert_eq!(token(&types, &root), token(&turned, &root));
+    }
+
+    #[test]
+    fn taking_evidence_away_never_turns_deny_into_allow(types in evidence(), root in policies(), at in any::<prop::sample::Index>()) {
+        prop_assume!(!types.is_empty());
+        let mut fewer = types.clone();
+        fewer.remove(at.index(types.len()));
+        if token(&types, &root) != "ALLOWED" {
+            prop_assert_ne!(token(&fewer, &root), "ALLOWED");
+        }
+    }
+
+    #[test]
+    fn a_check_that_did_not_pass_never_helps(types in evidence(), root in policies()) {
+        let passed: Vec<String> = types.iter().filter(|content| content.contains("pass")).cloned().collect();
+        prop_assert_eq!(token(&types, &root) == "ALLOWED", token(&passed, &root) == "ALLOWED");
+    }
+}
