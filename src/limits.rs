@@ -52,6 +52,12 @@ pub const CONFIG_BYTES: u64 = 1024 * 1024;
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
 
+/// Most symbolic links followed to one trusted file (Linux, path_resolution(7): 40).
+pub const TRUST_LINKS: usize = 40;
+
+/// How often a trusted file that changes while it is read is read again before that is an error.
+pub const TRUST_READS: usize = 3;
+
 /// Most rules in one threshold policy, over all levels.
 pub const POLICY_RULES: usize = 64;
 
