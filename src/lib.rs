@@ -17,6 +17,8 @@ pub mod verifier;
 pub mod store;
 #[cfg(feature = "core")]
 pub mod trust;
+#[cfg(feature = "core")]
+pub mod config;
 
 // words: plain values; no async, no I/O, no clock
 pub mod verdict;
