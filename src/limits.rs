@@ -37,6 +37,10 @@ pub const DEPTH: usize = 8;
 /// Most layers that a manifest may name.
 pub const LAYERS: usize = 1024;
 
+/// Largest blob that a store hands out, whatever its caller asks for, in bytes, unless `maxBlobBytes` asks for
+/// less (Ratify v2's default).
+pub const BLOB_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Largest signature envelope, in bytes. Real ones have 2 to 20 KiB; a certificate chain is most of it.
 pub const ENVELOPE_BYTES: u64 = 1024 * 1024;
 
@@ -49,8 +53,33 @@ pub const CERTIFICATE_BYTES: usize = 64 * 1024;
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;
 
+/// Most problems of one configuration that are kept: the first ones by place. Nobody mends more at once.
+pub const CONFIG_PROBLEMS: usize = 100;
+
+/// Deepest nesting of a configuration file, in tables and arrays. A policy of [`DEPTH`] levels needs 22.
+pub const CONFIG_DEPTH: usize = 64;
+
+/// Stack for reading a configuration file, in bytes. The deepest text that the TOML parser takes (80 headers, 80
+/// braces and 80 dotted keys in each) was measured to need between 4 and 6 MiB without optimisation.
+pub const CONFIG_STACK_BYTES: usize = 32 * 1024 * 1024;
+
+/// Longest string of the configuration after `${NAME}` was put in, in bytes: the longest path of Linux (`PATH_MAX`).
+pub const EXPANDED_BYTES: usize = 4096;
+
+/// Longest name of a verifier, in bytes. It stands in reason lines and reports.
+pub const VERIFIER_NAME_BYTES: usize = 64;
+
+/// Longest user agent, in bytes. It is sent with every request.
+pub const USER_AGENT_BYTES: usize = 256;
+
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most symbolic links followed to one trusted file (Linux, path_resolution(7): 40).
+pub const TRUST_LINKS: usize = 40;
+
+/// How often a trusted file that changes while it is read is read again before that is an error.
+pub const TRUST_READS: usize = 3;
 
 /// Most rules in one threshold policy, over all levels.
 pub const POLICY_RULES: usize = 64;
@@ -91,11 +120,21 @@ pub const WALK_MARGIN: Duration = Duration::from_millis(50);
 /// How long an allow is remembered, unless configured.
 pub const REMEMBER_ALLOW: Duration = Duration::from_secs(5 * 60);
 
+/// Longest time that an allow may be remembered: a day, as for remote trust. A root that was removed counts
+/// at once in any case, because the generation changes.
+pub const REMEMBER_ALLOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long a deny is remembered, unless configured.
 pub const REMEMBER_DENY: Duration = Duration::from_secs(10);
 
+/// Longest time that a deny may be remembered: a signature pushed late should count soon.
+pub const REMEMBER_DENY_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// How long a list of referrers is remembered: lists are not immutable.
 pub const REMEMBER_REFERRERS: Duration = Duration::from_secs(10);
+
+/// Longest time that a list of referrers may be remembered.
+pub const REMEMBER_REFERRERS_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Most verdicts remembered at once; the oldest goes first.
 pub const MEMO_ENTRIES: usize = 10_000;

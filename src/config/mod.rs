@@ -1,0 +1,247 @@
+//! The effective configuration: plain data with every default filled in and every rule checked that needs
+//! nothing but the file. `assemble` builds an admission from it; no file is opened and nothing is decided here.
+//!
+//! Strings that other modules understand (scopes, identities, PEM) keep their place, so that what is wrong with
+//! them is reported like any other problem.
+
+mod decode;
+mod expand;
+mod file;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::artifact::Digest;
+use crate::config::file::decoder::{Decoder, Item};
+use crate::limits;
+
+pub use problem::{Place, Problems, Spanned};
+
+/// Parses a configuration. `file` is its path, for messages; `environment` answers for `${NAME}`.
+///
+/// # Errors
+/// All problems at once.
+pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let mut decoder = Decoder::new(file, environment);
+    let config = match unreadable(file, text) {
+        Some(cause) => {
+            decoder.problems.push(&Place { line: 1, column: 1, path: String::new() }, cause);
+            None
+        }
+        None => file::toml::read(text, &mut decoder.problems)
+            .and_then(|root| decode::config(&mut decoder, &Item::root(&root))),
+    };
+    match config {
+        Some(config) if decoder.problems.is_empty() => Ok(config),
+        _ => Err(decoder.problems),
+    }
+}
+
+/// Why a text is not even looked at.
+fn unreadable(file: &str, text: &str) -> Option<String> {
+    if u64::try_from(text.len()).map_or(true, |bytes| bytes > limits::CONFIG_BYTES) {
+        return Some(format!("larger than the limit of {} bytes", limits::CONFIG_BYTES));
+    }
+    // The ending tells the format, so that no text is ever read in two ways.
+    let ending = [".json", ".yaml", ".yml"].into_iter().find(|ending| file.ends_with(ending))?;
+    Some(format!("{ending} is not read by this version: write the configuration in TOML (.toml)"))
+}
+
+/// The whole configuration. Serialised, it is the same bytes for the same meaning, wherever its parts are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// What becomes of a pull that no scope matches.
+    pub unmatched: Unmatched,
+    /// Who answers for which scopes; at least one.
+    pub executors: Vec<Executor>,
+    /// Who may ask the daemon.
+    pub access: Access,
+    /// How long answers are remembered.
+    pub remember: Remember,
+    /// How the daemon logs.
+    pub log: Log,
+}
+
+/// What becomes of a pull that no scope matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Unmatched {
+    /// It is refused.
+    Deny,
+    /// It is allowed without verification.
+    Allow,
+}
+
+/// Who may ask the daemon to verify, besides uid 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Access {
+    /// Their user ids.
+    pub uids: BTreeSet<u32>,
+}
+
+/// How long answers are remembered. Zero: not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remember {
+    /// An allow.
+    pub allow: Duration,
+    /// A deny.
+    pub deny: Duration,
+    /// A list of referrers.
+    pub referrers: Duration,
+}
+
+impl Default for Remember {
+    fn default() -> Self {
+        Self { allow: limits::REMEMBER_ALLOW, deny: limits::REMEMBER_DENY, referrers: limits::REMEMBER_REFERRERS }
+    }
+}
+
+/// How the daemon logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least important level that is written.
+    pub level: LogLevel,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How important a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum LogLevel {
+    /// Something is broken.
+    Error,
+    /// Something may break.
+    Warn,
+    /// What happens.
+    Info,
+    /// Why it happens.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Who answers for some scopes, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Executor {
+    /// Patterns of repositories, at least one, as written; no string stands twice in a configuration.
+    pub scopes: Vec<Spanned<String>>,
+    /// What happens to a pull.
+    pub mode: Mode,
+    /// Images that are exempt from verification.
+    pub digests: BTreeSet<Digest>,
+    /// Where artifacts lie.
+    pub store: RegistryStore,
+}
+
+/// What happens to a pull that an executor answers for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Mode {
+    /// It is verified, and the answer counts.
+    Enforce(Checks),
+    /// It is verified, reported, and allowed in any case.
+    Audit(Checks),
+    /// It is allowed without verification.
+    Allow,
+    /// It is refused.
+    Deny,
+}
+
+/// What is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checks {
+    /// Who verifies; at least one, each with a name of its own.
+    pub verifiers: Vec<Verifier>,
+    /// What must be found: the root of the rules. It names every verifier, and no other.
+    pub policy: Rule,
+    /// How many checks of one pull are under way at once.
+    pub concurrency: usize,
+}
+
+/// A verifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verifier {
+    /// Its name, of letters, digits, dots, underscores and hyphens.
+    pub name: String,
+    /// What it verifies, and by what.
+    pub kind: VerifierKind,
+}
+
+/// What a verifier verifies, and by what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum VerifierKind {
+    /// Notary Project signatures.
+    Notation(Notation),
+}
+
+/// What a Notation verifier trusts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notation {
+    /// Where the certificates of the trust store of type `ca` are; at least one source.
+    pub certificate_authorities: Vec<KeyMaterial>,
+    /// Whose signatures count, as written; `*`, as in Ratify v2, where none is written.
+    pub trusted_identities: Vec<Spanned<String>>,
+}
+
+/// Where certificates or keys come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum KeyMaterial {
+    /// A file, by its absolute path.
+    File(Spanned<PathBuf>),
+    /// PEM in the configuration itself, as written.
+    Inline(Spanned<String>),
+}
+
+/// How a registry is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegistryStore {
+    /// Whether plain http is used for every registry of the executor.
+    pub plain_http: bool,
+    /// What it is told about who asks, unless the default.
+    pub user_agent: Option<String>,
+    /// Largest blob, in bytes.
+    pub max_blob_bytes: u64,
+    /// Largest manifest, in bytes.
+    pub max_manifest_bytes: u64,
+}
+
+impl Default for RegistryStore {
+    fn default() -> Self {
+        Self {
+            plain_http: false,
+            user_agent: None,
+            max_blob_bytes: limits::BLOB_BYTES,
+            max_manifest_bytes: limits::MANIFEST_BYTES,
+        }
+    }
+}
+
+/// A rule of a threshold policy. It has a verifier, or rules, or both; the root has rules only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// The verifier that must find a referrer valid; its own rules are then about that one's referrers.
+    pub verifier: Option<String>,
+    /// How many of the rules must hold: 1 to their number, 0 where there are none.
+    pub threshold: usize,
+    /// The rules below.
+    pub rules: Vec<Rule>,
+}

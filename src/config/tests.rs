@@ -1,0 +1,742 @@
+//! Whole configurations: what an operator writes, and every line that comes back.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Config, Mode, VerifierKind};
+
+const CERTIFICATES: &str = "certificates = [{ files = [\"/t/ca.pem\"] }]";
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "DIR" => Some("/etc/trust".to_owned()),
+        "HOSTILE" => Some("x\"]\nmode = \"allow\"".to_owned()),
+        "LONG" => Some("/".repeat(limits::EXPANDED_BYTES)),
+        _ => None,
+    }
+}
+
+fn read(text: &str) -> Result<Config, Problems> {
+    parse("c.toml", text, &environment)
+}
+
+/// The problem lines, without the file's name.
+fn problems(text: &str) -> Vec<String> {
+    match read(text) {
+        Ok(config) => panic!("no problem in {text}\n{config:?}"),
+        Err(problems) => {
+            problems.to_string().lines().map(|line| line.strip_prefix("c.toml:").unwrap().to_owned()).collect()
+        }
+    }
+}
+
+fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"))
+}
+
+fn checks(executor: &Executor) -> &Checks {
+    match &executor.mode {
+        Mode::Enforce(checks) | Mode::Audit(checks) => checks,
+        mode @ (Mode::Allow | Mode::Deny) => panic!("{mode:?}"),
+    }
+}
+
+/// An executor with these keys besides its scope and one verifier `v`; they stand in line 2.
+fn executor(keys: &str) -> String {
+    format!(
+        "[[executors]]\n{keys}\nscopes = [\"a.io\"]\n[[executors.verifiers]]\nname = \"v\"\ntype = \"notation\"\nparameters.{CERTIFICATES}\n"
+    )
+}
+
+/// An executor whose one verifier has these parameters; they stand in line 6.
+fn verifier(parameters: &str) -> String {
+    format!(
+        "[[executors]]\nscopes = [\"a.io\"]\n[[executors.verifiers]]\nname = \"v\"\ntype = \"notation\"\n\
+         parameters = {{ {parameters} }}\n"
+    )
+}
+
+/// An executor with one store of these parameters; they stand in line 2 from column 53.
+fn store(parameters: &str) -> String {
+    executor(&format!("stores = [{{ type = \"registry-store\", parameters = {{ {parameters} }} }}]"))
+}
+
+/// An executor with verifiers `a`, `b` and `c`, and this policy in the last line, from column 23.
+fn policy(policy: &str) -> String {
+    let verifier = |name| format!("{{ name = \"{name}\", type = \"notation\", parameters = {{ {CERTIFICATES} }} }}");
+    let verifiers = ["a", "b", "c"].map(verifier).join(", ");
+    format!(
+        "[[executors]]\nscopes = [\"a.io\"]\nverifiers = [{verifiers}]\n[executors.policyEnforcer]\n\
+         type = \"threshold-policy\"\nparameters.policy = {{ {policy} }}\n"
+    )
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = good(&executor(""));
+    assert_eq!(config.unmatched, Unmatched::Deny);
+    assert!(config.access.uids.is_empty());
+    assert_eq!(config.remember.allow, Duration::from_secs(300));
+    assert_eq!(config.remember.deny, Duration::from_secs(10));
+    assert_eq!(config.remember.referrers, Duration::from_secs(10));
+    assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Info });
+    let [executor] = config.executors.as_slice() else { panic!("{config:?}") };
+    assert!(matches!(executor.mode, Mode::Enforce(_)));
+    assert!(executor.digests.is_empty());
+    assert_eq!(executor.store, RegistryStore::default());
+    assert_eq!((executor.store.max_blob_bytes, executor.store.max_manifest_bytes), (32 << 20, 4 << 20));
+    let checks = checks(executor);
+    assert_eq!(checks.concurrency, limits::CONCURRENCY);
+    let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+    assert_eq!(checks.policy, Rule { verifier: None, threshold: 1, rules: vec![leaf] });
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    assert_eq!(notation.trusted_identities[0].value, "*");
+}
+
+#[test]
+fn every_key_is_taken() {
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let config = good(&format!(
+        r#"
+        unmatched = "allow"
+        access = {{ uids = [1000, 0] }}
+        remember = {{ allow = "1h 30m", deny = "0s", referrers = "500ms" }}
+        log = {{ format = "json", level = "debug" }}
+        [[executors]]
+        scopes = ["a.io/x/*", "*.b.io"]
+        mode = "audit"
+        digests = ["{digest}"]
+        concurrency = 3
+        verifiers = [{{ name = "v.1_x-Y", type = "notation", parameters = {{
+            certificates = [
+                {{ type = "ca", files = ["${{DIR}}/a.pem", "/b"], inline = "PEM 1" }},
+                {{ inline = {{ certs = "PEM 2" }} }}],
+            trustedIdentities = ["x509.subject: C=US"],
+            scopes = ["*"] }} }}]
+        stores = [{{ type = "registry-store", parameters = {{ plainHttp = true, userAgent = "me/1", maxBlobBytes = 1,
+            maxManifestBytes = 2, allowCosignTag = true,
+            credential = {{ provider = "static", username = "", password = "" }} }} }}]
+        policyEnforcer = {{ type = "threshold-policy", parameters = {{ policy = {{ rules = [
+            {{ verifierName = "v.1_x-Y" }}] }} }} }}
+        [[executors]]
+        scopes = ["c.io"]
+        mode = "allow"
+        [[executors]]
+        scopes = ["d.io"]
+        mode = "deny"
+        verifiers = []
+        "#
+    ));
+    assert_eq!(config.unmatched, Unmatched::Allow);
+    assert_eq!(config.access.uids, BTreeSet::from([0, 1000]));
+    assert_eq!(config.remember.allow, Duration::from_secs(5400));
+    assert_eq!((config.remember.deny, config.remember.referrers), (Duration::ZERO, Duration::from_millis(500)));
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+    let [audit, allow, deny] = config.executors.as_slice() else { panic!("{config:?}") };
+    assert!(matches!((&audit.mode, &allow.mode, &deny.mode), (Mode::Audit(_), Mode::Allow, Mode::Deny)));
+    assert_eq!(audit.digests.first().unwrap().as_str(), digest);
+    assert_eq!(
+        audit.store,
+        RegistryStore {
+            plain_http: true,
+            user_agent: Some("me/1".to_owned()),
+            max_blob_bytes: 1,
+            max_manifest_bytes: 2
+        }
+    );
+    assert_eq!(
+        audit.scopes[1],
+        Spanned {
+            value: "*.b.io".to_owned(),
+            place: Place { line: 7, column: 31, path: "executors[0].scopes[1]".to_owned() }
+        }
+    );
+    let checks = checks(audit);
+    assert_eq!((checks.concurrency, checks.verifiers[0].name.as_str()), (3, "v.1_x-Y"));
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let sources: Vec<_> = notation
+        .certificate_authorities
+        .iter()
+        .map(|source| match source {
+            KeyMaterial::File(path) => path.value.display().to_string(),
+            KeyMaterial::Inline(pem) => pem.value.clone(),
+        })
+        .collect();
+    assert_eq!(sources, ["/etc/trust/a.pem", "/b", "PEM 1", "PEM 2"]);
+    assert_eq!(notation.trusted_identities[0].value, "x509.subject: C=US");
+}
+
+#[test]
+fn all_problems_come_at_once_each_with_its_place_and_mend() {
+    let text = r#"unmached = "deny"
+unmatched = "maybe"
+
+[[executors]]
+scopes = ["ghcr.io", 7]
+mode = "enforced"
+concurency = 4
+digests = ["sha256:1"]
+
+  [[executors.verifiers]]
+  name = "né v"
+  type = "notaton"
+  parameters = { whatever = 1 }
+
+  [[executors.verifiers]]
+  type = "notation"
+  parameters.certificates = [{ type = "ca", fils = ["/a"] }, { files = ["a.pem", "${NOPE}/${DIR}/${NADA}"] }]
+  parameters.truestedIdentities = []
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            r#"1:1: unmached: unknown key (did you mean "unmatched"?)"#,
+            r#"2:13: unmatched: unknown value "maybe" (known: allow, deny)"#,
+            "5:22: executors[0].scopes[1]: expected a string, found an integer",
+            r#"6:8: executors[0].mode: unknown value "enforced" (did you mean "enforce"?)"#,
+            r#"7:1: executors[0].concurency: unknown key (did you mean "concurrency"?)"#,
+            "8:12: executors[0].digests[0]: \"sha256:1\" is not a digest: expected sha256: and 64, or sha512: and 128, \
+             lowercase hexadecimal digits",
+            "11:10: executors[0].verifiers[0].name: \"né v\" is not a verifier's name (1 to 64 letters, digits, dots, \
+             underscores and hyphens)",
+            r#"12:10: executors[0].verifiers[0].type: unknown verifier type "notaton" (did you mean "notation"?)"#,
+            "15:3: executors[0].verifiers[1].name: required key is missing",
+            "17:30: executors[0].verifiers[1].parameters.certificates[0]: names no certificates (add files or inline)",
+            r#"17:45: executors[0].verifiers[1].parameters.certificates[0].fils: unknown key (did you mean "files"?)"#,
+            "17:73: executors[0].verifiers[1].parameters.certificates[1].files[0]: \"a.pem\" is not an absolute path",
+            "17:82: executors[0].verifiers[1].parameters.certificates[1].files[1]: environment variable NADA is not \
+             defined (write $${ for a plain ${)",
+            "17:82: executors[0].verifiers[1].parameters.certificates[1].files[1]: environment variable NOPE is not \
+             defined (write $${ for a plain ${)",
+            "18:14: executors[0].verifiers[1].parameters.truestedIdentities: unknown key (did you mean \
+             \"trustedIdentities\"?)",
+        ]
+    );
+}
+
+/// Ratify v2's sample, its JSON written as TOML.
+const RATIFY_V2_SAMPLE: &str = r#"[[executors]]
+scopes = ["ghcr.io"]
+
+[[executors.verifiers]]
+name = "notation-1"
+type = "notation"
+parameters.certificates = [{ files = ["${CERTIFICATE_PATH}"] }]
+
+[[executors.verifiers]]
+name = "cosign-1"
+type = "cosign"
+[[executors.verifiers.parameters.trustPolicies]]
+certificateIdentity = "test@example.com"
+certificateOIDCIssuer = "https://github.com/login/oauth"
+
+[[executors.stores]]
+type = "registry-store"
+[executors.stores.parameters]
+credential = { provider = "static", username = "", password = "" }
+allowCosignTag = true
+
+[executors.policyEnforcer]
+type = "threshold-policy"
+[executors.policyEnforcer.parameters.policy]
+rules = [{ verifierName = "cosign-1" }, { verifierName = "notation-1" }]
+threshold = 1
+"#;
+
+#[test]
+fn ratify_v2_s_sample_is_refused_by_what_is_not_there_yet() {
+    let cosign = "11:8: executors[0].verifiers[1].type: verifier type \"cosign\" is not available in this version: it \
+                  comes with a later release";
+    assert_eq!(
+        problems(RATIFY_V2_SAMPLE),
+        [
+            "7:39: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment variable \
+             CERTIFICATE_PATH is not defined (write $${ for a plain ${)",
+            cosign,
+        ]
+    );
+    assert_eq!(problems(&RATIFY_V2_SAMPLE.replace("CERTIFICATE_PATH", "DIR")), [cosign]);
+}
+
+#[test]
+fn the_example_has_no_problem() {
+    let config = good(include_str!("../../packaging/config.toml"));
+    let modes: Vec<_> = config
+        .executors
+        .iter()
+        .map(|executor| match executor.mode {
+            Mode::Enforce(_) => "enforce",
+            Mode::Audit(_) => "audit",
+            Mode::Allow => "allow",
+            Mode::Deny => "deny",
+        })
+        .collect();
+    assert_eq!(modes, ["enforce", "audit", "allow"]);
+    // What it writes out as a default is the default.
+    assert_eq!((&config.remember, &config.log, &config.access), (&<_>::default(), &<_>::default(), &<_>::default()));
+    assert_eq!(config.unmatched, Unmatched::Deny);
+    let enforced = &config.executors[0];
+    assert_eq!(enforced.store, RegistryStore::default());
+    assert_eq!(checks(enforced).concurrency, limits::CONCURRENCY);
+    assert_eq!((checks(enforced).policy.threshold, checks(enforced).policy.rules.len()), (1, 1));
+}
+
+#[test]
+fn executors_that_would_check_nothing_are_refused() {
+    for (text, expected) in [
+        ("", "1:1: executors: required key is missing"),
+        ("executors = []", "1:13: executors: must not be empty"),
+        ("executors = [{ mode = \"deny\" }]", "1:14: executors[0].scopes: required key is missing"),
+        ("executors = [{ mode = \"deny\", scopes = [] }]", "1:40: executors[0].scopes: must not be empty"),
+        ("executors = [{ scopes = [\"a\"] }]", "1:14: executors[0].verifiers: required key is missing"),
+        (
+            "executors = [{ mode = \"audit\", scopes = [\"a\"] }]",
+            "1:14: executors[0].verifiers: required key is missing",
+        ),
+        ("executors = [{ scopes = [\"a\"], verifiers = [] }]", "1:44: executors[0].verifiers: must not be empty"),
+        (
+            "executors = [{ mode = \"alow\", scopes = [\"a\"] }]",
+            "1:23: executors[0].mode: unknown value \"alow\" (did you mean \"allow\"?)",
+        ),
+        ("executors = {}", "1:13: executors: expected an array, found a table"),
+        ("executors = [1.5]", "1:14: executors[0]: expected a table, found a float"),
+    ] {
+        assert_eq!(problems(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn the_checks_of_an_executor_that_asks_nobody_are_still_checked() {
+    let text = executor("mode = \"allow\"");
+    assert!(matches!(good(&text).executors[0].mode, Mode::Allow));
+    assert_eq!(
+        problems(&text.replace("notation", "natation")),
+        ["6:8: executors[0].verifiers[0].type: unknown verifier type \"natation\" (did you mean \"notation\"?)"]
+    );
+    assert_eq!(
+        problems("executors = [{ mode = \"allow\", scopes = [\"a\"], concurrency = 0 }]"),
+        ["1:62: executors[0].concurrency: 0 is out of range (1 to 64)"]
+    );
+}
+
+#[test]
+fn a_scope_belongs_to_one_executor() {
+    let text = "[[executors]]\nscopes = [\"a.io\", \"b.io\", \"a.io\"]\nmode = \"deny\"\n\
+                [[executors]]\nscopes = [\"b.io\"]\nmode = \"allow\"\n";
+    assert_eq!(
+        problems(text),
+        [
+            "2:27: executors[0].scopes[2]: \"a.io\" is taken by executors[0].scopes[0] in line 2",
+            "5:11: executors[1].scopes[0]: \"b.io\" is taken by executors[0].scopes[1] in line 2",
+        ]
+    );
+}
+
+#[test]
+fn a_verifier_s_name_is_unique_in_its_executor() {
+    let twice = policy("rules = [{ verifierName = \"a\" }, { verifierName = \"b\" }]").replace("\"c\"", "\"a\"");
+    let shown = problems(&twice);
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(
+        shown[0].ends_with(
+            "executors[0].verifiers[2].name: name \"a\" is taken by executors[0].verifiers[0].name in line 3"
+        ),
+        "{shown:?}"
+    );
+    good(&format!("{}{}", executor(""), executor("").replace("a.io", "b.io")));
+}
+
+#[test]
+fn names_of_verifiers_at_the_limit_and_one_past_it() {
+    let named = |name: &str| executor("").replace("name = \"v\"", &format!("name = {name:?}"));
+    good(&named(&"v".repeat(limits::VERIFIER_NAME_BYTES)));
+    for bad in ["", "a b", "a/b", &"v".repeat(limits::VERIFIER_NAME_BYTES + 1)] {
+        assert!(problems(&named(bad))[0].contains("is not a verifier's name"), "{bad}");
+    }
+}
+
+#[test]
+fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
+    let later = "are not supported yet: ";
+    for (text, column, key, message) in [
+        ("", 14, ".certificates", "required key is missing".to_owned()),
+        ("certificates = []", 31, ".certificates", "must not be empty".to_owned()),
+        (
+            "certificates = [{ type = \"tsa\", files = [\"/a\"] }]",
+            41,
+            ".certificates[0].type",
+            format!("trust stores of type \"tsa\" {later}timestamps come with a later release"),
+        ),
+        (
+            "certificates = [{ type = \"signingAuthority\", files = [\"/a\"] }]",
+            41,
+            ".certificates[0].type",
+            format!("trust stores of type \"signingAuthority\" {later}they come with a later release"),
+        ),
+        (
+            "certificates = [{ azurekeyvault = { vaultURL = \"x\" } }]",
+            34,
+            ".certificates[0].azurekeyvault",
+            "azurekeyvault is not available in this version".to_owned(),
+        ),
+        ("certificates = [{ files = [] }]", 42, ".certificates[0].files", "must not be empty".to_owned()),
+        (
+            "certificates = [{ inline = { certs = \"PEM\", keys = \"PEM\" } }]",
+            60,
+            ".certificates[0].inline.keys",
+            "keys have no use here: a notation verifier trusts certificates".to_owned(),
+        ),
+        (
+            "certificates = [{ inline = true }]",
+            43,
+            ".certificates[0].inline",
+            "expected a string, found a boolean".to_owned(),
+        ),
+        (
+            &format!("scopes = [\"a.io/b\"], {CERTIFICATES}"),
+            25,
+            ".scopes",
+            "only [\"*\"] is supported here (leave it out: the executor's own scopes say where the verifier counts)"
+                .to_owned(),
+        ),
+        (
+            &format!("trustedIdentities = [], {CERTIFICATES}"),
+            36,
+            ".trustedIdentities",
+            "must not be empty (write [\"*\"] to trust every identity that the certificates vouch for)".to_owned(),
+        ),
+    ] {
+        let expected = format!("6:{column}: executors[0].verifiers[0].parameters{key}: {message}");
+        assert_eq!(problems(&verifier(text)), [expected], "{text}");
+    }
+}
+
+#[test]
+fn what_a_store_cannot_heed_is_refused_by_its_key() {
+    let later = "credentials are not available in this version: they come with a later release";
+    let roots = "a registry's own certificate authorities are not available in this version";
+    let at = "executors[0].stores[0].parameters";
+    for (text, expected) in [
+        ("credential = { provider = \"azure\", x = 1 }", format!("2:79: {at}.credential.provider: {later}")),
+        ("credential = { username = \"\" }", format!("2:66: {at}.credential.provider: required key is missing")),
+        (
+            "credential = { provider = \"static\", password = \"${SECRET}\" }",
+            format!("2:100: {at}.credential.password: {later}"),
+        ),
+        (
+            "credential = { provider = \"static\", username = \"hunter2\" }",
+            format!("2:100: {at}.credential.username: {later}"),
+        ),
+        ("caPem = \"x\"", format!("2:53: {at}.caPem: {roots}")),
+        ("caBase64 = \"x\"", format!("2:53: {at}.caBase64: {roots}")),
+        ("maxBlobBytes = 0", format!("2:68: {at}.maxBlobBytes: 0 is out of range (1 to 33554432)")),
+        ("maxBlobBytes = 33554433", format!("2:68: {at}.maxBlobBytes: 33554433 is out of range (1 to 33554432)")),
+        ("maxManifestBytes = -1", format!("2:72: {at}.maxManifestBytes: -1 is out of range (1 to 4194304)")),
+        ("maxManifestBytes = 4194305", format!("2:72: {at}.maxManifestBytes: 4194305 is out of range (1 to 4194304)")),
+        ("plainHTTP = true", format!("2:53: {at}.plainHTTP: unknown key (did you mean \"plainHttp\"?)")),
+        ("plainHttp = \"no\"", format!("2:65: {at}.plainHttp: expected a boolean, found a string")),
+        (
+            "userAgent = \"a\\r\\nx: y\"",
+            format!("2:65: {at}.userAgent: \"a\\r\\nx: y\" is not a user agent (up to 256 printable ASCII characters)"),
+        ),
+    ] {
+        assert_eq!(problems(&store(text)), [expected], "{text}");
+    }
+    good(&store("maxBlobBytes = 33554432, maxManifestBytes = 4194304, allowCosignTag = false, userAgent = \"\""));
+    good(&store(&format!("userAgent = \"{}\"", "a".repeat(limits::USER_AGENT_BYTES))));
+    assert_eq!(problems(&store(&format!("userAgent = \"{}\"", "a".repeat(limits::USER_AGENT_BYTES + 1)))).len(), 1);
+}
+
+#[test]
+fn one_store_per_executor_of_the_one_type() {
+    for (stores, expected) in [
+        ("[]", "2:10: executors[0].stores: must not be empty"),
+        (
+            "[{ type = \"registry-store\" }, { type = \"registry-store\" }]",
+            "2:40: executors[0].stores[1]: only one store per executor is supported yet (split the executor: its \
+             scopes say which store answers)",
+        ),
+        (
+            "[{ type = \"registry-store\", scopes = [\"a.io\"] }]",
+            "2:38: executors[0].stores[0].scopes: a store's own scopes are not supported yet: the executor's scopes \
+             hold",
+        ),
+        (
+            "[{ type = \"filesystem-oci-store\", parameters = { path = \"/\" } }]",
+            "2:20: executors[0].stores[0].type: store type \"filesystem-oci-store\" is not available in this version",
+        ),
+        (
+            "[{ type = \"oras\" }]",
+            "2:20: executors[0].stores[0].type: unknown store type \"oras\" (known: registry-store)",
+        ),
+        ("[{}]", "2:11: executors[0].stores[0].type: required key is missing"),
+    ] {
+        assert_eq!(problems(&executor(&format!("stores = {stores}"))), [expected], "{stores}");
+    }
+}
+
+#[test]
+fn a_threshold_of_zero_is_all_at_every_level() {
+    let config = good(&policy(
+        "rules = [{ verifierName = \"a\", rules = [{ verifierName = \"b\" }] }, \
+         { threshold = 1, rules = [{ verifierName = \"b\" }, { verifierName = \"c\" }] }], threshold = 0",
+    ));
+    let leaf = |name: &str| Rule { verifier: Some(name.to_owned()), threshold: 0, rules: Vec::new() };
+    let a = Rule { verifier: Some("a".to_owned()), threshold: 1, rules: vec![leaf("b")] };
+    let group = Rule { verifier: None, threshold: 1, rules: vec![leaf("b"), leaf("c")] };
+    assert_eq!(checks(&config.executors[0]).policy, Rule { verifier: None, threshold: 2, rules: vec![a, group] });
+}
+
+#[test]
+fn policies_that_decide_nothing_or_cannot_hold_are_refused() {
+    let three = "{ verifierName = \"a\" }, { verifierName = \"b\" }, { verifierName = \"c\" }";
+    let at = "executors[0].policyEnforcer.parameters.policy";
+    for (text, expected) in [
+        (String::new(), vec![format!("6:21: {at}: the policy has no rules")]),
+        ("threshold = 1".to_owned(), vec![format!("6:21: {at}: the policy has no rules")]),
+        ("rules = []".to_owned(), vec![format!("6:31: {at}.rules: must not be empty")]),
+        (
+            format!("rules = [{three}, {{ rules = [{{ threshold = 0 }}] }}]"),
+            vec![format!("6:115: {at}.rules[3].rules[0]: the rule has neither verifierName nor rules")],
+        ),
+        (
+            format!("rules = [{three}, {{ verifier = \"a\" }}]"),
+            vec![
+                format!("6:104: {at}.rules[3]: the rule has neither verifierName nor rules"),
+                format!("6:106: {at}.rules[3].verifier: unknown key (did you mean \"verifierName\"?)"),
+            ],
+        ),
+        (
+            format!("threshold = 4, rules = [{three}]"),
+            vec![format!("6:35: {at}.threshold: 4 is out of range (0 to 3)")],
+        ),
+        (
+            format!("threshold = -1, rules = [{three}]"),
+            vec![format!("6:35: {at}.threshold: -1 is out of range (0 to 3)")],
+        ),
+        (
+            "threshold = 3, rules = [{ verifierName = \"d\" }, { verifierName = \"b\", threshold = 1 }]".to_owned(),
+            vec![
+                format!("6:35: {at}.threshold: 3 is out of range (0 to 2)"),
+                format!("6:64: {at}.rules[0].verifierName: no verifier is named \"d\" (listed: a, b, c)"),
+                format!("6:105: {at}.rules[1].threshold: 1 is out of range (0 to 0)"),
+            ],
+        ),
+        (
+            format!("verifierName = \"a\", rules = [{three}]"),
+            vec![format!("6:23: {at}.verifierName: the root of a policy names no verifier: write a rule for it")],
+        ),
+        (
+            format!("rules = [{three}, {{ verifierName = \"${{DIR}}\" }}]"),
+            vec![format!(
+                "6:121: {at}.rules[3].verifierName: variables are not put in here: patterns, policies and PEM stand as \
+                 written"
+            )],
+        ),
+    ] {
+        assert_eq!(problems(&policy(&text)), expected, "{text}");
+    }
+    let unused = problems(&policy("rules = [{ verifierName = \"a\" }, { verifierName = \"c\" }]"));
+    assert_eq!(unused.len(), 1, "{unused:?}");
+    assert!(
+        unused[0].ends_with(&format!(
+            "executors[0].verifiers[1].name: no rule names verifier \"b\" (add a rule to {at}, or remove the verifier)"
+        )),
+        "{unused:?}"
+    );
+    let other = policy("rules = []").replace("threshold-policy", "rego");
+    assert_eq!(
+        problems(&other),
+        ["5:8: executors[0].policyEnforcer.type: unknown value \"rego\" (known: threshold-policy)"]
+    );
+}
+
+#[test]
+fn rules_at_the_limit_and_one_past_it() {
+    let rules = |count: usize| {
+        let leaves = vec!["{ verifierName = \"a\" }"; count - 3].join(", ");
+        policy(&format!("rules = [{{ verifierName = \"b\" }}, {{ verifierName = \"c\" }}, {{ rules = [{leaves}] }}]"))
+    };
+    good(&rules(limits::POLICY_RULES));
+    assert_eq!(
+        problems(&rules(limits::POLICY_RULES + 1)),
+        ["6:21: executors[0].policyEnforcer.parameters.policy: the policy has 65 rules, the limit is 64"]
+    );
+    let listed = |count: usize| {
+        let verifier =
+            |n: usize| format!("{{ name = \"v{n}\", type = \"notation\", parameters = {{ {CERTIFICATES} }} }}");
+        let verifiers: Vec<_> = (0..count).map(verifier).collect();
+        format!("executors = [{{ scopes = [\"a\"], verifiers = [{}] }}]", verifiers.join(", "))
+    };
+    assert_eq!(checks(&good(&listed(limits::POLICY_RULES)).executors[0]).policy.threshold, limits::POLICY_RULES);
+    assert_eq!(
+        problems(&listed(limits::POLICY_RULES + 1)),
+        ["1:44: executors[0].verifiers: the policy has 65 rules, the limit is 64"]
+    );
+}
+
+#[test]
+fn levels_of_rules_at_the_limit_and_one_past_it() {
+    let nested = |levels: usize| {
+        let inner =
+            (1..levels).fold("{ verifierName = \"a\" }".to_owned(), |inner, _| format!("{{ rules = [{inner}] }}"));
+        policy(&format!("rules = [{inner}, {{ verifierName = \"b\" }}, {{ verifierName = \"c\" }}]"))
+    };
+    good(&nested(limits::DEPTH));
+    let shown = problems(&nested(limits::DEPTH + 1));
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].ends_with("the policy is deeper than the limit of 8 levels"), "{shown:?}");
+}
+
+#[test]
+fn durations_at_their_limits_and_past_them() {
+    let remember = |text: &str| format!("remember = {{ {text} }}\n{}", executor(""));
+    good(&remember("allow = \"24h\", deny = \"10m\", referrers = \"10m\""));
+    assert_eq!(
+        problems(&remember("allow = \"24h 1ns\", deny = \"601s\", referrers = \"11m\"")),
+        [
+            "1:22: remember.allow: \"24h 1ns\" is above the limit of 1day",
+            "1:40: remember.deny: \"601s\" is above the limit of 10m",
+            "1:60: remember.referrers: \"11m\" is above the limit of 10m",
+        ]
+    );
+    for bad in ["\"\"", "\"5\"", "\"-1s\"", "\"5 fortnights\"", "\"99999999999999999999y\""] {
+        assert!(problems(&remember(&format!("deny = {bad}")))[0].contains("is not a duration (for example"), "{bad}");
+    }
+    assert_eq!(problems(&remember("deny = 5")), ["1:21: remember.deny: expected a string, found an integer"]);
+}
+
+#[test]
+fn numbers_at_their_limits_and_past_them() {
+    for good_value in ["1", "64"] {
+        good(&executor(&format!("concurrency = {good_value}")));
+    }
+    for bad in ["0", "65", "-1"] {
+        assert!(problems(&executor(&format!("concurrency = {bad}")))[0].contains("out of range (1 to 64)"), "{bad}");
+    }
+    let access = |uid: &str| format!("access.uids = [{uid}]\n{}", executor(""));
+    assert!(good(&access("4294967294")).access.uids.contains(&4_294_967_294));
+    for bad in ["4294967295", "-1"] {
+        assert_eq!(problems(&access(bad)), [format!("1:16: access.uids[0]: {bad} is out of range (0 to 4294967294)")]);
+    }
+}
+
+#[test]
+fn variables_are_put_in_after_parsing_and_not_into_patterns_policies_and_pem() {
+    let config = good(&verifier("certificates = [{ files = [\"${DIR}/$${DIR}/a b.pem\"] }]"));
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
+    let KeyMaterial::File(file) = &notation.certificate_authorities[0] else { panic!("{notation:?}") };
+    assert_eq!(file.value.to_str(), Some("/etc/trust/${DIR}/a b.pem"));
+    let config = good(&executor("mode = \"deny\"").replace("/t/ca.pem", "/${HOSTILE}"));
+    assert_eq!(config.executors[0].mode, Mode::Deny, "a value adds no key");
+    for text in [
+        executor("").replace("a.io", "${DIR}"),
+        verifier(&format!("trustedIdentities = [\"${{DIR}}\"], {CERTIFICATES}")),
+        verifier("certificates = [{ inline = \"${DIR}\" }]"),
+        verifier("certificates = [{ inline = { certs = \"$${DIR}\" } }]"),
+    ] {
+        let shown = problems(&text);
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(shown[0].contains("variables are not put in here"), "{shown:?}");
+    }
+}
+
+#[test]
+fn an_expanded_string_at_the_limit_and_one_past_it() {
+    let files = |path: &str| verifier(&format!("certificates = [{{ files = [\"{path}\"] }}]"));
+    good(&files("${LONG}"));
+    assert!(problems(&files("${LONG}/"))[0].ends_with("longer than the limit of 4096 bytes"));
+}
+
+#[test]
+fn a_text_at_the_limit_is_read_and_one_past_it_is_refused() {
+    let mut text = executor("");
+    let filler = usize::try_from(limits::CONFIG_BYTES).unwrap() - text.len();
+    text.push_str(&"#".repeat(filler));
+    good(&text);
+    text.push('#');
+    assert_eq!(problems(&text), ["1:1: larger than the limit of 1048576 bytes"]);
+}
+
+#[test]
+fn the_ending_tells_the_format() {
+    for (file, read) in
+        [("/etc/c.toml", true), ("/etc/credential", true), ("a.json", false), ("a.yaml", false), ("a.yml", false)]
+    {
+        let parsed = parse(file, &executor(""), &environment);
+        assert_eq!(parsed.is_ok(), read, "{file}");
+        if let Err(problems) = parsed {
+            assert!(problems.to_string().contains("in TOML"), "{problems}");
+        }
+    }
+}
+
+#[test]
+fn the_bytes_of_a_configuration_depend_on_its_meaning_alone() {
+    let bytes = |text: &str| serde_json::to_string(&good(text)).unwrap();
+    let first = bytes(&executor(""));
+    assert_eq!(bytes(&format!("# moved\n\n{}", executor("mode = \"enforce\"\nconcurrency = 8"))), first);
+    for other in
+        ["mode = \"audit\"", "concurrency = 7", "stores = [{ type = \"registry-store\", parameters.plainHttp = true }]"]
+    {
+        assert_ne!(bytes(&executor(other)), first, "{other}");
+    }
+    assert_ne!(bytes(&executor("").replace("/t/ca.pem", "/t/cb.pem")), first);
+    assert_ne!(bytes(&format!("unmatched = \"allow\"\n{}", executor(""))), first);
+}
+
+#[test]
+fn syntax_errors_come_with_their_places_and_without_what_is_written_there() {
+    let shown = problems("a = hunter2\nb = 1\nb = 2\n[[executors]\n");
+    assert!(shown.len() >= 3, "{shown:?}");
+    assert!(shown[0].starts_with("1:5: ") && shown.iter().any(|line| line == "3:1: key b is given twice"), "{shown:?}");
+    assert!(!shown.join("\n").contains("hunter2"), "{shown:?}");
+}
+
+#[test]
+fn strange_keys_are_shown_on_one_line() {
+    let shown = problems(&format!("\"a\\nb.c\" = 1\n\"\" = 1\n{}", executor("")));
+    assert!(shown[0].starts_with("1:1: \"a\\nb.c\": unknown key (known here: access, executors, "), "{shown:?}");
+    assert!(shown[1].starts_with("2:1: \"\": unknown key"), "{shown:?}");
+    assert_eq!(shown.len(), 2);
+    let shown = problems(&format!("{} = 1\n{}", "k".repeat(10_000), executor("")));
+    assert!(shown[0].len() < 300, "{shown:?}");
+}
+
+/// Pieces of configurations: well formed, half formed, and wrong.
+fn piece() -> impl Strategy<Value = String> {
+    let words = "[[executors]]|[executors.verifiers]|[[executors.verifiers]]|[executors.policyEnforcer]|scopes = |\
+                 verifiers = |mode = |\"allow\"|name = |type = |\"notation\"|parameters.certificates = |files = |rules = |\
+                 threshold = |verifierName = |stores = |[|]|{|}|,|\n|1|-1|\"${DIR}\"|\"${\"|'''|\"\"\"|\"|#|=|.|true|0x|1.5|\
+                 1979-05-27|\u{e9}|\u{feff}|\r\n|\\u|inf|a|[[a]]|[a]|[a.b]|a.b = |remember.allow = ";
+    let words: Vec<String> = words.split('|').map(str::to_owned).collect();
+    prop_oneof![9 => proptest::sample::select(words), 1 => ".{0,8}".prop_map(|text: String| text)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_text_stops_the_parser_and_no_refusal_is_without_a_problem(
+        pieces in proptest::collection::vec(piece(), 0..40),
+    ) {
+        let text = pieces.concat();
+        if let Err(problems) = read(&text) {
+            let shown = problems.to_string();
+            prop_assert!(!problems.is_empty());
+            for line in shown.lines() {
+                prop_assert!(line.starts_with("c.toml:"), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_configuration_with_a_slip_in_it_never_stops_the_parser(at in 0_usize..2000, piece in piece()) {
+        let mut text = include_str!("../../packaging/config.toml").to_owned();
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.insert_str(at, &piece);
+        if let Err(problems) = read(&text) {
+            prop_assert!(!problems.is_empty());
+        }
+    }
+}

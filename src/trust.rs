@@ -1,0 +1,515 @@
+//! How files that are trusted are opened and watched: the configuration, certificates, keys. A file counts only
+//! if root, or the user this process runs as, wrote it and nobody else can change it or put another in its place.
+//! Nothing here knows what is in a file.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::limits;
+
+/// Reads a trusted file of at most `limit` bytes. A symbolic link is followed; every directory and link on the
+/// way is held to the same rules as the file.
+///
+/// # Errors
+/// Why the file is not to be trusted or cannot be read, and the mend.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
+    let own = rustix::process::geteuid().as_raw();
+    let physical = resolve(path, own)?;
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer. O_NOFOLLOW: `resolve` followed all links.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&physical, flags, Mode::empty()).map_err(|error| Untrusted::io(path, error.into()))?;
+    let mut file = File::from(file);
+    settled(path, || {
+        let before = file.metadata().map_err(|error| Untrusted::io(path, error))?;
+        check_file(&physical, &before, own, limit)?;
+        let content = read_bounded(&mut file, &physical, limit)?;
+        let after = file.metadata().map_err(|error| Untrusted::io(path, error))?;
+        Ok((State::of(&before), content, State::of(&after)))
+    })
+}
+
+/// The state of a path at one moment, to be compared with a later one: what the path leads to, and the link
+/// itself where it is one. Taken before a file is read, it tells whether what was read may have changed since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    link: Result<State, io::ErrorKind>,
+    target: Result<State, io::ErrorKind>,
+}
+
+impl Stamp {
+    /// The state of a path now. A file that is missing, or cannot be looked at, has a state as well.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let state = |metadata: io::Result<Metadata>| metadata.map(|m| State::of(&m)).map_err(|error| error.kind());
+        Self { link: state(path.symlink_metadata()), target: state(path.metadata()) }
+    }
+}
+
+/// Why a file is not trusted, or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Untrusted {
+    /// The file is not there, or it cannot be opened or read.
+    #[error("{}: {error}{}", path.display(), mend_of(error))]
+    Io {
+        /// The file, as configured.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It is a directory, a pipe, a socket or a device.
+    #[error("{} is not a regular file; name a file", path.display())]
+    NotRegular {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// Another user could change it.
+    #[error("{} belongs to uid {uid}; chown -h root {0}", path.display())]
+    Owner {
+        /// The file, directory or link.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Others than its owner could change it.
+    #[error("{} can be written by {by} (mode {mode:04o}); chmod go-w {0}", path.display())]
+    Writable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Who else may write.
+        by: Others,
+    },
+    /// It is larger than the limit.
+    #[error("{} is larger than the limit of {limit} bytes; split it", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// It changed each time while it was read.
+    #[error("{} keeps changing while it is read; write to another file and rename it", path.display())]
+    Changing {
+        /// The file, as configured.
+        path: PathBuf,
+    },
+}
+
+/// Who may write besides the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// The members of a group.
+    Group(u32),
+    /// Everybody.
+    Everybody,
+}
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(gid) => write!(f, "group {gid}"),
+            Self::Everybody => f.write_str("everybody"),
+        }
+    }
+}
+
+impl Untrusted {
+    fn io(path: &Path, error: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), error }
+    }
+}
+
+fn mend_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; create it, or take it out of the configuration",
+        io::ErrorKind::PermissionDenied => "; let the user that reads it do so, or hand it over with LoadCredential=",
+        _ => "",
+    }
+}
+
+/// Follows a path to what it leads to, one component at a time, and checks every directory and link on the way:
+/// who may change one of them may put another file in place.
+fn resolve(path: &Path, own: u32) -> Result<PathBuf, Untrusted> {
+    let io = |error| Untrusted::io(path, error);
+    let absolute = std::path::absolute(path).map_err(io)?;
+    let mut physical = PathBuf::from("/");
+    let mut rest = components(&absolute);
+    let mut links = 0;
+    check_directory(&physical, &physical.symlink_metadata().map_err(io)?, own)?;
+    while let Some(component) = rest.pop() {
+        if component == Path::new("..") {
+            physical.pop();
+            continue;
+        }
+        let next = physical.join(&component);
+        let metadata = next.symlink_metadata().map_err(io)?;
+        if metadata.is_symlink() {
+            links += 1;
+            if links > limits::TRUST_LINKS {
+                return Err(io(Errno::LOOP.into()));
+            }
+            check_owner(&next, &metadata, own)?;
+            let target = next.read_link().map_err(io)?;
+            if target.is_absolute() {
+                physical = PathBuf::from("/");
+            }
+            rest.extend(components(&target));
+            continue;
+        }
+        if metadata.is_dir() {
+            check_directory(&next, &metadata, own)?;
+        } else if !rest.is_empty() {
+            return Err(io(Errno::NOTDIR.into()));
+        }
+        physical = next;
+    }
+    Ok(physical)
+}
+
+/// The names in a path, the last first; `..` stays.
+fn components(path: &Path) -> Vec<PathBuf> {
+    let named = path.components().filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir));
+    let mut names: Vec<PathBuf> = named.map(|component| PathBuf::from(component.as_os_str())).collect();
+    names.reverse();
+    names
+}
+
+fn check_file(path: &Path, metadata: &Metadata, own: u32, limit: u64) -> Result<(), Untrusted> {
+    if !metadata.is_file() {
+        return Err(Untrusted::NotRegular { path: path.to_owned() });
+    }
+    check_owner(path, metadata, own)?;
+    check_mode(path, metadata)?;
+    if metadata.size() > limit {
+        return Err(Untrusted::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(())
+}
+
+fn check_directory(path: &Path, metadata: &Metadata, own: u32) -> Result<(), Untrusted> {
+    check_owner(path, metadata, own)?;
+    // In a sticky directory only its owner and the entry's may rename or remove an entry (unlink(2)), and every
+    // entry on the way is checked for its own owner.
+    if metadata.mode() & STICKY != 0 { Ok(()) } else { check_mode(path, metadata) }
+}
+
+fn check_owner(path: &Path, metadata: &Metadata, own: u32) -> Result<(), Untrusted> {
+    let uid = metadata.uid();
+    if uid == 0 || uid == own { Ok(()) } else { Err(Untrusted::Owner { path: path.to_owned(), uid }) }
+}
+
+fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), Untrusted> {
+    let mode = metadata.mode() & 0o7777;
+    let by = if mode & 0o002 != 0 {
+        Others::Everybody
+    } else if mode & 0o020 != 0 && metadata.gid() != 0 {
+        Others::Group(metadata.gid())
+    } else {
+        return Ok(());
+    };
+    Err(Untrusted::Writable { path: path.to_owned(), mode, by })
+}
+
+fn read_bounded(file: &mut File, path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
+    use std::io::Seek as _;
+    let io = |error| Untrusted::io(path, error);
+    file.rewind().map_err(io)?;
+    let mut content = Vec::new();
+    // One byte more than the limit tells a file that has grown since it was looked at.
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(io)?;
+    if u64::try_from(content.len()).map_or(true, |bytes| bytes > limit) {
+        return Err(Untrusted::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(content)
+}
+
+/// Repeats a read until the file was the same before and after it.
+fn settled(
+    path: &Path,
+    mut read: impl FnMut() -> Result<(State, Vec<u8>, State), Untrusted>,
+) -> Result<Vec<u8>, Untrusted> {
+    for _ in 0..limits::TRUST_READS {
+        let (before, content, after) = read()?;
+        if before == after {
+            return Ok(content);
+        }
+    }
+    Err(Untrusted::Changing { path: path.to_owned() })
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// Changes with the content, the owner and the permissions, and cannot be set back (stat(2), `st_ctim`).
+    changed: (i64, i64),
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl State {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            mode: metadata.mode(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        }
+    }
+}
+
+/// The sticky bit of a directory (stat(2), `S_ISVTX`).
+const STICKY: u32 = 0o1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    /// An id that is neither root's nor this user's.
+    const OTHER: u32 = 12_345;
+
+    fn own() -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        chmod(folder.path(), 0o755);
+        folder
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, content).unwrap();
+        chmod(&path, 0o644);
+        path
+    }
+
+    fn refusal(path: &Path) -> String {
+        read(path, 100).unwrap_err().to_string()
+    }
+
+    /// Gives a path to a group that is not root's. Whoever is not root has none to give but their own.
+    fn to_other_group(path: &Path) {
+        if own() == 0 {
+            chown(path, None, Some(OTHER)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_at_the_limit_is_read_and_one_past_it_is_refused() {
+        let folder = folder();
+        assert_eq!(read(&file(folder.path(), "a", ""), 0).unwrap(), b"");
+        let path = file(folder.path(), "b", "12345");
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!(
+            read(&path, 4).unwrap_err().to_string(),
+            format!("{} is larger than the limit of 4 bytes; split it", path.display())
+        );
+        let mut grown = File::open(&path).unwrap();
+        assert!(matches!(read_bounded(&mut grown, &path, 4), Err(Untrusted::TooLarge { .. })));
+        assert_eq!(read_bounded(&mut grown, &path, 5).unwrap(), b"12345");
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_refused() {
+        let folder = folder();
+        let path = file(folder.path(), "a", "x");
+        to_other_group(&path);
+        for mode in [0o400, 0o440, 0o444, 0o640, 0o755] {
+            chmod(&path, mode);
+            assert!(read(&path, 1).is_ok(), "{mode:o}");
+        }
+        for mode in [0o602, 0o646, 0o666, 0o622] {
+            chmod(&path, mode);
+            let expected = format!("can be written by everybody (mode {mode:04o}); chmod go-w {}", path.display());
+            assert!(refusal(&path).ends_with(&expected), "{}", refusal(&path));
+        }
+        chmod(&path, 0o664);
+        if fs::metadata(&path).unwrap().gid() != 0 {
+            assert!(refusal(&path).contains("can be written by group"), "{}", refusal(&path));
+        }
+        if own() == 0 {
+            chown(&path, None, Some(0)).unwrap();
+            assert!(read(&path, 1).is_ok(), "the group root is root");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let folder = folder();
+        let path = file(folder.path(), "a", "x");
+        if own() == 0 {
+            chown(&path, Some(OTHER), None).unwrap();
+            assert!(refusal(&path).ends_with(&format!("belongs to uid 12345; chown -h root {}", path.display())));
+        }
+        let metadata = fs::metadata(&path).unwrap();
+        assert!(matches!(check_file(&path, &metadata, OTHER + 1, 1), Err(Untrusted::Owner { .. })) || own() == 0);
+        assert!(check_file(&path, &metadata, metadata.uid(), 1).is_ok(), "the user that the daemon runs as");
+    }
+
+    #[test]
+    fn a_directory_in_which_others_can_put_another_file_is_refused() {
+        let folder = folder();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let path = file(&inner, "a", "x");
+        chmod(&inner, 0o777);
+        assert!(refusal(&path).contains("inner can be written by everybody (mode 0777)"), "{}", refusal(&path));
+        chmod(&inner, 0o1777);
+        assert!(read(&path, 1).is_ok(), "as in /tmp, where nobody else can replace the file");
+        chmod(&inner, 0o770);
+        to_other_group(&inner);
+        if fs::metadata(&inner).unwrap().gid() != 0 {
+            assert!(refusal(&path).contains("inner can be written by group"), "{}", refusal(&path));
+        }
+        chmod(&inner, 0o755);
+        assert!(read(&path, 1).is_ok());
+        if own() == 0 {
+            chown(&inner, Some(OTHER), None).unwrap();
+            assert!(refusal(&path).contains("inner belongs to uid 12345"), "{}", refusal(&path));
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+        let folder = folder();
+        let pipe = folder.path().join("pipe");
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [pipe.as_path(), folder.path()] {
+            assert_eq!(refusal(path), format!("{} is not a regular file; name a file", path.display()));
+        }
+        assert!(refusal(Path::new("/dev/null")).contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_the_mend() {
+        let folder = folder();
+        let path = folder.path().join("none.pem");
+        let shown = refusal(&path);
+        assert!(shown.starts_with(&format!("{}: No such file", path.display())), "{shown}");
+        assert!(shown.ends_with("create it, or take it out of the configuration"), "{shown}");
+        let below_a_file = file(folder.path(), "a", "x").join("b");
+        assert!(refusal(&below_a_file).contains("Not a directory"), "{}", refusal(&below_a_file));
+    }
+
+    #[test]
+    fn a_link_is_followed_but_not_out_of_a_place_where_others_could_turn_it() {
+        let folder = folder();
+        let target = file(folder.path(), "target", "x");
+        let [open, closed] = ["open", "closed"].map(|name| {
+            let inner = folder.path().join(name);
+            fs::create_dir(&inner).unwrap();
+            symlink(&target, inner.join("absolute")).unwrap();
+            symlink("../closed/../target", inner.join("relative")).unwrap();
+            inner
+        });
+        for name in ["absolute", "relative"] {
+            assert_eq!(read(&closed.join(name), 1).unwrap(), b"x");
+        }
+        chmod(&open, 0o777);
+        for name in ["absolute", "relative"] {
+            assert!(refusal(&open.join(name)).contains("open can be written by everybody"));
+        }
+        let through = folder.path().join("through");
+        symlink("open/absolute", &through).unwrap();
+        assert!(refusal(&through).contains("open can be written by everybody"), "a link on the way counts as well");
+        if own() == 0 {
+            chmod(&open, 0o1777);
+            std::os::unix::fs::lchown(open.join("absolute"), Some(OTHER), None).unwrap();
+            assert!(refusal(&through).contains("absolute belongs to uid 12345"), "{}", refusal(&through));
+        }
+    }
+
+    #[test]
+    fn links_at_the_limit_and_one_past_it() {
+        let folder = folder();
+        file(folder.path(), "0", "x");
+        for link in 1..=limits::TRUST_LINKS + 1 {
+            symlink((link - 1).to_string(), folder.path().join(link.to_string())).unwrap();
+        }
+        let chain = |links: usize| read(&folder.path().join(links.to_string()), 1);
+        // Links on the way to the temporary folder count as well.
+        let extra = usize::from(folder.path().canonicalize().unwrap() != folder.path());
+        assert!(chain(limits::TRUST_LINKS - extra).is_ok());
+        assert!(chain(limits::TRUST_LINKS + 1).unwrap_err().to_string().contains("symbolic links"));
+        symlink("loop", folder.path().join("loop")).unwrap();
+        assert!(refusal(&folder.path().join("loop")).contains("symbolic links"));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_read_again_and_then_given_up() {
+        let folder = folder();
+        let path = file(folder.path(), "a", "x");
+        let state = |size| State { size, ..State::of(&fs::metadata(&path).unwrap()) };
+        let mut reads = 0;
+        let content = settled(&path, || {
+            reads += 1;
+            Ok((state(1), vec![u8::try_from(reads).unwrap()], state(if reads < limits::TRUST_READS { 2 } else { 1 })))
+        });
+        assert_eq!(content.unwrap(), [u8::try_from(limits::TRUST_READS).unwrap()]);
+        let mut reads = 0;
+        let given_up = settled(&path, || {
+            reads += 1;
+            Ok((state(1), Vec::new(), state(2)))
+        });
+        assert!(given_up.unwrap_err().to_string().contains("keeps changing"));
+        assert_eq!(reads, limits::TRUST_READS);
+    }
+
+    #[test]
+    fn a_stamp_tells_a_changed_a_replaced_and_a_vanished_file() {
+        let folder = folder();
+        let path = file(folder.path(), "a", "x");
+        let mut stamps = vec![Stamp::of(&path)];
+        assert_eq!(Stamp::of(&path), stamps[0]);
+        let mut differs = |what: &str| {
+            let stamp = Stamp::of(&path);
+            assert!(!stamps.contains(&stamp), "{what}");
+            stamps.push(stamp);
+        };
+        fs::write(&path, "xy").unwrap();
+        differs("another content");
+        fs::rename(file(folder.path(), "b", "xy"), &path).unwrap();
+        differs("another file of the same size");
+        chmod(&path, 0o600);
+        differs("other permissions");
+        fs::write(&path, "").unwrap();
+        differs("emptied");
+        fs::remove_file(&path).unwrap();
+        differs("gone");
+        assert_eq!(Stamp::of(&path), Stamp::of(&folder.path().join("never")));
+        symlink("b", &path).unwrap();
+        differs("a link to nothing");
+        file(folder.path(), "b", "xyz");
+        differs("a link to a file");
+        file(folder.path(), "b", "xyz1");
+        differs("a link to a changed file");
+        fs::hard_link(folder.path().join("b"), folder.path().join("c")).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink("c", &path).unwrap();
+        differs("another link to the same file");
+    }
+}
