@@ -1,6 +1,6 @@
 //! Walks the graph of referrers of one image: list referrers, read each one's own manifest, ask the verifiers
 //! that the policy still wants, record what they found, go on to that referrer's referrers, and stop as soon as
-//! the policy has decided or the time is spent. Called by admission; knows no mode and remembers nothing.
+//! the policy is satisfied or the time is spent. Called by admission; knows no mode and remembers nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -92,7 +92,8 @@ impl<'a> Walk<'a> {
     async fn run(&mut self) {
         self.ask_for_referrers(Report::SUBJECT);
         let mut under_way: FuturesUnordered<BoxFuture<'a, Done>> = FuturesUnordered::new();
-        while self.executor.policy.standing(&self.report) == Standing::Open {
+        // A policy that can no longer hold has decided too, but what is left may still tell the user why.
+        while self.executor.policy.standing(&self.report) != Standing::Satisfied {
             while under_way.len() < self.executor.concurrency
                 && let Some(step) = self.steps.pop_front()
             {

@@ -47,7 +47,11 @@ fn is_maker(seam: &str, name: &str) -> bool {
 
 fn rank(order: &[String], unit: &str) -> f64 {
     let place = |name: &str| order.iter().position(|module| module == name).map(|place| place as f64);
-    if unit.contains("::") { place(SEAMS).unwrap() - 0.5 } else { place(unit).unwrap_or_else(|| panic!("{unit} is not in lib.rs")) }
+    if unit.contains("::") {
+        place(SEAMS).unwrap() - 0.5
+    } else {
+        place(unit).unwrap_or_else(|| panic!("{unit} is not in lib.rs"))
+    }
 }
 
 /// The code of a file that is not its test module, with comments taken out.
@@ -88,7 +92,8 @@ fn graph() -> BTreeMap<String, (String, Vec<String>)> {
             continue;
         }
         let code = code(&fs::read_to_string(&file).unwrap());
-        let imported = imports(&code).iter().map(|path| unit(&path.iter().map(String::as_str).collect::<Vec<_>>())).collect();
+        let imported =
+            imports(&code).iter().map(|path| unit(&path.iter().map(String::as_str).collect::<Vec<_>>())).collect();
         graph.insert(name.clone(), (unit(&segments), imported));
     }
     graph
@@ -121,7 +126,12 @@ fn makers_are_named_by_assemble_alone_and_never_by_each_other() {
 fn the_shim_sees_nothing_that_could_decide() {
     let graph = graph();
     let mut seen = vec!["shim".to_owned()];
-    while let Some(next) = graph.values().filter(|(own, _)| seen.contains(own)).flat_map(|(_, imported)| imported).find(|unit| !seen.contains(unit)) {
+    while let Some(next) = graph
+        .values()
+        .filter(|(own, _)| seen.contains(own))
+        .flat_map(|(_, imported)| imported)
+        .find(|unit| !seen.contains(unit))
+    {
         seen.push(next.clone());
     }
     let strangers: Vec<_> = seen.iter().filter(|unit| !SHIM_MAY_SEE.contains(&unit.as_str())).collect();
@@ -137,7 +147,8 @@ fn doorways_do_not_see_each_other_and_the_law_can_be_broken() {
         }
     }
     // The reader of imports reads imports: otherwise all of the above would hold whatever the code says.
-    let sample = "use crate::store::{self, registry::RegistryStore};\nuse crate::limits;\nfn f() { crate::wire::v1::x() }";
+    let sample =
+        "use crate::store::{self, registry::RegistryStore};\nuse crate::limits;\nfn f() { crate::wire::v1::x() }";
     let units: Vec<String> =
         imports(sample).iter().map(|path| unit(&path.iter().map(String::as_str).collect::<Vec<_>>())).collect();
     assert_eq!(units, ["store", "store::registry", "limits", "wire"]);

@@ -76,6 +76,12 @@ impl Problems {
         self.list.is_empty()
     }
 
+    /// One line for each problem, as shown.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        if self.is_empty() { Vec::new() } else { self.to_string().lines().map(str::to_owned).collect() }
+    }
+
     fn insert(&mut self, problem: Problem) {
         self.list.insert(problem);
         if self.list.len() > limits::CONFIG_PROBLEMS {

@@ -118,9 +118,9 @@ fn nothing_found(report: &Report) -> String {
     let strangers =
         if unrelated > 0 { format!(" ({unrelated} listed that refer to something else)") } else { String::new() };
     if types.is_empty() {
-        format!("no signature: nothing refers to this image{strangers}")
+        format!("nothing refers to this image{strangers}")
     } else {
-        format!("no signature: what refers to this image is of type {}{strangers}", types.join(", "))
+        format!("what refers to this image is of type {}{strangers}", types.join(", "))
     }
 }
 
