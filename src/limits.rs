@@ -97,6 +97,17 @@ pub const CONCURRENCY_MAX: usize = 64;
 /// Requests to one registry that are under way at once, over all pulls, so that one slow registry starves no other.
 pub const REGISTRY_REQUESTS: usize = 32;
 
+/// Most registries whose bound on requests is kept at once; the one longest unused goes first. Image names choose
+/// the hosts, so their number is not ours.
+pub const REGISTRIES: u64 = 256;
+
+/// Most redirects followed for one request. Registries in front of a store of objects take one, registries in front
+/// of registries two.
+pub const REDIRECTS: usize = 3;
+
+/// Longest media type, in bytes: 127 for the type, 127 for the subtype, the slash between (RFC 6838, section 4.2).
+pub const MEDIA_TYPE_BYTES: usize = 255;
+
 /// Longest wait for a connection to a registry.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -135,6 +146,17 @@ pub const REMEMBER_REFERRERS: Duration = Duration::from_secs(10);
 
 /// Longest time that a list of referrers may be remembered.
 pub const REMEMBER_REFERRERS_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Most referrers remembered, over all remembered lists; an empty list counts as one. The list longest unused goes
+/// first. Some 8 MiB at the longest media types.
+pub const REMEMBERED_REFERRERS: u64 = 16 * 1024;
+
+/// Most bytes of manifests and blobs remembered at once; the one longest unused goes first. Signatures and their
+/// manifests have 1 to 20 KiB.
+pub const REMEMBERED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Largest manifest or blob remembered, in bytes: a few large ones must not push out all signatures.
+pub const REMEMBERED_ENTRY_BYTES: u64 = 256 * 1024;
 
 /// Most verdicts remembered at once; the oldest goes first.
 pub const MEMO_ENTRIES: usize = 10_000;

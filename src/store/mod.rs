@@ -1,6 +1,9 @@
 //! The seam to where artifacts lie. A store answers four questions about one repository; it checks every byte
 //! against its digest and every size against its bound, and decides nothing.
 
+#[cfg(feature = "registry")]
+pub mod registry;
+
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -45,7 +48,9 @@ pub enum Error {
         what: String,
     },
     /// The registry wants credentials, or other ones.
-    #[error("{what}: the registry refuses access ({status})")]
+    #[error(
+        "{what}: the registry refuses access ({status}); no credentials are sent: the repository must be readable without them"
+    )]
     Refused {
         /// What was asked of whom.
         what: String,

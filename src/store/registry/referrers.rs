@@ -1,0 +1,188 @@
+//! Lists the candidates for referrers of one digest: from the referrers API, page by page, or from the tag that
+//! stands in for it (OCI distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema").
+//!
+//! A list is whole or it is an error: never cut short, and never empty because something went wrong. Nothing that
+//! a list says of an entry is believed, so filters by type are neither asked for nor trusted. Where the API answers
+//! it is authoritative: a registry that has it must list what stands at the tag ("Enabling the Referrers API").
+
+use std::collections::{HashMap, HashSet};
+
+use reqwest::Url;
+use reqwest::header;
+use serde::{Deserialize, Deserializer};
+
+use super::MANIFEST_TYPES;
+use super::transport::{Answer, Bound, Get, Transport, brief, what};
+use crate::artifact::{Descriptor, Digest, IMAGE_INDEX, Manifest};
+use crate::json;
+use crate::limits;
+use crate::reference::Repository;
+use crate::store::{Error, digest_of};
+
+/// All candidates, in the registry's order, each digest once.
+pub(super) async fn list(
+    transport: &Transport,
+    repository: &Repository,
+    subject: &Digest,
+) -> Result<Vec<Descriptor>, Error> {
+    let url = transport.url(repository, "referrers", subject.as_str())?;
+    let list = match first_page(transport, repository, subject, url).await? {
+        Some(first) => all_pages(transport, repository, first).await?,
+        None => tagged(transport, repository, subject).await?,
+    };
+    Ok(list.entries)
+}
+
+/// The first page, or none where the registry has no referrers API.
+///
+/// The specification's sign of that is 404. Two more are in use: Artifactory answers 406, and ghcr.io redirects to
+/// a page for people. A redirect to the same endpoint elsewhere is followed.
+async fn first_page(
+    transport: &Transport,
+    repository: &Repository,
+    subject: &Digest,
+    url: Url,
+) -> Result<Option<Answer>, Error> {
+    let get = Get { url, accept: IMAGE_INDEX, bound: PAGE, only_to: Some(format!("/referrers/{subject}")) };
+    match transport.get(repository, get).await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Error::NotFound { .. } | Error::Status { status: 406 | 301 | 302 | 303 | 307 | 308, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn all_pages(transport: &Transport, repository: &Repository, first: Answer) -> Result<List, Error> {
+    let mut list = List::default();
+    let mut seen = HashSet::from([first.url.clone()]);
+    let mut page = first;
+    loop {
+        list.add(&page)?;
+        let Some(url) = next_page(&page)? else { return Ok(list) };
+        if !seen.insert(url.clone()) {
+            return Err(page.malformed("the list of referrers goes round in circles: a page names an earlier one"));
+        }
+        if seen.len() > limits::REFERRERS_PAGES {
+            let limit = u64::try_from(limits::REFERRERS_PAGES).unwrap_or(u64::MAX);
+            return Err(Error::TooLarge { what: page.what, limit, unit: "pages of referrers" });
+        }
+        let get = Get { url, accept: IMAGE_INDEX, bound: PAGE, only_to: Some(page.url.path().to_owned()) };
+        page = transport.get(repository, get).await?;
+    }
+}
+
+/// Where the next page is. It lies where this one came from: same scheme, host, port and path.
+fn next_page(page: &Answer) -> Result<Option<Url>, Error> {
+    let fields = page.headers(&header::LINK)?;
+    let Some(target) = super::link::next(fields).map_err(|cause| page.malformed(cause))? else { return Ok(None) };
+    let read = page.url.join(target);
+    let mut next = read.map_err(|error| page.malformed(format!("the next page's URL cannot be read: {error}")))?;
+    next.set_fragment(None);
+    let same_place = next.origin() == page.url.origin() && unescaped(next.path()) == unescaped(page.url.path());
+    if !same_place || !next.username().is_empty() || next.password().is_some() {
+        let elsewhere = brief(what(&next).trim_start_matches("GET "));
+        return Err(page.malformed(format!("the next page of the list lies elsewhere, at {elsewhere:?}")));
+    }
+    Ok(Some(next))
+}
+
+/// Some registries escape the digest's colon in the links they make.
+fn unescaped(path: &str) -> String {
+    path.replace("%3A", ":").replace("%3a", ":")
+}
+
+/// The list that clients keep at a tag where a registry has no referrers API.
+///
+/// Beyond the specification, which takes anything at that tag that is no index for an empty list: only what is
+/// certainly no list counts as none.
+async fn tagged(transport: &Transport, repository: &Repository, subject: &Digest) -> Result<List, Error> {
+    let url = transport.url(repository, "manifests", &tag(subject))?;
+    let answer = match transport.get(repository, Get { url, accept: MANIFEST_TYPES, bound: PAGE, only_to: None }).await
+    {
+        Ok(answer) => answer,
+        Err(Error::NotFound { .. }) => return Ok(List::default()),
+        Err(error) => return Err(error),
+    };
+    // GitLab reads sha256-<hex> as sha256:<hex> and answers with the subject: then there is no such tag.
+    if digest_of(subject.algorithm(), &answer.body) == *subject {
+        return Ok(List::default());
+    }
+    let mut list = List::default();
+    list.add(&answer)?;
+    Ok(list)
+}
+
+/// The tag of a digest: algorithm and digits, each cut to its length. Neither has characters that a tag may not have.
+fn tag(digest: &Digest) -> String {
+    let algorithm = digest.as_str().split(':').next().unwrap_or_default();
+    let cut = |text: &str, length| text.chars().take(length).collect::<String>();
+    format!("{}-{}", cut(algorithm, 32), cut(digest.hex(), 64))
+}
+
+const PAGE: Bound = Bound::AtMost(limits::REFERRERS_PAGE_BYTES);
+
+/// A list as it grows.
+#[derive(Default)]
+struct List {
+    entries: Vec<Descriptor>,
+    positions: HashMap<Digest, usize>,
+}
+
+/// What a page is read for. `manifests` must be there; some registries write an empty list as null.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(deserialize_with = "nullable")]
+    manifests: Vec<Descriptor>,
+}
+
+fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl List {
+    /// Adds the entries of a page, which must be an image index and nothing else.
+    fn add(&mut self, page: &Answer) -> Result<(), Error> {
+        let media_type = super::media_type(page)?;
+        if media_type != IMAGE_INDEX {
+            let cause =
+                format!("the list of referrers has media type {:?} instead of {IMAGE_INDEX}", brief(&media_type));
+            return Err(page.malformed(cause));
+        }
+        Manifest::parse(IMAGE_INDEX, &page.body).map_err(|error| page.malformed(error.to_string()))?;
+        let read = json::from_slice::<Page>(&page.body);
+        let read = read.map_err(|error| page.malformed(format!("the list of referrers cannot be read: {error}")))?;
+        read.manifests.into_iter().try_for_each(|entry| self.push(entry, page))
+    }
+
+    fn push(&mut self, entry: Descriptor, page: &Answer) -> Result<(), Error> {
+        if entry.media_type.len() > limits::MEDIA_TYPE_BYTES {
+            let limit = limits::MEDIA_TYPE_BYTES;
+            return Err(page.malformed(format!("the media type of {} is longer than {limit} bytes", entry.digest)));
+        }
+        if let Some(known) = self.positions.get(&entry.digest).and_then(|position| self.entries.get(*position)) {
+            return if *known == entry {
+                Ok(())
+            } else {
+                Err(page.malformed(format!("the list of referrers describes {} in two ways", entry.digest)))
+            };
+        }
+        if self.entries.len() >= limits::REFERRERS {
+            let limit = u64::try_from(limits::REFERRERS).unwrap_or(u64::MAX);
+            return Err(Error::TooLarge { what: page.what.clone(), limit, unit: "referrers" });
+        }
+        self.positions.insert(entry.digest.clone(), self.entries.len());
+        self.entries.push(entry);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_of_a_digest_is_cut_as_the_specification_says() {
+        let hex = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!(tag(&format!("sha256:{hex}").parse().unwrap()), format!("sha256-{hex}"));
+        assert_eq!(tag(&format!("sha512:{hex}{}", "0".repeat(64)).parse().unwrap()), format!("sha512-{hex}"));
+    }
+}

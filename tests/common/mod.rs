@@ -1,0 +1,4 @@
+//! What several integration tests share. Declare it as `pub mod common;`: what one of them has no use for is then
+//! no dead code.
+
+pub mod registry;
