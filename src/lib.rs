@@ -15,6 +15,8 @@
 pub mod verifier;
 #[cfg(feature = "core")]
 pub mod store;
+#[cfg(feature = "notation")]
+pub mod pki;
 
 // words: plain values; no async, no I/O, no clock
 pub mod verdict;
