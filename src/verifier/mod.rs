@@ -10,6 +10,9 @@ use crate::reference::Repository;
 use crate::report::Outcome;
 use crate::store::Store;
 
+#[cfg(feature = "notation")]
+pub mod notation;
+
 /// One referrer to be judged, and all that may be used for it.
 #[derive(Clone, Copy)]
 pub struct Candidate<'a> {

@@ -1,0 +1,316 @@
+//! X.509: certificates as signatures bring them and as operators trust them, and the rules for chains of them.
+//! Called by verifiers. Never reads a file, asks no clock and no network, and decides nothing about trust.
+
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
+use const_oid::{AssociatedOid, ObjectIdentifier};
+use der::{Decode, Reader, SliceReader};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::BasicConstraints;
+
+use crate::limits;
+
+pub mod chain;
+mod key;
+pub mod name;
+mod pem;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use key::{Curve, KeyKind};
+pub use name::Name;
+pub use pem::{BadBundle, anchors_from_pem};
+
+/// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
+/// Two are equal when their bytes are.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    der: Vec<u8>,
+    raw: Raw,
+    parsed: x509_cert::Certificate,
+}
+
+/// Parts of a certificate byte by byte: what is signed and what is compared must never be encoded anew.
+#[derive(Clone, Debug)]
+struct Raw {
+    /// What the signature covers.
+    tbs: Vec<u8>,
+    issuer: Vec<u8>,
+    subject: Vec<u8>,
+    /// The SubjectPublicKeyInfo.
+    key: Vec<u8>,
+}
+
+/// Why bytes are no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCertificate {
+    /// More than [`limits::CERTIFICATE_BYTES`].
+    #[error("the certificate has {0} bytes, the limit is {limit}", limit = limits::CERTIFICATE_BYTES)]
+    TooLarge(usize),
+    /// Not DER of a certificate.
+    #[error("it is no X.509 certificate in DER: {0}")]
+    Malformed(der::Error),
+    /// An extension is there twice (RFC 5280, section 4.2).
+    #[error("the certificate has extension {0} twice")]
+    DuplicateExtension(ObjectIdentifier),
+}
+
+impl Certificate {
+    /// Parses one certificate.
+    ///
+    /// # Errors
+    /// See [`BadCertificate`].
+    pub fn from_der(der: &[u8]) -> Result<Self, BadCertificate> {
+        if der.len() > limits::CERTIFICATE_BYTES {
+            return Err(BadCertificate::TooLarge(der.len()));
+        }
+        let parsed = x509_cert::Certificate::from_der(der).map_err(BadCertificate::Malformed)?;
+        let raw = Raw::read(der).map_err(BadCertificate::Malformed)?;
+        let certificate = Self { der: der.to_vec(), raw, parsed };
+        let extensions = certificate.extensions();
+        for (index, extension) in extensions.iter().enumerate() {
+            if extensions.iter().take(index).any(|other| other.extn_id == extension.extn_id) {
+                return Err(BadCertificate::DuplicateExtension(extension.extn_id));
+            }
+        }
+        Ok(certificate)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Whom it speaks of.
+    #[must_use]
+    pub fn subject(&self) -> Name {
+        Name::new(&self.parsed.tbs_certificate.subject)
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn issuer(&self) -> Name {
+        Name::new(&self.parsed.tbs_certificate.issuer)
+    }
+
+    /// The first moment of its validity.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
+        self.parsed.tbs_certificate.validity.not_before.to_system_time()
+    }
+
+    /// The last moment of its validity.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.parsed.tbs_certificate.validity.not_after.to_system_time()
+    }
+
+    /// The kind of its public key.
+    ///
+    /// # Errors
+    /// What it is instead, in words, when it is none that is taken.
+    pub fn key(&self) -> Result<KeyKind, String> {
+        key::kind(&self.parsed.tbs_certificate.subject_public_key_info)
+    }
+
+    /// The fingerprint of its public key: two certificates of one key have the same.
+    #[must_use]
+    pub fn key_fingerprint(&self) -> String {
+        let hash = digest::digest(&digest::SHA256, &self.raw.key);
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("spki-sha256:{hex}")
+    }
+
+    /// Whether its key made a signature over a message. The caller has chosen the algorithm by [`Self::key`].
+    #[must_use]
+    pub fn signed(&self, algorithm: &'static dyn VerificationAlgorithm, message: &[u8], signature: &[u8]) -> bool {
+        let key = self.parsed.tbs_certificate.subject_public_key_info.subject_public_key.as_bytes();
+        key.is_some_and(|key| UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok())
+    }
+
+    /// Whether it names itself as issuer and its own key signed it.
+    #[must_use]
+    pub fn is_self_signed(&self) -> bool {
+        self.names_as_issuer(self) && self.signature_is_by(self).is_ok_and(|signed| signed)
+    }
+
+    /// Whether its basicConstraints extension says that it is a certificate authority's.
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        self.decode::<BasicConstraints>().is_ok_and(|found| found.is_some_and(|(_, constraints)| constraints.ca))
+    }
+
+    /// Whether the issuer it names is that certificate's subject, byte by byte.
+    fn names_as_issuer(&self, issuer: &Self) -> bool {
+        self.raw.issuer == issuer.raw.subject
+    }
+
+    /// Whether an issuer's key made its signature; an error says why that cannot be asked: an algorithm or a key
+    /// that is not taken.
+    fn signature_is_by(&self, issuer: &Self) -> Result<bool, String> {
+        let algorithm = key::primitive(&self.parsed.signature_algorithm, issuer.key()?)?;
+        let signature = self.parsed.signature.as_bytes().unwrap_or_default();
+        Ok(issuer.signed(algorithm, &self.raw.tbs, signature))
+    }
+
+    fn extensions(&self) -> &[Extension] {
+        self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default()
+    }
+
+    fn extension(&self, oid: ObjectIdentifier) -> Option<&Extension> {
+        self.extensions().iter().find(|extension| extension.extn_id == oid)
+    }
+
+    /// An extension, and whether it is critical.
+    fn decode<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> der::Result<Option<(bool, T)>> {
+        let Some(extension) = self.extension(T::OID) else { return Ok(None) };
+        Ok(Some((extension.critical, T::from_der(extension.extn_value.as_bytes())?)))
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl Raw {
+    /// Cuts the parts out of a certificate (RFC 5280, section 4.1).
+    fn read(der: &[u8]) -> der::Result<Self> {
+        let tbs = SliceReader::new(der)?.sequence(|certificate| {
+            let tbs = certificate.tlv_bytes()?;
+            let _algorithm = certificate.tlv_bytes()?;
+            let _signature = certificate.tlv_bytes()?;
+            Ok(tbs)
+        })?;
+        let mut reader = SliceReader::new(tbs)?;
+        reader.sequence(|fields| {
+            if fields.peek_byte() == Some(VERSION_TAG) {
+                fields.tlv_bytes()?;
+            }
+            let _serial = fields.tlv_bytes()?;
+            let _algorithm = fields.tlv_bytes()?;
+            let issuer = fields.tlv_bytes()?.to_vec();
+            let _validity = fields.tlv_bytes()?;
+            let subject = fields.tlv_bytes()?.to_vec();
+            let key = fields.tlv_bytes()?.to_vec();
+            let rest = fields.remaining_len();
+            fields.read_slice(rest)?;
+            Ok(Self { tbs: tbs.to_vec(), issuer, subject, key })
+        })
+    }
+}
+
+/// A moment as RFC 3339 writes it, to the second.
+#[must_use]
+pub fn rfc3339(at: SystemTime) -> String {
+    let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).ok(),
+        Err(before) => i64::try_from(before.duration().as_secs()).ok().map(|seconds| -seconds),
+    };
+    seconds
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| "a time that no calendar has".to_owned())
+}
+
+/// Reads a moment as RFC 3339 writes it, with the capital T and Z that its section 5.6 recommends; a fraction of a
+/// second is kept.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    // The parser takes any byte between date and time.
+    if text.as_bytes().get(10) != Some(&b'T') || text.ends_with('z') {
+        return None;
+    }
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let fraction = Duration::from_nanos(at.nanosecond().into());
+    let seconds = at.unix_timestamp();
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let at =
+        if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
+    at?.checked_add(fraction)
+}
+
+/// The tag of a certificate's version: context-specific, constructed, 0.
+const VERSION_TAG: u8 = 0xa0;
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_taken_byte_by_byte() {
+        let der = chain().remove(0).der().to_vec();
+        assert!(Certificate::from_der(&der).is_ok());
+        assert!(Certificate::from_der(&[der.as_slice(), &[0]].concat()).is_err(), "bytes after its end");
+        assert!(Certificate::from_der(&der[..der.len() - 1]).is_err(), "cut short");
+        assert!(Certificate::from_der(b"").is_err());
+    }
+
+    #[test]
+    fn size_at_the_limit_and_one_past_it() {
+        // RSA, because all its signatures have one length.
+        let key = Key::get(Kind::Rsa2048, 0);
+        let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
+        let of =
+            |filling: usize| Template::leaf(LEAF, LEAF).with(extension(vendor, false, &vec![0; filling])).der(key, key);
+        let filling = limits::CERTIFICATE_BYTES - 2000;
+        let at_limit = of(filling + limits::CERTIFICATE_BYTES - of(filling).len());
+        assert_eq!(at_limit.len(), limits::CERTIFICATE_BYTES);
+        assert!(Certificate::from_der(&at_limit).is_ok());
+        let past = [at_limit, vec![0]].concat();
+        assert_eq!(Certificate::from_der(&past).unwrap_err(), BadCertificate::TooLarge(limits::CERTIFICATE_BYTES + 1));
+    }
+
+    #[test]
+    fn a_key_has_one_fingerprint_in_all_its_certificates() {
+        let [one, two] = [Key::get(Kind::P256, 0), Key::get(Kind::P256, 1)];
+        let first = Template::leaf(LEAF, LEAF).sign(one, one).key_fingerprint();
+        let renewed = Template::leaf("CN=other", ROOT).sign(one, two).key_fingerprint();
+        let other = Template::leaf(LEAF, LEAF).sign(two, two).key_fingerprint();
+        assert_eq!(first, renewed);
+        assert_ne!(first, other);
+        assert!(first.starts_with("spki-sha256:") && first.len() == "spki-sha256:".len() + 64, "{first}");
+    }
+
+    #[test]
+    fn times_are_read_and_written_as_rfc_3339() {
+        let seconds = |text: &str| parse_rfc3339(text).map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+        assert_eq!(seconds("2027-01-15T08:00:00Z"), Some(Duration::from_secs(NOW)));
+        assert_eq!(seconds("2027-01-15T10:30:00+02:30"), Some(Duration::from_secs(NOW)));
+        assert_eq!(seconds("2027-01-15T00:00:00-08:00"), Some(Duration::from_secs(NOW)));
+        assert_eq!(seconds("2027-01-15T08:00:00.25Z"), Some(Duration::from_millis(NOW * 1000 + 250)));
+        let early = parse_rfc3339("1969-12-31T23:59:58.5Z").unwrap();
+        assert_eq!(SystemTime::UNIX_EPOCH.duration_since(early).unwrap(), Duration::from_millis(1500));
+        assert!(parse_rfc3339("0001-01-01T00:00:00Z").is_some_and(|at| at < SystemTime::UNIX_EPOCH));
+        for bad in [
+            "",
+            "2027-01-15",
+            "2027-01-15T08:00:00",
+            "2027-01-15 08:00:00Z",
+            "2027-01-15t08:00:00Z",
+            "2027-01-15T08:00:00z",
+            "2027-02-30T08:00:00Z",
+            "2027-01-15T25:00:00Z",
+            "2027-01-15T08:00:00Z ",
+            " 2027-01-15T08:00:00Z",
+            "20270115T080000Z",
+            "2027-01-15T08:00Z",
+            "1800000000",
+            "2027-01-15é08:00:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(bad), None, "{bad:?}");
+        }
+        assert_eq!(rfc3339(now()), "2027-01-15T08:00:00Z");
+        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1969-12-31T23:59:59Z");
+        assert!(rfc3339(at(1 << 50)).contains("no calendar"));
+    }
+}

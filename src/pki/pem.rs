@@ -1,0 +1,187 @@
+//! Trusted certificates as operators keep them: bundles of PEM blocks (RFC 7468). Called when configuration is
+//! assembled. Never takes a bundle in part: one bad block refuses it all, because a root that is silently left out
+//! is an outage, and a key among certificates is a leak.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{BadCertificate, Certificate};
+use crate::limits;
+
+/// Parses the certificates of a PEM bundle, in its order. Text outside of the blocks is passed over
+/// (RFC 7468, section 2), a block of another kind is an error.
+///
+/// # Errors
+/// See [`BadBundle`]; a bundle without a certificate is one.
+pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::TRUST_FILE_BYTES {
+        return Err(BadBundle::TooLarge(bytes.len()));
+    }
+    let mut certificates = Vec::new();
+    let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).map(|(number, line)| (number, line.trim_ascii()));
+    while let Some((line, text)) = lines.next() {
+        let Some(label) = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else { continue };
+        let label = String::from_utf8_lossy(label.get(..label.len().min(LABEL_BYTES)).unwrap_or_default()).into_owned();
+        if label.contains("PRIVATE KEY") {
+            return Err(BadBundle::PrivateKey { line });
+        }
+        if label != CERTIFICATE {
+            return Err(BadBundle::Label { line, found: label });
+        }
+        let body = body(&mut lines).ok_or(BadBundle::Unterminated { line })?;
+        let der = STANDARD.decode(body).map_err(|cause| BadBundle::Base64 { line, cause })?;
+        let certificate = Certificate::from_der(&der).map_err(|cause| BadBundle::Certificate { line, cause })?;
+        certificates.push(certificate);
+    }
+    match (certificates.is_empty(), bytes.first()) {
+        (false, _) => Ok(certificates),
+        (true, Some(&DER_SEQUENCE)) => Err(BadBundle::LooksLikeDer),
+        (true, _) => Err(BadBundle::Empty),
+    }
+}
+
+/// The text of a block up to the line that ends it.
+fn body<'a>(lines: &mut impl Iterator<Item = (usize, &'a [u8])>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    for (_, text) in lines {
+        if text.starts_with(DASHES) {
+            return (text == END_CERTIFICATE).then_some(body);
+        }
+        body.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    }
+    None
+}
+
+/// Why bytes are no bundle of certificates. Lines are counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadBundle {
+    /// More than [`limits::TRUST_FILE_BYTES`].
+    #[error("it has {0} bytes, the limit is {limit}", limit = limits::TRUST_FILE_BYTES)]
+    TooLarge(usize),
+    /// No block at all.
+    #[error("there is no certificate in it: expected at least one -----BEGIN CERTIFICATE----- block")]
+    Empty,
+    /// No block, and the first byte of DER.
+    #[error("there is no PEM block in it; it looks like DER: convert it with openssl x509 -inform der -outform pem")]
+    LooksLikeDer,
+    /// A private key.
+    #[error("line {line}: a private key stands here; take it out, and hold it for leaked")]
+    PrivateKey {
+        /// Where its block begins.
+        line: usize,
+    },
+    /// A block of another kind.
+    #[error("line {line}: a block of {found:?} stands here, expected only CERTIFICATE")]
+    Label {
+        /// Where it begins.
+        line: usize,
+        /// What it is.
+        found: String,
+    },
+    /// A block without its end.
+    #[error("line {line}: the certificate that begins here has no -----END CERTIFICATE----- line")]
+    Unterminated {
+        /// Where it begins.
+        line: usize,
+    },
+    /// A block that is not base64.
+    #[error("line {line}: the certificate that begins here is no base64: {cause}")]
+    Base64 {
+        /// Where it begins.
+        line: usize,
+        /// What is wrong with it.
+        cause: base64::DecodeError,
+    },
+    /// A block that is no certificate.
+    #[error("line {line}: {cause}")]
+    Certificate {
+        /// Where it begins.
+        line: usize,
+        /// What is wrong with it.
+        cause: BadCertificate,
+    },
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const DASHES: &[u8] = b"-----";
+const CERTIFICATE: &str = "CERTIFICATE";
+const END_CERTIFICATE: &[u8] = b"-----END CERTIFICATE-----";
+
+/// How much of a block's label is read: no real one is longer.
+const LABEL_BYTES: usize = 64;
+
+/// The first byte of a certificate in DER.
+const DER_SEQUENCE: u8 = 0x30;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let body: Vec<String> =
+            STANDARD.encode(der).as_bytes().chunks(64).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect();
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", body.join("\n"))
+    }
+
+    fn certificate(number: usize) -> Vec<u8> {
+        chain().remove(number).der().to_vec()
+    }
+
+    #[test]
+    fn all_certificates_of_a_bundle_are_read_in_order() {
+        let chain = chain();
+        let blocks: Vec<String> = chain.iter().map(|certificate| pem("CERTIFICATE", certificate.der())).collect();
+        let bundle =
+            format!("\u{feff}subject=/CN=root\n{}  \nissuer: x\n\n{}{}trailing", blocks[0], blocks[1], blocks[2]);
+        assert_eq!(anchors_from_pem(bundle.as_bytes()), Ok(chain.clone()));
+        let windows = bundle.replace('\n', "\r\n");
+        assert_eq!(anchors_from_pem(windows.as_bytes()), Ok(chain.clone()));
+        let unterminated_line = blocks[2].trim_end();
+        assert_eq!(anchors_from_pem(unterminated_line.as_bytes()), Ok(vec![chain[2].clone()]));
+        let latin1 = [b"O=J\xfcrgen\n".as_slice(), blocks[2].as_bytes()].concat();
+        assert_eq!(anchors_from_pem(&latin1), Ok(vec![chain[2].clone()]));
+    }
+
+    #[test]
+    fn one_bad_block_refuses_the_bundle() {
+        let good = pem("CERTIFICATE", &certificate(2));
+        let lines = good.lines().count();
+        let cut = good.replace("-----END CERTIFICATE-----", "");
+        for (bad, expected) in [
+            (pem("PRIVATE KEY", b"secret"), "a private key stands here"),
+            (pem("EC PRIVATE KEY", b"secret"), "a private key stands here"),
+            (pem("ENCRYPTED PRIVATE KEY", b"secret"), "a private key stands here"),
+            (pem("PUBLIC KEY", b"x"), "a block of \"PUBLIC KEY\" stands here"),
+            (pem("TRUSTED CERTIFICATE", &certificate(2)), "a block of \"TRUSTED CERTIFICATE\" stands here"),
+            (pem("CERTIFICATE", b"x"), "it is no X.509 certificate in DER"),
+            (pem("CERTIFICATE", b""), "it is no X.509 certificate in DER"),
+            (cut.clone(), "has no -----END CERTIFICATE----- line"),
+            (format!("{cut}{good}"), "has no -----END CERTIFICATE----- line"),
+            (good.replacen("MII", "M!I", 1), "is no base64"),
+            (good.replacen("MII", "Proc-Type: 4,ENCRYPTED\nMII", 1), "is no base64"),
+        ] {
+            let bundle = format!("{good}{bad}");
+            let found = anchors_from_pem(bundle.as_bytes()).unwrap_err().to_string();
+            assert!(found.starts_with(&format!("line {}: ", lines + 1)) && found.contains(expected), "{found}");
+            assert!(!found.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_bundle_without_a_certificate_is_an_error() {
+        assert_eq!(anchors_from_pem(b""), Err(BadBundle::Empty));
+        assert_eq!(anchors_from_pem(b"\n# nothing here\n"), Err(BadBundle::Empty));
+        assert_eq!(anchors_from_pem(&certificate(2)), Err(BadBundle::LooksLikeDer));
+    }
+
+    #[test]
+    fn size_at_the_limit_and_one_past_it() {
+        let limit = usize::try_from(limits::TRUST_FILE_BYTES).unwrap();
+        let mut bundle = pem("CERTIFICATE", &certificate(2)).into_bytes();
+        bundle.resize(limit, b' ');
+        assert!(anchors_from_pem(&bundle).is_ok());
+        bundle.push(b' ');
+        assert_eq!(anchors_from_pem(&bundle), Err(BadBundle::TooLarge(limit + 1)));
+    }
+}

@@ -1,0 +1,190 @@
+//! The Notation verifier: judges one Notary Project signature (`notation sign`) against configured roots and
+//! identities. This file takes the envelope out of the store; everything it then decides is [`verify_envelope`],
+//! a pure function. Never looks at other referrers, never asks whether one signature is enough.
+
+use async_trait::async_trait;
+
+use crate::artifact::{Descriptor, Manifest};
+use crate::limits;
+use crate::report::{Failure, Outcome, Stage};
+use crate::verifier::{Candidate, Verifier};
+
+mod envelope;
+mod identity;
+mod jws;
+#[cfg(test)]
+mod testing;
+mod trust;
+mod verify;
+
+pub use identity::BadIdentity;
+pub use trust::{BadTrust, Problem, Trust};
+pub use verify::verify_envelope;
+
+/// Judges Notary Project signatures by one set of roots and identities.
+#[derive(Debug)]
+pub struct NotationVerifier {
+    name: String,
+    trust: Trust,
+}
+
+impl NotationVerifier {
+    /// A verifier of this configured name.
+    #[must_use]
+    pub fn new(name: String, trust: Trust) -> Self {
+        Self { name, trust }
+    }
+}
+
+#[async_trait]
+impl Verifier for NotationVerifier {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn accepts(&self, artifact_type: &str) -> bool {
+        artifact_type == ARTIFACT_TYPE
+    }
+
+    async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
+        let layer = match layer(candidate.manifest) {
+            Ok(layer) => layer,
+            Err(cause) => return Outcome::Failed(Failure { stage: Stage::Form, cause }),
+        };
+        match candidate.store.blob(candidate.repository, layer, limits::ENVELOPE_BYTES).await {
+            Ok(bytes) => verify_envelope(&layer.media_type, &bytes, candidate.subject, &self.trust, candidate.now),
+            Err(error) => Outcome::Fault { cause: error.into() },
+        }
+    }
+}
+
+/// The one layer of a signature manifest (signature specification, "OCI Signatures").
+fn layer(manifest: &Manifest) -> Result<&Descriptor, String> {
+    match manifest.layers.as_slice() {
+        [layer] => Ok(layer),
+        layers => Err(format!("the signature manifest has {} layers instead of 1", layers.len())),
+    }
+}
+
+/// The artifact type of signature manifests, be it their `artifactType` or their config's media type.
+pub const ARTIFACT_TYPE: &str = "application/vnd.cncf.notary.signature";
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Draft, subject, trust};
+    use super::*;
+    use crate::artifact::{Digest, IMAGE_MANIFEST};
+    use crate::pki::anchors_from_pem;
+    use crate::pki::testing::now;
+    use crate::reference::{Reference, Repository};
+    use crate::report::Pass;
+    use crate::store::{Error, Store};
+    use bytes::Bytes;
+
+    const CHAIN: &[u8] = include_bytes!("../../../tests/fixtures/notation/chain.jws");
+    const CHAIN_ROOT: &[u8] = include_bytes!("../../../tests/fixtures/notation/chain.pem");
+    const SINGLE: &[u8] = include_bytes!("../../../tests/fixtures/notation/single.jws");
+    const SINGLE_ROOT: &[u8] = include_bytes!("../../../tests/fixtures/notation/single.pem");
+    const SUBJECT: &[u8] = include_bytes!("../../../tests/fixtures/notation/subject.json");
+    const JWS: &str = "application/jose+json";
+
+    fn judge(envelope: &[u8], root: &[u8], identity: &str) -> Outcome {
+        let trust = Trust::new(anchors_from_pem(root).unwrap(), &[identity.to_owned()]).unwrap();
+        verify_envelope(JWS, envelope, &Descriptor::parse(SUBJECT).unwrap(), &trust, now())
+    }
+
+    fn passed(outcome: Outcome) -> Pass {
+        match outcome {
+            Outcome::Passed(pass) => pass,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn envelopes_of_the_notation_tool_pass() {
+        let signer = "x509.subject: C=US, ST=WA, O=acme, OU=build";
+        let pass = passed(judge(CHAIN, CHAIN_ROOT, signer));
+        assert_eq!(pass.detail, "signed by CN=fixture signer,OU=build,O=acme,L=Seattle,ST=WA,C=US");
+        let pass = passed(judge(SINGLE, SINGLE_ROOT, "*"));
+        assert_eq!(pass.detail, "signed by CN=fixture single,O=acme,ST=WA,C=US");
+    }
+
+    #[test]
+    fn envelopes_of_the_notation_tool_fail_by_other_roots_and_identities() {
+        let stage = |outcome| match outcome {
+            Outcome::Failed(failure) => failure.stage,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(stage(judge(CHAIN, SINGLE_ROOT, "*")), Stage::Authenticity);
+        assert_eq!(stage(judge(SINGLE, CHAIN_ROOT, "*")), Stage::Authenticity);
+        assert_eq!(stage(judge(SINGLE, SINGLE_ROOT, "x509.subject: C=US, ST=WA, O=other")), Stage::Identity);
+    }
+
+    /// A store with one answer for every blob.
+    struct OneBlob(Result<Bytes, Error>);
+
+    #[async_trait]
+    impl Store for OneBlob {
+        async fn resolve(&self, _: &Reference) -> Result<Descriptor, Error> {
+            unreachable!("a verifier resolves nothing")
+        }
+        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Error> {
+            unreachable!("a verifier lists nothing")
+        }
+        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, Error> {
+            unreachable!("a verifier is given its manifest")
+        }
+        async fn blob(&self, _: &Repository, _: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+            assert_eq!(limit, limits::ENVELOPE_BYTES);
+            self.0.clone()
+        }
+    }
+
+    async fn verify(blob: Result<Bytes, Error>, layers: &[&str]) -> Outcome {
+        let verifier = NotationVerifier::new("acme".into(), trust());
+        let layer = |media_type: &&str| Descriptor { media_type: (*media_type).into(), ..subject() };
+        let manifest = Manifest {
+            artifact_type: ARTIFACT_TYPE.into(),
+            subject: Some(subject()),
+            layers: layers.iter().map(layer).collect(),
+        };
+        let reference: Reference = format!("registry.example/acme/app@{}", subject().digest).parse().unwrap();
+        verifier
+            .verify(Candidate {
+                store: &OneBlob(blob),
+                repository: &reference.repository,
+                subject: &subject(),
+                referrer: &Descriptor { media_type: IMAGE_MANIFEST.into(), ..subject() },
+                manifest: &manifest,
+                now: now(),
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn the_one_layer_of_a_signature_is_judged() {
+        passed(verify(Ok(Draft::new().sign().into()), &[JWS]).await);
+        for layers in [&[][..], &[JWS, JWS]] {
+            let cause = format!("the signature manifest has {} layers instead of 1", layers.len());
+            let outcome = verify(Ok(Draft::new().sign().into()), layers).await;
+            assert_eq!(outcome, Outcome::Failed(Failure { stage: Stage::Form, cause }));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_envelope_that_cannot_be_fetched_is_a_fault() {
+        let error = Error::NotFound { what: "blob sha256:4413".into() };
+        let outcome = verify(Err(error.clone()), &[JWS]).await;
+        assert_eq!(outcome, Outcome::Fault { cause: error.into() });
+    }
+
+    #[test]
+    fn signatures_of_notation_alone_are_accepted() {
+        let verifier = NotationVerifier::new("acme".into(), trust());
+        assert_eq!(verifier.name(), "acme");
+        assert!(verifier.accepts("application/vnd.cncf.notary.signature"));
+        for other in ["", "application/vnd.cncf.notary.v2.signature", "application/vnd.dev.sigstore.bundle.v0.3+json"] {
+            assert!(!verifier.accepts(other));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a Notation verifier trusts: root certificates and identities, checked once when configuration is assembled.
+//! Never reads a file: certificates come parsed from [`crate::pki::anchors_from_pem`].
+
+use crate::pki::{Certificate, Name};
+
+use super::identity::{BadIdentity, Identities, Subject};
+
+/// Roots and identities that belong together.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    anchors: Vec<Certificate>,
+    identities: Identities,
+}
+
+impl Trust {
+    /// Checks what was configured.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(anchors: Vec<Certificate>, identities: &[String]) -> Result<Self, BadTrust> {
+        let mut problems = Vec::new();
+        if anchors.is_empty() {
+            problems.push(Problem::NoAnchor);
+        }
+        // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
+        let leaves = anchors.iter().filter(|anchor| !anchor.is_ca() && !anchor.is_self_signed());
+        problems.extend(leaves.map(|anchor| Problem::Leaf { subject: anchor.subject() }));
+        let identities = read(identities, &mut problems);
+        if problems.is_empty() { Ok(Self { anchors, identities }) } else { Err(BadTrust(problems)) }
+    }
+
+    /// Whether a certificate is trusted by itself: it is an anchor, byte by byte.
+    pub(super) fn anchors(&self, certificate: &Certificate) -> bool {
+        self.anchors.contains(certificate)
+    }
+
+    /// The trusted signers.
+    pub(super) fn identities(&self) -> &Identities {
+        &self.identities
+    }
+}
+
+/// All that is wrong with what was configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("; "))]
+pub struct BadTrust(pub Vec<Problem>);
+
+/// One thing that is wrong with what was configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No certificate.
+    #[error("there is no trusted certificate")]
+    NoAnchor,
+    /// A certificate that is neither a CA's nor self-signed.
+    #[error("certificate {subject} is neither a CA certificate nor self-signed: trust the root that issued it instead")]
+    Leaf {
+        /// The certificate.
+        subject: Name,
+    },
+    /// No identity.
+    #[error("there is no trusted identity: name at least one, or \"*\" for every signer of the trusted certificates")]
+    NoIdentity,
+    /// `*` beside others.
+    #[error("trusted identity \"*\" must stand alone: it makes the others mean nothing")]
+    AnyWithOthers,
+    /// Not an identity.
+    #[error("trusted identity {written:?}: {cause}")]
+    Identity {
+        /// As configured.
+        written: String,
+        /// What is wrong with it.
+        cause: BadIdentity,
+    },
+    /// One identity allows all that another one allows.
+    #[error("trusted identity {narrow:?} is already allowed by {wide:?}: keep one of them")]
+    Overlap {
+        /// The one that allows more.
+        wide: String,
+        /// The one that allows less, or the same.
+        narrow: String,
+    },
+}
+
+fn read(written: &[String], problems: &mut Vec<Problem>) -> Identities {
+    if written.is_empty() {
+        problems.push(Problem::NoIdentity);
+    }
+    if written.iter().any(|identity| identity == ANY) {
+        if written.len() > 1 {
+            problems.push(Problem::AnyWithOthers);
+        }
+        return Identities::Any;
+    }
+    let mut subjects: Vec<Subject> = Vec::new();
+    for written in written {
+        let subject = match Subject::parse(written) {
+            Ok(subject) => subject,
+            Err(cause) => {
+                problems.push(Problem::Identity { written: written.clone(), cause });
+                continue;
+            }
+        };
+        for other in &subjects {
+            let (wide, narrow) = match (other.covers(&subject), subject.covers(other)) {
+                (true, _) => (other, &subject),
+                (false, true) => (&subject, other),
+                (false, false) => continue,
+            };
+            problems.push(Problem::Overlap { wide: wide.to_string(), narrow: narrow.to_string() });
+        }
+        subjects.push(subject);
+    }
+    Identities::Subjects(subjects)
+}
+
+const ANY: &str = "*";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::testing::{Key, Kind, LEAF, ROOT, Template, chain};
+
+    fn problems(anchors: Vec<Certificate>, identities: &[&str]) -> Vec<String> {
+        let identities: Vec<String> = identities.iter().map(|identity| (*identity).to_owned()).collect();
+        match Trust::new(anchors, &identities) {
+            Ok(_) => Vec::new(),
+            Err(BadTrust(problems)) => problems.iter().map(Problem::to_string).collect(),
+        }
+    }
+
+    fn root() -> Vec<Certificate> {
+        chain().split_off(2)
+    }
+
+    #[test]
+    fn ca_certificates_and_self_signed_leaves_may_be_trusted() {
+        let key = Key::get(Kind::P256, 0);
+        assert_eq!(problems(chain().split_off(1), &["*"]), [""; 0]);
+        assert_eq!(problems(vec![Template::leaf(LEAF, LEAF).sign(key, key)], &["*"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_leaf_that_somebody_else_issued_may_not() {
+        let key = Key::get(Kind::P256, 0);
+        let forged = Template::leaf(LEAF, LEAF).sign(key, Key::get(Kind::P256, 1));
+        let found = problems(vec![chain().remove(0), forged], &["*"]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("CN=signer") && found[0].contains("neither a CA certificate nor self-signed"));
+        assert_eq!(problems(vec![], &["*"]), ["there is no trusted certificate"]);
+    }
+
+    #[test]
+    fn identities_of_the_specification() {
+        for identities in [
+            &["*"][..],
+            &["x509.subject: C=US, ST=WA, L=Seattle, O=acme-rockets.io, OU=Finance, CN=SecureBuilder"],
+            &["x509.subject: C=US, ST=WA, O=wabbit-networks.io, OU=Security Tools"],
+            &["x509.subject: C=US, S=WA, O=wabbit-networks.io"],
+            &["x509.subject:C=US,ST=WA,O=a", "x509.subject:C=US,ST=WA,O=b"],
+            &[r"x509.subject: C=US, ST=WA, O=Acme\, Inc."],
+            // They share certificates, and notation takes them.
+            &["x509.subject: C=US, ST=WA, O=a, OU=x", "x509.subject: C=US, ST=WA, O=a, L=y"],
+        ] {
+            assert_eq!(problems(root(), identities), [""; 0], "{identities:?}");
+        }
+    }
+
+    #[test]
+    fn each_rule_for_identities_is_asked() {
+        let full = "x509.subject: C=US, ST=WA, O=acme, OU=x";
+        for (identities, expected) in [
+            (&[][..], "there is no trusted identity"),
+            (&["*", full], "must stand alone"),
+            (&["*", "*"], "must stand alone"),
+            (&[""], "expected \"x509.subject:"),
+            (&[" *"], "expected \"x509.subject:"),
+            (&["C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
+            (&["x509.Subject: C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
+            (&["did:web:acme"], "expected \"x509.subject:"),
+            (&["x509.subject:"], "expected TYPE=VALUE"),
+            (&["x509.subject: ST=WA, O=acme"], "C is missing"),
+            (&["x509.subject: C=US, O=acme"], "ST is missing"),
+            (&["x509.subject: C=US, ST=WA"], "O is missing"),
+            (&["x509.subject: C=US, ST=WA, O="], "O has no value"),
+            (&["x509.subject: C=US, ST=WA, O=a, O=b"], "O is given twice"),
+            (&["x509.subject: C=US, ST=WA, S=WA, O=a"], "ST is given twice"),
+            (&["x509.subject: C=US, ST=WA, O=a+OU=b"], "joined by +"),
+            (&["x509.subject: C=US, ST=WA, O=#0c0178"], "hexadecimal DER"),
+            (&["x509.subject: C=US, ST=WA, O=*, UID=x"], "\"UID\" is not an attribute type"),
+            (&[full, full], "is already allowed by"),
+            (&[full, "x509.subject: ST=WA, C=US, O=acme"], "is already allowed by \"x509.subject: ST=WA"),
+            (&["x509.subject: S=WA, C=US, O=acme", full], "is already allowed by \"x509.subject: S=WA"),
+        ] {
+            let found = problems(root(), identities);
+            assert!(found.len() == 1 && found[0].contains(expected), "{identities:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let found = problems(vec![], &["x509.subject: C=US", "nobody", "x509.subject: CN=x"]);
+        assert_eq!(found.len(), 4, "{found:?}");
+        let text = Trust::new(vec![], &[]).unwrap_err().to_string();
+        assert!(text.contains("no trusted certificate; there is no trusted identity"), "{text}");
+    }
+
+    #[test]
+    fn an_identity_matches_whole_values_of_the_signers_subject() {
+        let key = Key::get(Kind::P256, 0);
+        let allowed = |identities: &[&str], subject: &str| {
+            let identities: Vec<String> = identities.iter().map(|identity| (*identity).to_owned()).collect();
+            let trust = Trust::new(root(), &identities).unwrap();
+            trust.identities().allow(&Template::leaf(subject, ROOT).sign(key, key).subject())
+        };
+        let acme = "x509.subject: C=US, S=WA, O=acme, OU=build";
+        for (identities, subject) in [
+            (&["*"][..], "CN=whoever"),
+            (&[acme], "OU=build,O=acme,ST=WA,C=US"),
+            (&[acme], "C=US,ST=WA,O=acme,OU=build,CN=x,L=y"),
+            (&["x509.subject: C=US, ST=WA, O=other", acme], "OU=build,O=acme,ST=WA,C=US"),
+            // Types that no identity can name do not matter; notation refuses such a subject.
+            (&[acme], "DC=com,DC=acme,emailAddress=a@b.c,OU=build,O=acme,ST=WA,C=US"),
+            // One RDN of two attributes.
+            (&[acme], "OU=build+O=acme,ST=WA,C=US"),
+            (&[r"x509.subject: C=US, ST=WA, O=a\, b"], r"O=a\, b,ST=WA,C=US"),
+        ] {
+            assert_eq!(allowed(identities, subject), Ok(()), "{subject}");
+        }
+        for subject in [
+            "OU=build,O=acme,ST=WA",
+            "OU=Build,O=acme,ST=WA,C=US",
+            "OU=build ,O=acme inc,ST=WA,C=US",
+            "OU=builder,O=acme,ST=WA,C=US",
+            "OU=x,O=acme,ST=WA,C=US",
+            "CN=build,O=acme,ST=WA,C=US",
+            "O=x,OU=acme,ST=WA,C=US",
+            r"O=acme\, OU\=build,ST=WA,C=US",
+        ] {
+            let found = allowed(&[acme], subject).unwrap_err();
+            assert!(found.contains("is none of the trusted identities: x509.subject: C=US, S=WA"), "{found}");
+        }
+        for subject in
+            ["OU=build,OU=x,O=acme,ST=WA,C=US", "OU=x,OU=build,O=acme,ST=WA,C=US", "OU=build+OU=x,O=acme,ST=WA,C=US"]
+        {
+            let found = allowed(&[acme], subject).unwrap_err();
+            assert!(found.contains("has OU twice in its subject"), "{found}");
+        }
+    }
+}
