@@ -142,7 +142,8 @@ impl Admission {
             repository: pull.repository.clone(),
             descriptor: pull.descriptor.clone(),
         };
-        let remember = Remember { deny: if audit { Duration::ZERO } else { self.remember.deny }, ..self.remember.clone() };
+        let remember =
+            Remember { deny: if audit { Duration::ZERO } else { self.remember.deny }, ..self.remember.clone() };
         // A little less than the asker has, so that its cause is heard before the asker's own time is up.
         let walk_until = deadline.checked_sub(limits::WALK_MARGIN).unwrap_or(deadline);
         let walk = || walk(Arc::clone(executor), pull.clone(), remember.clone(), now, walk_until);

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::admission::{Admission, Generation, Mode, Rules};
-use crate::config::{self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, RegistryStore, Remember, VerifierKind};
+use crate::config::{
+    self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, RegistryStore, Remember, VerifierKind,
+};
 use crate::executor::Executor;
 use crate::limits;
 use crate::pki::{self, Certificate};
@@ -21,11 +23,10 @@ use crate::store::Store;
 use crate::store::registry;
 use crate::trust::{self, Stamp};
 use crate::verifier::Verifier;
-use crate::verifier::notation::trust as trust_problem;
-use crate::verifier::notation::{BadTrust, NotationVerifier, Trust};
+use crate::verifier::notation::{BadTrust, NotationVerifier, Problem, Trust};
 
 /// The configuration as a whole.
-const TOP: Place = Place { line: 1, column: 1, path: String::new() };
+static TOP: Place = Place { line: 1, column: 1, path: String::new() };
 
 /// What a configuration and its trust files came to.
 pub struct Assembled {
@@ -75,7 +76,8 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
         for scope in &executor.scopes {
             match Pattern::parse(&scope.value) {
                 Ok(pattern) if !seen.insert(pattern.clone()) => {
-                    work.problems.push(&scope.place, format!("scope {pattern} is given twice, here as {:?}", scope.value));
+                    work.problems
+                        .push(&scope.place, format!("scope {pattern} is given twice, here as {:?}", scope.value));
                 }
                 Ok(pattern) => scopes.push((pattern, Arc::clone(&rules))),
                 Err(cause) => work.problems.push(&scope.place, cause),
@@ -192,7 +194,8 @@ impl Assembly {
                 Err(cause) => causes.push(cause),
             }
         }
-        let identities: Vec<String> = notation.trusted_identities.iter().map(|identity| identity.value.clone()).collect();
+        let identities: Vec<String> =
+            notation.trusted_identities.iter().map(|identity| identity.value.clone()).collect();
         match Trust::new(anchors, &identities) {
             Ok(trust) if causes.is_empty() => return Ok(trust),
             Ok(_) => {}
@@ -206,10 +209,10 @@ impl Assembly {
     }
 
     /// Tells a mistake in the configuration from a trust file that cannot serve.
-    fn bad_trust(&mut self, notation: &Notation, problem: &trust_problem::Problem, causes: &mut Vec<String>) {
+    fn bad_trust(&mut self, notation: &Notation, problem: &Problem, causes: &mut Vec<String>) {
         match problem {
-            trust_problem::Problem::NoAnchor if !causes.is_empty() => {}
-            trust_problem::Problem::NoAnchor | trust_problem::Problem::Leaf { .. } => {
+            Problem::NoAnchor if !causes.is_empty() => {}
+            Problem::NoAnchor | Problem::Leaf { .. } => {
                 let place = notation.certificate_authorities.first().map_or(&TOP, KeyMaterial::place);
                 self.trust_problems.push(place, problem.to_string());
                 causes.push(problem.to_string());

@@ -64,8 +64,10 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Verify an image in this process, without the daemon
-    #[command(after_help = "Exit codes: 0 allowed (ALLOWED, AUDIT, EXEMPT), 1 DENIED, 2 wrong usage, configuration or \
-        MISCONFIGURED, 3 UNAVAILABLE; of several images the greatest")]
+    #[command(
+        after_help = "Exit codes: 0 allowed (ALLOWED, AUDIT, EXEMPT), 1 DENIED, 2 wrong usage, configuration or \
+        MISCONFIGURED, 3 UNAVAILABLE; of several images the greatest"
+    )]
     Verify(verify::Arguments),
     /// Look at a configuration
     Config {

@@ -225,7 +225,10 @@ fn bind(path: &Path) -> io::Result<StdListener> {
             return Err(explain(io::Error::new(io::ErrorKind::AlreadyExists, "there is something else at this path")));
         }
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(explain(io::Error::new(io::ErrorKind::AddrInUse, "another ratifyd answers there; stop it first")));
+            return Err(explain(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another ratifyd answers there; stop it first",
+            )));
         }
         std::fs::remove_file(path).map_err(explain)?;
     }

@@ -173,12 +173,14 @@ impl Live {
 /// Reads the configuration and all that it names; `last_good` stays in force where the new one cannot be read.
 fn read(path: &Path, last_good: Option<Arc<Config>>) -> InForce {
     let config_stamp = (path.to_owned(), Stamp::of(path));
-    let (fresh, problems) = match assemble::load(path).and_then(|config| Ok((assemble::assemble(&config, path)?, config))) {
-        Ok((assembled, config)) => (Some((assembled, Arc::new(config))), Vec::new()),
-        Err(problems) => (None, problems.lines()),
-    };
+    let (fresh, problems) =
+        match assemble::load(path).and_then(|config| Ok((assemble::assemble(&config, path)?, config))) {
+            Ok((assembled, config)) => (Some((assembled, Arc::new(config))), Vec::new()),
+            Err(problems) => (None, problems.lines()),
+        };
     let config_current = fresh.is_some();
-    let in_force = fresh.or_else(|| last_good.and_then(|config| Some((assemble::assemble(&config, path).ok()?, config))));
+    let in_force =
+        fresh.or_else(|| last_good.and_then(|config| Some((assemble::assemble(&config, path).ok()?, config))));
     match in_force {
         Some((Assembled { admission, stamps, problems: trust_problems }, config)) => InForce {
             admission: Ok(admission),

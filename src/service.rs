@@ -33,11 +33,14 @@ impl Service {
     /// Lets root pass, and those whom the configuration names.
     async fn admit_verifier<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let uid = peer(request)?;
-        let named = async || self.live.current().await.config.as_ref().is_some_and(|config| config.access.uids.contains(&uid));
+        let named =
+            async || self.live.current().await.config.as_ref().is_some_and(|config| config.access.uids.contains(&uid));
         if uid == 0 || named().await {
             return Ok(());
         }
-        Err(Status::permission_denied(format!("uid {uid} may not ask; `access.uids` of the configuration names who may")))
+        Err(Status::permission_denied(format!(
+            "uid {uid} may not ask; `access.uids` of the configuration names who may"
+        )))
     }
 
     async fn status_reply(&self) -> v1::StatusReply {
@@ -48,7 +51,10 @@ impl Service {
             config_path: self.live.path().display().to_string(),
             config_current: force.config_current,
             problems: force.problems.clone(),
-            generation: force.admission.as_ref().map_or_else(|_| String::new(), |admission| live::hex(&admission.generation)),
+            generation: force
+                .admission
+                .as_ref()
+                .map_or_else(|_| String::new(), |admission| live::hex(&admission.generation)),
             verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
             remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
         }
@@ -63,7 +69,8 @@ impl v1::image_verifier_server::ImageVerifier for Service {
         let deadline = deadline(request.metadata(), start);
         let v1::VerifyRequest { name, descriptor } = request.into_inner();
         let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the request has no descriptor"))?;
-        let descriptor = Descriptor::try_from(descriptor).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let descriptor =
+            Descriptor::try_from(descriptor).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let digest = descriptor.digest.clone();
         let decision = self.live.decide(&name, descriptor, deadline).await;
         info!(
@@ -129,11 +136,7 @@ fn reply(decision: &Decision) -> v1::VerifyReply {
 }
 
 fn verdict(verdict: &Verdict, id: &str) -> v1::Verdict {
-    v1::Verdict {
-        token: v1::Token::from(verdict.token()).into(),
-        cause: verdict.cause().to_owned(),
-        id: id.to_owned(),
-    }
+    v1::Verdict { token: v1::Token::from(verdict.token()).into(), cause: verdict.cause().to_owned(), id: id.to_owned() }
 }
 
 fn admit_root<T>(request: &Request<T>) -> Result<(), Status> {

@@ -39,7 +39,8 @@ fn branches(tree: &Tree, indent: &str, text: &mut String) {
     let rows: Vec<_> = notes.chain(findings).chain(referrers).collect();
     let count = rows.len();
     for (index, (row, below)) in rows.into_iter().enumerate() {
-        let (joint, rail) = if index.saturating_add(1) == count { ("└── ", "    ") } else { ("├── ", "│   ") };
+        let (joint, rail) =
+            if index.saturating_add(1) == count { ("└── ", "    ") } else { ("├── ", "│   ") };
         let _ = writeln!(text, "{indent}{joint}{row}");
         if let Some(below) = below {
             branches(below, &format!("{indent}{rail}"), text);

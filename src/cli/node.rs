@@ -78,7 +78,11 @@ fn show_status(status: &Status) {
         (false, true) => "in force",
         (false, false) => "changed on disk, but cannot be read; the one before it is in force",
     };
-    anstream::println!("ratifyd {} up {}", status.version, humantime::format_duration(Duration::from_secs(status.uptime_seconds)));
+    anstream::println!(
+        "ratifyd {} up {}",
+        status.version,
+        humantime::format_duration(Duration::from_secs(status.uptime_seconds))
+    );
     anstream::println!("configuration  {}: {state}", printable(&status.config_path));
     if !status.generation.is_empty() {
         anstream::println!("generation     {}", status.generation.chars().take(16).collect::<String>());
@@ -124,7 +128,8 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
         Err(error) => return Err(unanswered(error)),
     };
     let verdict = reply.verdict.unwrap_or_default();
-    let strange = |what: &str| Stop(Exit::Unavailable, format!("ratifyd's answer has {what}: install one version of both"));
+    let strange =
+        |what: &str| Stop(Exit::Unavailable, format!("ratifyd's answer has {what}: install one version of both"));
     let token = wire::token(&verdict).ok_or_else(|| strange("no known token"))?;
     let descriptor = reply.descriptor.ok_or_else(|| strange("no descriptor"))?;
     let descriptor = Descriptor::try_from(descriptor).map_err(|error| strange(&error.to_string()))?;

@@ -97,7 +97,10 @@ async fn verify(admission: &Admission, verdicts: &Arc<Verdicts>, reference: &Ref
         Ok(Some(Ok(descriptor))) => Ok(descriptor),
         Ok(Some(Err(error))) => Err(Conclusion::unavailable(error.to_string())),
         Ok(None) => Err(admission.without_scope(&reference.repository)),
-        Err(_) => Err(Conclusion::unavailable(format!("the time ran out before {} had answered", reference.repository.registry()))),
+        Err(_) => Err(Conclusion::unavailable(format!(
+            "the time ran out before {} had answered",
+            reference.repository.registry()
+        ))),
     };
     let (descriptor, decision) = match resolved {
         Ok(descriptor) => {

@@ -211,6 +211,17 @@ pub enum KeyMaterial {
     Inline(Spanned<String>),
 }
 
+impl KeyMaterial {
+    /// Where it is named.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        match self {
+            Self::File(path) => &path.place,
+            Self::Inline(pem) => &pem.place,
+        }
+    }
+}
+
 /// How a registry is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegistryStore {

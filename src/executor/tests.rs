@@ -163,7 +163,11 @@ async fn judge_types(types: &[&str], root: Rule) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn one_good_signature_among_bad_ones_is_enough_in_any_order() {
-    for types in [["a/pass/k", "a/fail/form", "a/fault"], ["a/fault", "a/pass/k", "a/fail/form"], ["a/fail/form", "a/fault", "a/pass/k"]] {
+    for types in [
+        ["a/pass/k", "a/fail/form", "a/fault"],
+        ["a/fault", "a/pass/k", "a/fail/form"],
+        ["a/fail/form", "a/fault", "a/pass/k"],
+    ] {
         assert_eq!(judge_types(&types, group(1, vec![leaf("a")])).await, "ALLOWED a: fine");
     }
 }
@@ -177,14 +181,20 @@ async fn an_image_that_nothing_refers_to_is_denied() {
 #[tokio::test(start_paused = true)]
 async fn an_image_with_other_referrers_only_is_denied_and_says_which() {
     let line = judge_types(&["x/y"], group(1, vec![leaf("a")])).await;
-    assert!(line.starts_with("DENIED no signature for verifier \"a\": what refers to this image is of type x/y"), "{line}");
+    assert!(
+        line.starts_with("DENIED no signature for verifier \"a\": what refers to this image is of type x/y"),
+        "{line}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_most_specific_failure_is_the_reason() {
     for types in [["a/fail/form", "a/fail/identity"], ["a/fail/identity", "a/fail/form"]] {
         let line = judge_types(&types, group(1, vec![leaf("a")])).await;
-        assert!(line.starts_with("DENIED a: bad identity (signature sha256:") && line.ends_with("(and 1 more failed)"), "{line}");
+        assert!(
+            line.starts_with("DENIED a: bad identity (signature sha256:") && line.ends_with("(and 1 more failed)"),
+            "{line}"
+        );
     }
 }
 
@@ -240,7 +250,10 @@ async fn a_store_that_returns_other_bytes_is_not_believed() {
 async fn one_signer_never_counts_for_two_rules() {
     let two = || group(2, vec![leaf("a"), leaf("b")]);
     let line = judge_types(&["any/pass/k"], two()).await;
-    assert!(line.starts_with("DENIED what passed is not enough for the policy, which counts each signer once"), "{line}");
+    assert!(
+        line.starts_with("DENIED what passed is not enough for the policy, which counts each signer once"),
+        "{line}"
+    );
     assert_eq!(judge_types(&["any/pass/k", "any/pass/l"], two()).await, "ALLOWED a: fine; b: fine");
 }
 
@@ -273,7 +286,8 @@ async fn the_walk_stops_as_soon_as_the_policy_has_decided() {
     }
     let (executor, store) = executor(store, group(1, vec![leaf("a")]));
     let repository = "r.io/a".parse::<Reference>().unwrap().repository;
-    let judged = executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, Instant::now() + Duration::from_secs(8)).await;
+    let judged =
+        executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, Instant::now() + Duration::from_secs(8)).await;
     assert_eq!(line(judged), "ALLOWED a: fine");
     assert!(store.reads.load(Ordering::SeqCst) <= 3, "read {:?}", store.reads);
 }
