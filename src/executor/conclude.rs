@@ -81,11 +81,8 @@ fn why(policy: &Policy, report: &Report) -> String {
     if unmet.is_empty() {
         return format!("what passed is not enough for the policy, which counts each signer once: {}", who(report));
     }
-    format!(
-        "{}, but {} asks for it",
-        nothing_found(report),
-        join(unmet.into_iter().map(|name| format!("verifier {name:?}")))
-    )
+    let unmet: Vec<String> = unmet.into_iter().map(|name| format!("{name:?}")).collect();
+    format!("no signature for verifier {}: {}", unmet.join(" and "), nothing_found(report))
 }
 
 /// The failure that came furthest, the first of equals, and how many others there are.
