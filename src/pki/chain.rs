@@ -676,6 +676,8 @@ mod tests {
         };
         refused(self_signed(Template::leaf(LEAF, LEAF), ed), "a key of type id-Ed25519 is not supported");
         refused(signed_by(Kind::Ed25519, None), "a key of type id-Ed25519 is not supported");
+        let issued = [Template::leaf(LEAF, ROOT).sign(ed, key), root().sign(key, key)];
+        assert!(matches!(check_code_signing(&issued), Err(Violation::Key { .. })));
 
         let small = tlv(0x30, &[tlv(2, &[vec![0], vec![0xff; 128]].concat()), vec![2, 3, 1, 0, 1]].concat());
         let huge = tlv(0x30, &[tlv(2, &[vec![0], vec![0xff; 1025]].concat()), vec![2, 3, 1, 0, 1]].concat());
@@ -692,6 +694,7 @@ mod tests {
         let p256 = key.spki();
         let uncompressed = p256.subject_public_key.raw_bytes();
         let compressed = [&[2], &uncompressed[1..33]].concat();
+        let hybrid = [&[6], &uncompressed[1..]].concat();
         let secp256k1 = ObjectIdentifier::new_unwrap("1.3.132.0.10");
         for (spki, expected) in [
             (rsa(&small, null()), "an RSA key of 1024 bits"),
@@ -702,6 +705,7 @@ mod tests {
             (point(Some(Any::from(secp256k1)), uncompressed), "an EC key on 1.3.132.0.10"),
             (point(None, uncompressed), "an EC key without a named curve"),
             (point(Some(Any::from(rfc5912::SECP_384_R_1)), uncompressed), "an EC key that is no uncompressed point"),
+            (point(Some(Any::from(rfc5912::SECP_256_R_1)), &hybrid), "an EC key that is no uncompressed point"),
             (point(Some(Any::from(rfc5912::SECP_256_R_1)), &compressed), "an EC key that is no uncompressed point"),
             (
                 spki::SubjectPublicKeyInfoOwned { algorithm: algorithm(rfc5912::ID_RSASSA_PSS, None), ..p256.clone() },
