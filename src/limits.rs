@@ -175,3 +175,9 @@ pub const CALL_HEADER_BYTES: u32 = 16 * 1024;
 
 /// Most calls under way on one connection. The shim makes one.
 pub const CALLS_PER_CONNECTION: u32 = 256;
+
+/// Most entries of an OCI layout's index.json.
+pub const LAYOUT_ENTRIES: usize = 4096;
+
+/// Most files in an archive that holds an OCI layout.
+pub const LAYOUT_FILES: usize = 65_536;

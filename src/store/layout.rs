@@ -1,0 +1,365 @@
+//! The OCI layout store: artifacts in a folder or a tar archive (OCI image layout specification 1.0), as `oras`,
+//! `skopeo`, `crane` and `docker save` write them. Used by `ratifyctl verify oci-layout:...`; asks no network.
+//!
+//! What the layout says of itself is trusted no more than a registry: every blob is checked against its digest, and
+//! an entry that cannot be read is a candidate for every list, so that nothing is hidden by breaking it.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rustix::fs::OFlags;
+use serde::Deserialize;
+
+use crate::artifact::{Descriptor, Digest, Manifest};
+use crate::json;
+use crate::limits;
+use crate::reference::{Reference, Repository};
+use crate::store::{Error, Store, check};
+
+/// What a person writes: `oci-layout:PATH[:TAG|@DIGEST]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutReference {
+    /// The folder or archive.
+    pub path: PathBuf,
+    /// What is asked for in it.
+    pub wanted: Wanted,
+}
+
+/// What is asked for in a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its only image.
+    Only,
+    /// The entry with this name (`org.opencontainers.image.ref.name`).
+    Tag(String),
+    /// The entry, or blob, of this digest.
+    Digest(Digest),
+}
+
+/// How a layout reference begins.
+pub const PREFIX: &str = "oci-layout:";
+
+impl FromStr for LayoutReference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = text.strip_prefix(PREFIX).ok_or_else(|| format!("{text:?} does not begin with {PREFIX}"))?;
+        let (path, wanted) = match rest.rsplit_once('@') {
+            Some((path, digest)) => (path, Wanted::Digest(digest.parse().map_err(|error| format!("{text:?}: {error}"))?)),
+            // A colon before the last slash belongs to the path.
+            None => match rest.rsplit_once(':') {
+                Some((path, tag)) if !tag.contains('/') => (path, Wanted::Tag(tag.to_owned())),
+                _ => (rest, Wanted::Only),
+            },
+        };
+        if path.is_empty() || wanted == Wanted::Tag(String::new()) {
+            return Err(format!("{text:?} is no layout: expected {PREFIX}PATH, {PREFIX}PATH:TAG or {PREFIX}PATH@DIGEST"));
+        }
+        Ok(Self { path: PathBuf::from(path), wanted })
+    }
+}
+
+/// A layout that was opened.
+pub struct LayoutStore {
+    inner: Arc<Layout>,
+}
+
+struct Layout {
+    name: String,
+    source: Source,
+    entries: Vec<Entry>,
+    /// The entries that refer to a subject, by its digest.
+    referrers: HashMap<Digest, Vec<Descriptor>>,
+    /// The entries of which nobody can say to what they refer.
+    unreadable: Vec<Descriptor>,
+}
+
+/// Where the files of a layout are.
+enum Source {
+    Folder(PathBuf),
+    /// An archive, and where in it the content of each file begins and how long it is.
+    Archive(File, HashMap<PathBuf, (u64, u64)>),
+}
+
+/// One entry of index.json.
+#[derive(Clone, Debug, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    descriptor: Descriptor,
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u64,
+    manifests: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    image_layout_version: String,
+}
+
+impl LayoutStore {
+    /// Opens a layout and reads its index and the manifests that it names. Blocks on files.
+    ///
+    /// # Errors
+    /// It is no layout, or larger than the bounds.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let failed = |cause: io::Error| Error::Network { what: format!("layout {name}"), cause: cause.to_string() };
+        let opened = open_plain(path).map_err(failed)?;
+        let source = if opened.metadata().map_err(failed)?.is_dir() {
+            Source::Folder(path.to_owned())
+        } else {
+            let files = contents(&opened).map_err(failed)?;
+            Source::Archive(opened, files)
+        };
+        let mut layout =
+            Layout { name, source, entries: Vec::new(), referrers: HashMap::new(), unreadable: Vec::new() };
+        layout.read_index()?;
+        layout.find_referrers();
+        Ok(Self { inner: Arc::new(layout) })
+    }
+
+    /// The descriptor of what is asked for.
+    ///
+    /// # Errors
+    /// There is no such entry, or more than one.
+    pub fn find(&self, wanted: &Wanted) -> Result<Descriptor, Error> {
+        self.inner.find(wanted)
+    }
+}
+
+impl Layout {
+    fn malformed(&self, file: &str, cause: impl ToString) -> Error {
+        Error::Malformed { what: format!("{file} of layout {}", self.name), cause: cause.to_string() }
+    }
+
+    fn read_index(&mut self) -> Result<(), Error> {
+        let marker: Marker = json::from_slice(&self.read(Path::new(MARKER), limits::MANIFEST_BYTES)?)
+            .map_err(|error| self.malformed(MARKER, error))?;
+        if marker.image_layout_version != "1.0.0" {
+            let cause = format!("imageLayoutVersion is {:?}, this version reads 1.0.0", marker.image_layout_version);
+            return Err(self.malformed(MARKER, cause));
+        }
+        let index: Index = json::from_slice(&self.read(Path::new(INDEX), limits::MANIFEST_BYTES)?)
+            .map_err(|error| self.malformed(INDEX, error))?;
+        if index.schema_version != 2 {
+            return Err(self.malformed(INDEX, format!("schemaVersion is {} instead of 2", index.schema_version)));
+        }
+        if index.manifests.len() > limits::LAYOUT_ENTRIES {
+            let limit = u64::try_from(limits::LAYOUT_ENTRIES).unwrap_or(u64::MAX);
+            return Err(Error::TooLarge { what: format!("layout {}", self.name), limit, unit: "entries" });
+        }
+        self.entries = index.manifests;
+        Ok(())
+    }
+
+    /// Sorts the entries by what they refer to. Clients keep referrers as entries of index.json, or in an index
+    /// whose tag is the subject's digest, as in a registry.
+    fn find_referrers(&mut self) {
+        for entry in self.entries.clone() {
+            let descriptor = entry.descriptor;
+            if let Some(subject) = entry.annotations.get(REF_NAME).and_then(|tag| subject_of_tag(tag)) {
+                self.take_list(subject, descriptor);
+                continue;
+            }
+            let manifest = self.blob(&descriptor, limits::MANIFEST_BYTES);
+            let manifest = manifest.ok().and_then(|bytes| Manifest::parse(&descriptor.media_type, &bytes).ok());
+            match manifest.map(|manifest| manifest.subject) {
+                Some(Some(subject)) => self.referrers.entry(subject.digest).or_default().push(descriptor),
+                Some(None) => {}
+                None => self.unreadable.push(descriptor),
+            }
+        }
+    }
+
+    fn take_list(&mut self, subject: Digest, list: Descriptor) {
+        let entries = self.blob(&list, limits::REFERRERS_PAGE_BYTES).ok();
+        match entries.and_then(|bytes| json::from_slice::<Index>(&bytes).ok()) {
+            Some(index) => {
+                let listed = index.manifests.into_iter().map(|entry| entry.descriptor);
+                self.referrers.entry(subject).or_default().extend(listed);
+            }
+            None => self.unreadable.push(list),
+        }
+    }
+
+    fn find(&self, wanted: &Wanted) -> Result<Descriptor, Error> {
+        let images = || {
+            self.entries.iter().filter(|entry| {
+                let is_referrer = self.referrers.values().flatten().any(|referrer| *referrer == entry.descriptor);
+                let is_list = entry.annotations.get(REF_NAME).is_some_and(|tag| subject_of_tag(tag).is_some());
+                !is_referrer && !is_list
+            })
+        };
+        let found: Vec<&Entry> = match wanted {
+            Wanted::Only => images().collect(),
+            Wanted::Tag(tag) => self.entries.iter().filter(|entry| entry.annotations.get(REF_NAME) == Some(tag)).collect(),
+            Wanted::Digest(digest) => self.entries.iter().filter(|entry| entry.descriptor.digest == *digest).collect(),
+        };
+        let what = format!("layout {}", self.name);
+        match found.as_slice() {
+            [entry] => Ok(entry.descriptor.clone()),
+            [first, rest @ ..] if rest.iter().all(|entry| entry.descriptor == first.descriptor) => {
+                Ok(first.descriptor.clone())
+            }
+            [] => Err(Error::NotFound { what: format!("{what}: {}", wanted.in_words()) }),
+            several => {
+                let cause = format!("{} entries fit {}: name one by :TAG or @DIGEST", several.len(), wanted.in_words());
+                Err(Error::Malformed { what, cause })
+            }
+        }
+    }
+
+    /// The candidates for referrers of a digest, each once.
+    fn candidates(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        let mut found: Vec<Descriptor> = Vec::new();
+        for descriptor in self.referrers.get(subject).into_iter().flatten().chain(&self.unreadable) {
+            if descriptor.digest != *subject && !found.contains(descriptor) {
+                found.push(descriptor.clone());
+            }
+        }
+        if found.len() > limits::REFERRERS {
+            let limit = u64::try_from(limits::REFERRERS).unwrap_or(u64::MAX);
+            return Err(Error::TooLarge { what: format!("layout {}", self.name), limit, unit: "referrers" });
+        }
+        Ok(found)
+    }
+
+    /// The bytes that a descriptor names.
+    fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        let digest = &descriptor.digest;
+        let what = format!("{digest} in layout {}", self.name);
+        if descriptor.size > limit {
+            return Err(Error::TooLarge { what, limit, unit: "bytes" });
+        }
+        let algorithm = digest.as_str().split(':').next().unwrap_or_default();
+        let bytes = self.read(&Path::new("blobs").join(algorithm).join(digest.hex()), limit)?;
+        check(&what, descriptor, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// A file of the layout, of at most `limit` bytes.
+    fn read(&self, file: &Path, limit: u64) -> Result<Bytes, Error> {
+        let what = format!("{} of layout {}", file.display(), self.name);
+        let read = match &self.source {
+            Source::Folder(folder) => read_file(&folder.join(file), limit),
+            Source::Archive(archive, files) => match files.get(file) {
+                Some((_, length)) if *length > limit => Ok(None),
+                Some((offset, length)) => read_at(archive, *offset, *length).map(Some),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
+        };
+        match read {
+            Ok(Some(bytes)) => Ok(Bytes::from(bytes)),
+            Ok(None) => Err(Error::TooLarge { what, limit, unit: "bytes" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotFound { what }),
+            Err(error) => Err(Error::Network { what, cause: error.to_string() }),
+        }
+    }
+}
+
+impl Wanted {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Only => "a single image".to_owned(),
+            Self::Tag(tag) => format!("tag {tag:?}"),
+            Self::Digest(digest) => digest.to_string(),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for LayoutStore {
+    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
+        let wanted = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => Wanted::Digest(digest.clone()),
+            (None, Some(tag)) => Wanted::Tag(tag.clone()),
+            (None, None) => Wanted::Only,
+        };
+        self.inner.find(&wanted)
+    }
+
+    async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        self.inner.candidates(subject)
+    }
+
+    async fn manifest(&self, _: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        self.read_blob(descriptor, limits::MANIFEST_BYTES).await
+    }
+
+    async fn blob(&self, _: &Repository, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        self.read_blob(descriptor, limit).await
+    }
+}
+
+impl LayoutStore {
+    async fn read_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        let (layout, descriptor) = (Arc::clone(&self.inner), descriptor.clone());
+        let what = format!("{} in layout {}", descriptor.digest, layout.name);
+        let read = tokio::task::spawn_blocking(move || layout.blob(&descriptor, limit)).await;
+        read.unwrap_or_else(|error| Err(Error::Network { what, cause: error.to_string() }))
+    }
+}
+
+/// The subject whose list of referrers is kept at a tag: `sha256-HEX` (distribution specification, "Referrers Tag
+/// Schema").
+fn subject_of_tag(tag: &str) -> Option<Digest> {
+    tag.replacen('-', ":", 1).parse().ok()
+}
+
+/// Opens without waiting for the other end of a fifo.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// A regular file of at most `limit` bytes; none when it is longer.
+fn read_file(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = open_plain(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit { None } else { Some(bytes) })
+}
+
+fn read_at(archive: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    archive.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
+}
+
+/// Where the files of an archive lie. Of a file given twice the last counts, as when it is unpacked.
+fn contents(archive: &File) -> io::Result<HashMap<PathBuf, (u64, u64)>> {
+    let mut files = HashMap::new();
+    for entry in tar::Archive::new(archive).entries_with_seek()? {
+        let entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path: PathBuf = entry.path()?.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        files.insert(path, (entry.raw_file_position(), entry.size()));
+        if files.len() > limits::LAYOUT_FILES {
+            return Err(io::Error::other(format!("more than {} files in the archive", limits::LAYOUT_FILES)));
+        }
+    }
+    Ok(files)
+}
+
+const MARKER: &str = "oci-layout";
+const INDEX: &str = "index.json";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
