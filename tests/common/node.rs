@@ -85,6 +85,11 @@ impl Daemon {
         self.service.as_ref().unwrap().signal(signal);
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.service.as_ref().unwrap().has_ended()
+    }
+
     /// All it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -112,10 +117,19 @@ impl Node {
 
     /// A node over a daemon, with the shim under this name and with more in its environment.
     pub fn over(daemon: Daemon, link: &str, environment: &[(&str, &str)]) -> Self {
+        Self::with_timeout(daemon, link, environment, Duration::from_secs(10))
+    }
+
+    /// A node for so many pulls at once that the machine is the bottleneck: nobody's time runs out.
+    pub fn patient(config: &str) -> Self {
+        Self::with_timeout(Daemon::start(config), LINK, &[("RATIFYD_TIMEOUT", "25s")], Duration::from_secs(30))
+    }
+
+    fn with_timeout(daemon: Daemon, link: &str, environment: &[(&str, &str)], timeout: Duration) -> Self {
         let socket = daemon.socket();
         let mut all = vec![("RATIFYD_SOCKET", socket.to_str().unwrap())];
         all.extend_from_slice(environment);
-        let options = Options { verifier: &shim(), link, timeout: Duration::from_secs(10), environment: &all };
+        let options = Options { verifier: &shim(), link, timeout, environment: &all };
         Self { containerd: Containerd::start(&options), daemon }
     }
 

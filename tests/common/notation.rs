@@ -86,7 +86,7 @@ impl Authority {
 
     /// A signer whose certificate is valid for a few seconds, and when it ends.
     pub fn brief_signer(&self, subject: &str) -> (Signer, SystemTime) {
-        let end = SystemTime::now() + Duration::from_secs(4);
+        let end = SystemTime::now() + Duration::from_secs(8);
         (self.issue(Key::Curve("P-256"), subject, end), end)
     }
 

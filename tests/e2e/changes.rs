@@ -10,8 +10,8 @@ use super::common::node::{Daemon, LINK, Node, executor};
 use super::common::notation::{Authority, signers};
 use super::common::registries::registries;
 use super::common::tools::until;
-use super::needs;
 use super::proxy::{Proxy, Rule};
+use super::{UNSIGNED, needs};
 
 #[test]
 fn deleting_the_trusted_certificate_refuses_the_next_pull_and_putting_it_back_allows_it() {
@@ -156,7 +156,7 @@ fn a_daemon_that_is_killed_again_and_again_never_lets_an_unsigned_image_through(
     node.holds_nothing_of(&unsigned);
     node.daemon.restart();
     node.allows(&signed, "ALLOWED");
-    node.refuses(&unsigned, "DENIED", "nothing refers to this image");
+    node.refuses(&unsigned, "DENIED", UNSIGNED);
 }
 
 /// Tells threads to stop, also when the test fails before its end.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -9,9 +10,9 @@ use rustix::process::Signal;
 use super::common::node::{Daemon, LINK, Node, executor, shim};
 use super::common::notation::signers;
 use super::common::registries::{Image, registries};
-use super::common::tools::run_with_stdin;
+use super::common::tools::{run_with_stdin, until};
 use super::proxy::{Proxy, Rule};
-use super::{needs, steady_node};
+use super::{UNSIGNED, needs, steady_node};
 
 /// An image that would be allowed, were all well.
 fn signed(name: &str) -> Image {
@@ -47,7 +48,7 @@ fn a_daemon_that_is_down_refuses_and_one_that_is_back_allows() {
 fn a_daemon_that_hangs_refuses_in_the_time_that_the_shim_is_given() {
     needs!();
     let image = signed("hung");
-    let node = Node::over(Daemon::start(&rules()), LINK, &[("RATIFYD_TIMEOUT", "700ms")]);
+    let node = Node::over(Daemon::start(&rules()), LINK, &[("RATIFYD_TIMEOUT", "3s")]);
     node.daemon.signal(Signal::STOP);
     node.refuses(&image, "UNAVAILABLE", "has not answered within");
     node.daemon.signal(Signal::CONT);
@@ -83,10 +84,47 @@ fn a_registry_that_hangs_after_the_name_was_resolved_refuses_in_time() {
     needs!();
     let proxy = Proxy::start(&registries().referrers.host, Rule::HoldReferrers);
     let image = signed("hanging").at(&proxy.host);
-    let node = Node::over(Daemon::start(&rules_for(&proxy.host)), LINK, &[("RATIFYD_TIMEOUT", "2s")]);
+    let node = Node::over(Daemon::start(&rules_for(&proxy.host)), LINK, &[("RATIFYD_TIMEOUT", "3s")]);
     node.refuses(&image, "UNAVAILABLE", &proxy.host);
     proxy.set(Rule::Pass);
     node.allows(&image, "ALLOWED");
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_it_verifies_refuses_at_once() {
+    needs!();
+    let proxy = Proxy::start(&registries().referrers.host, Rule::HoldReferrers);
+    let image = signed("killed-at-work").at(&proxy.host);
+    let mut node = Node::start(&rules_for(&proxy.host));
+    let Node { containerd, daemon } = &mut node;
+    thread::scope(|threads| {
+        let pull = threads.spawn(|| containerd.pull(&image.by_tag()));
+        until("the daemon's question to the registry", || proxy.requests("/referrers/").len() == 1);
+        daemon.kill();
+        let pull = pull.join().unwrap();
+        assert!(pull.refusal().starts_with("UNAVAILABLE "), "{pull:?}");
+    });
+    node.holds_nothing_of(&image);
+}
+
+#[test]
+fn a_daemon_that_is_asked_to_stop_ends_the_pulls_in_flight_and_takes_no_more() {
+    needs!();
+    let proxy = Proxy::start(&registries().referrers.host, Rule::HoldReferrers);
+    let image = signed("stopped-at-work").at(&proxy.host);
+    let node = Node::start(&rules_for(&proxy.host));
+    thread::scope(|threads| {
+        let pull = threads.spawn(|| node.pull(&image));
+        until("the daemon's question to the registry", || proxy.requests("/referrers/").len() == 1);
+        node.daemon.signal(Signal::TERM);
+        until("the daemon's word that it stops", || node.daemon.log().contains("stopping"));
+        proxy.set(Rule::Pass);
+        let pull = pull.join().unwrap();
+        assert!(pull.allowed(), "{pull:?}\n{}", node.daemon.log());
+    });
+    until("the end of the daemon", || node.daemon.has_ended());
+    let late = registries().referrers.image("stopped-at-work").at(&proxy.host);
+    node.refuses(&late, "UNAVAILABLE", "ratifyd cannot be reached");
 }
 
 #[test]
@@ -121,7 +159,7 @@ fn a_configuration_that_goes_wrong_later_leaves_the_old_one_in_force() {
     node.allows(&signed("wrong-later"), "ALLOWED");
     node.daemon.configure("unmatched = \"allow\"\nexecutors = [");
     node.allows(&signed("wrong-later"), "ALLOWED");
-    node.refuses(&registries().referrers.image("wrong-later"), "DENIED", "nothing refers to this image");
+    node.refuses(&registries().referrers.image("wrong-later"), "DENIED", UNSIGNED);
     assert!(node.daemon.log().contains("config.toml:2"), "{}", node.daemon.log());
 }
 

@@ -19,6 +19,9 @@ use common::node::{Node, executor};
 use common::notation::signers;
 use common::registries::registries;
 
+/// Why an image without any signature is refused, where [`common::node::executor`] says who must sign.
+const UNSIGNED: &str = "no signature for verifier \"release\": nothing refers to this image";
+
 /// A node that trusts the shared signers for all shared registries. Its configuration never changes, so tests that
 /// only pull share it. It ends with the last test that holds it.
 fn steady_node() -> Arc<Node> {

@@ -2,7 +2,7 @@
 
 use super::common::notation::signers;
 use super::common::registries::{Registry, registries};
-use super::{needs, steady_node};
+use super::{UNSIGNED, needs, steady_node};
 
 /// The referrers API, and twice its fallback, the referrers tag schema.
 fn each_registry() -> [(&'static str, &'static Registry); 3] {
@@ -30,7 +30,7 @@ fn an_unsigned_image_is_refused_by_each_of_its_names_in_each_kind_of_registry() 
     for (kind, registry) in each_registry() {
         let image = registry.image(&format!("names/unsigned-{kind}"));
         for name in [image.by_tag(), image.by_digest(), image.by_tag_and_digest()] {
-            node.refuses_as(&image, &name, "DENIED", "nothing refers to this image");
+            node.refuses_as(&image, &name, "DENIED", UNSIGNED);
         }
     }
 }
@@ -54,6 +54,6 @@ fn the_signature_of_one_platform_does_not_vouch_for_the_whole_image() {
     let node = steady_node();
     let (image, part) = registries().referrers.multi_platform_image("names/part");
     signers().trusted.sign(&part.by_digest());
-    node.refuses(&image, "DENIED", "nothing refers to this image");
+    node.refuses(&image, "DENIED", UNSIGNED);
     node.allows_as(&part, &part.by_digest(), "ALLOWED");
 }

@@ -3,7 +3,7 @@
 use super::common::node::{Daemon, LINK, Node, executor};
 use super::common::notation::signers;
 use super::common::registries::registries;
-use super::needs;
+use super::{UNSIGNED, needs};
 
 #[test]
 fn each_image_is_judged_by_the_rules_of_its_scope() {
@@ -26,9 +26,9 @@ fn each_image_is_judged_by_the_rules_of_its_scope() {
         .concat(),
     );
 
-    node.refuses(&image("enforce"), "DENIED", "nothing refers to this image");
+    node.refuses(&image("enforce"), "DENIED", UNSIGNED);
     let reason = node.allows(&image("audit"), "AUDIT");
-    assert!(reason.contains("would be refused: DENIED") && reason.contains("nothing refers to this image"), "{reason}");
+    assert!(reason.contains("would be refused: DENIED") && reason.contains(UNSIGNED), "{reason}");
     let signed = image("audit");
     signers().trusted.sign(&signed.by_digest());
     node.allows(&signed, "ALLOWED");
@@ -36,7 +36,7 @@ fn each_image_is_judged_by_the_rules_of_its_scope() {
     let reason = node.allows_as(&pinned, &pinned.by_digest(), "EXEMPT");
     assert!(reason.contains("pinned"), "{reason}");
     let not_pinned = image("pinned");
-    node.refuses(&not_pinned, "DENIED", "nothing refers to this image");
+    node.refuses(&not_pinned, "DENIED", UNSIGNED);
 
     let reason = node.allows(&image("allow"), "EXEMPT");
     assert!(reason.contains("mode \"allow\""), "{reason}");
@@ -55,7 +55,7 @@ fn an_image_without_a_scope_is_exempt_where_the_configuration_says_so() {
     let node = Node::start(&format!("unmatched = \"allow\"\n{rules}"));
     let reason = node.allows(&registry.image("unmatched/outside"), "EXEMPT");
     assert!(reason.contains("unmatched"), "{reason}");
-    node.refuses(&registry.image("unmatched/inside"), "DENIED", "nothing refers to this image");
+    node.refuses(&registry.image("unmatched/inside"), "DENIED", UNSIGNED);
 }
 
 #[test]
