@@ -65,7 +65,18 @@ pub fn log_of(path: &Path) -> Log {
 /// # Errors
 /// All mistakes of the configuration that its decoder cannot know, each with its place.
 pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
-    let mut work = Assembly::new(path);
+    join(config, Assembly::new(path))
+}
+
+/// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Result<Assembled, Problems> {
+    join(config, Assembly { over: Some(store), ..Assembly::new(path) })
+}
+
+fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     work.generation.update(env!("CARGO_PKG_VERSION").as_bytes());
     work.generation.update(platform().as_bytes());
     work.generation.update(&serde_json::to_vec(config).unwrap_or_default());
@@ -116,6 +127,8 @@ struct Assembly {
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
     stores: Vec<(RegistryStore, Arc<dyn Store>)>,
+    /// The store that stands in for all of them.
+    over: Option<Arc<dyn Store>>,
 }
 
 impl Assembly {
@@ -126,6 +139,7 @@ impl Assembly {
             stamps: Vec::new(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
+            over: None,
         }
     }
 
@@ -141,6 +155,9 @@ impl Assembly {
     }
 
     fn store(&mut self, executor: &config::Executor, remember: &Remember) -> Option<Arc<dyn Store>> {
+        if let Some(store) = &self.over {
+            return Some(Arc::clone(store));
+        }
         if let Some((_, store)) = self.stores.iter().find(|(options, _)| *options == executor.store) {
             return Some(Arc::clone(store));
         }

@@ -164,6 +164,9 @@ pub const MEMO_ENTRIES: usize = 10_000;
 /// Most verdicts kept for `ratifyctl explain`; the oldest goes first.
 pub const RECENT_VERDICTS: usize = 512;
 
+/// Most verdicts that one who watches may be behind; older ones are skipped.
+pub const WATCH_BACKLOG: usize = 256;
+
 /// How long pulls in flight may take to end once the daemon was asked to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -144,6 +145,12 @@ impl Live {
     #[must_use]
     pub fn explain(&self, id: &str) -> Option<Arc<Record>> {
         self.recent.find(id)
+    }
+
+    /// The verdicts that are kept, oldest first, and a receiver of each one that comes after them.
+    #[must_use]
+    pub fn watch(&self) -> (Vec<Arc<Record>>, broadcast::Receiver<Arc<Record>>) {
+        self.recent.watch()
     }
 
     /// The configuration file.

@@ -2,9 +2,12 @@
 //! The peer's uid (SO_PEERCRED) decides who may ask what. The daemon's own uid is no credential.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 
 use tokio::time::Instant;
+use tokio_stream::wrappers::BroadcastStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
@@ -13,7 +16,7 @@ use tracing::info;
 use crate::admission::Decision;
 use crate::artifact::Descriptor;
 use crate::limits;
-use crate::live::{self, Live};
+use crate::live::{self, Live, Record};
 use crate::verdict::Verdict;
 use crate::wire::v1;
 
@@ -89,6 +92,21 @@ impl v1::image_verifier_server::ImageVerifier for Service {
 
 #[tonic::async_trait]
 impl v1::node_server::Node for Service {
+    type VerdictsStream = BoxStream<'static, Result<v1::VerdictsReply, Status>>;
+
+    async fn verdicts(&self, request: Request<v1::VerdictsRequest>) -> Result<Response<Self::VerdictsStream>, Status> {
+        self.admit_verifier(&request).await?;
+        let (kept, coming) = self.live.watch();
+        let kept = stream::iter(kept);
+        let records = if request.into_inner().watch {
+            // One who is too slow misses some, and is told by nothing but their absence.
+            kept.chain(BroadcastStream::new(coming).filter_map(async |record| record.ok())).boxed()
+        } else {
+            kept.boxed()
+        };
+        Ok(Response::new(records.map(|record| Ok(listed(&record))).boxed()))
+    }
+
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         self.admit_verifier(&request).await?;
         Ok(Response::new(self.status_reply().await))
@@ -109,7 +127,7 @@ impl v1::node_server::Node for Service {
             verdict: Some(verdict(&record.verdict, &record.id)),
             name: record.name.clone(),
             descriptor: Some(record.descriptor.clone().into()),
-            time: record.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            time: seconds(record.time),
             report,
         }))
     }
@@ -137,6 +155,19 @@ fn reply(decision: &Decision) -> v1::VerifyReply {
 
 fn verdict(verdict: &Verdict, id: &str) -> v1::Verdict {
     v1::Verdict { token: v1::Token::from(verdict.token()).into(), cause: verdict.cause().to_owned(), id: id.to_owned() }
+}
+
+fn listed(record: &Record) -> v1::VerdictsReply {
+    v1::VerdictsReply {
+        verdict: Some(verdict(&record.verdict, &record.id)),
+        name: record.name.clone(),
+        descriptor: Some(record.descriptor.clone().into()),
+        time: seconds(record.time),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn admit_root<T>(request: &Request<T>) -> Result<(), Status> {

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::broadcast;
+
 use crate::admission::Decision;
 use crate::artifact::Descriptor;
 use crate::limits;
@@ -40,10 +42,16 @@ impl Record {
     }
 }
 
-/// A ring of [`limits::RECENT_VERDICTS`] records.
-#[derive(Default)]
+/// A ring of [`limits::RECENT_VERDICTS`] records, and those who watch it grow.
 pub(super) struct Recent {
     records: Mutex<VecDeque<Arc<Record>>>,
+    watchers: broadcast::Sender<Arc<Record>>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { records: Mutex::default(), watchers: broadcast::channel(limits::WATCH_BACKLOG).0 }
+    }
 }
 
 impl Recent {
@@ -56,7 +64,16 @@ impl Recent {
         if records.len() >= limits::RECENT_VERDICTS {
             records.pop_front();
         }
-        records.push_back(Arc::new(record));
+        let record = Arc::new(record);
+        records.push_back(Arc::clone(&record));
+        // Nobody watching is no error.
+        let _ = self.watchers.send(record);
+    }
+
+    /// All records, oldest first, and a receiver of each one that comes after them.
+    pub(super) fn watch(&self) -> (Vec<Arc<Record>>, broadcast::Receiver<Arc<Record>>) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        (records.iter().cloned().collect(), self.watchers.subscribe())
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Record>> {

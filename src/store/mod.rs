@@ -1,6 +1,8 @@
 //! The seam to where artifacts lie. A store answers four questions about one repository; it checks every byte
 //! against its digest and every size against its bound, and decides nothing.
 
+#[cfg(feature = "layout")]
+pub mod layout;
 #[cfg(feature = "registry")]
 pub mod registry;
 

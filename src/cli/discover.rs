@@ -1,0 +1,154 @@
+//! `ratifyctl discover` and `resolve`: what a registry or layout holds, without a verdict on it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use crate::artifact::{Descriptor, Manifest};
+use crate::cli::source::Source;
+use crate::cli::{CONFIG, Exit, Output, Stop, draw, print_json};
+use crate::limits;
+use crate::report::Tree;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
+    config: PathBuf,
+    /// How to write the answer
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// How long it may take, such as 30s
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// An image: `ghcr.io/acme/web:v1`, `oci-layout:DIR:TAG`
+    #[arg(value_name = "REF")]
+    reference: String,
+}
+
+/// What a reference names; the document of `resolve --output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resolved<'a> {
+    schema_version: u32,
+    reference: &'a str,
+    descriptor: &'a Descriptor,
+}
+
+/// The document of `discover --output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Discovered<'a> {
+    schema_version: u32,
+    reference: &'a str,
+    descriptor: &'a Descriptor,
+    referrers: &'a Tree,
+}
+
+pub(super) async fn resolve(arguments: Arguments) -> Result<Exit, Stop> {
+    let (source, deadline) = open(&arguments)?;
+    let descriptor = within(deadline, source.resolve()).await?;
+    let reference = source.name();
+    match arguments.output {
+        Output::Json => print_json(&Resolved { schema_version: 1, reference: &reference, descriptor: &descriptor })?,
+        Output::Text | Output::Sarif => anstream::println!("{}", descriptor.digest),
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn discover(arguments: Arguments) -> Result<Exit, Stop> {
+    let (source, deadline) = open(&arguments)?;
+    let descriptor = within(deadline, source.resolve()).await?;
+    let tree = within(deadline, async { Ok(walk(&source, descriptor.clone()).await) }).await?;
+    let reference = source.name();
+    match arguments.output {
+        Output::Json => print_json(&Discovered {
+            schema_version: 1,
+            reference: &reference,
+            descriptor: &descriptor,
+            referrers: &tree,
+        })?,
+        Output::Text | Output::Sarif => {
+            anstream::print!("{}", draw::tree(&reference, &tree));
+            if tree.referrers.is_empty() && tree.note.is_none() {
+                anstream::println!("nothing refers to it");
+            }
+        }
+    }
+    Ok(if is_whole(&tree) { Exit::Done } else { Exit::Unavailable })
+}
+
+fn open(arguments: &Arguments) -> Result<(Source, Instant), Stop> {
+    let source = Source::open(&arguments.reference, &arguments.config)?;
+    let deadline = Instant::now().checked_add(arguments.timeout);
+    Ok((source, deadline.ok_or_else(|| Stop(Exit::Misconfigured, "--timeout is too long".to_owned()))?))
+}
+
+async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let late = || Stop(Exit::Unavailable, "the time ran out; --timeout gives more".to_owned());
+    timeout_at(deadline, work).await.map_err(|_| late())?
+}
+
+/// Everything that refers to an artifact, and to that, down to [`limits::DEPTH`] levels and [`limits::ARTIFACTS`].
+async fn walk(source: &Source, subject: Descriptor) -> Tree {
+    let mut root = leaf(&subject);
+    // Paths into the tree, each with the descriptor that lies there.
+    let mut open = vec![(Vec::new(), subject)];
+    let mut count = 1_usize;
+    while let Some((path, subject)) = open.pop() {
+        let listed = source.store().referrers(source.repository(), &subject.digest).await;
+        let Some(tree) = at(&mut root, &path) else { continue };
+        let candidates = match listed {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                tree.note = Some(error.to_string());
+                continue;
+            }
+        };
+        count = count.saturating_add(candidates.len());
+        if count > limits::ARTIFACTS || (path.len() >= limits::DEPTH && !candidates.is_empty()) {
+            tree.note = Some("more referrers than are looked at".to_owned());
+            continue;
+        }
+        for candidate in candidates {
+            let read = read(source, &subject, &candidate).await;
+            if read.note.is_none() {
+                open.push((path.iter().copied().chain([tree.referrers.len()]).collect(), candidate));
+            }
+            tree.referrers.push(read);
+        }
+    }
+    root
+}
+
+fn at<'a>(tree: &'a mut Tree, path: &[usize]) -> Option<&'a mut Tree> {
+    path.iter().try_fold(tree, |tree, index| tree.referrers.get_mut(*index))
+}
+
+fn leaf(descriptor: &Descriptor) -> Tree {
+    Tree { digest: descriptor.digest.to_string(), media_type: descriptor.media_type.clone(), ..Tree::default() }
+}
+
+async fn read(source: &Source, subject: &Descriptor, candidate: &Descriptor) -> Tree {
+    let mut tree = leaf(candidate);
+    let manifest = match source.store().manifest(source.repository(), candidate).await {
+        Ok(bytes) => Manifest::parse(&candidate.media_type, &bytes).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match manifest {
+        Ok(manifest) => {
+            if manifest.subject.is_none_or(|stated| stated.digest != subject.digest) {
+                tree.note = Some("listed, but its own manifest refers to something else".to_owned());
+            }
+            tree.artifact_type = manifest.artifact_type;
+        }
+        Err(cause) => tree.note = Some(cause),
+    }
+    tree
+}
+
+fn is_whole(tree: &Tree) -> bool {
+    tree.note.is_none() && tree.referrers.iter().all(|referrer| referrer.note.is_none() && is_whole(referrer))
+}
