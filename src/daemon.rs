@@ -88,6 +88,8 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
     .await?;
     let (listener, own) = listen(&arguments.socket)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Before systemd is told: from then on it may send one, which would end a process that does not listen for it.
+    let hangup = signal(SignalKind::hangup())?;
     let stop = async move || {
         tokio::select! {
             _ = terminate.recv() => {},
@@ -104,7 +106,7 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
     };
     info!(version = env!("CARGO_PKG_VERSION"), socket = %arguments.socket.display(), "listening");
     tell_systemd(NotifyState::Ready);
-    serve(listener, live, signal(SignalKind::hangup())?, first, at_once).await
+    serve(listener, live, hangup, first, at_once).await
 }
 
 /// Turns signals into the two reasons to stop: the first asks, the second insists.
