@@ -201,7 +201,7 @@ async fn asked_to_stop_it_ends_the_pull_in_flight_and_takes_no_new_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn asked_a_second_time_it_ends_at_once() {
-    let Held { mut node, pull, .. } = Held::start().await;
+    let Held { mut node, gate: _gate, registry: _registry, pull, .. } = Held::start().await;
     let mut daemon = node.daemon.take().unwrap();
     let start = Instant::now();
     daemon.signal(Signal::TERM);
