@@ -81,7 +81,7 @@ impl v1::image_verifier_server::ImageVerifier for Service {
             name,
             token = decision.verdict.token().as_str(),
             cause = decision.verdict.cause(),
-            ms = start.elapsed().as_millis(),
+            ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
             id = decision.id,
             remembered = decision.remembered,
             "verdict"
