@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::time::Duration;
 
 use ratify::artifact::Descriptor;
+use tokio::time::{interval, timeout};
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::common::registry::Registry;
 use crate::needs_root;
 use crate::node::{Node, chmod, executor, remember, signed};
-use crate::programs::{AS_NOBODY, Launch, NOBODY, Ran};
+use crate::programs::{AS_NOBODY, Launch, NOBODY, PATIENCE, Ran};
 
 /// The name of the daemon's service in gRPC health.
 const SERVICE: &str = "ratify.v1.ImageVerifier";
@@ -44,12 +46,14 @@ impl Trusting {
 
     /// Waits for what gRPC health says of the daemon as a whole and of its service.
     async fn becomes(&self, status: ServingStatus) {
+        let mut looks = interval(Duration::from_millis(20));
         for service in ["", SERVICE] {
-            loop {
-                if self.node.health(service).await == status {
-                    break;
+            let known = timeout(PATIENCE, async {
+                while self.node.health(service).await != status {
+                    looks.tick().await;
                 }
-            }
+            });
+            known.await.unwrap_or_else(|_| panic!("health of {service:?} did not become {status:?}"));
         }
     }
 }

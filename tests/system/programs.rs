@@ -24,7 +24,7 @@ pub const NOBODY: u32 = 65534;
 pub const AS_NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
 /// The longest that anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Ends the test, aloud, where it does not run as root; a failure with `CI=true`, where nothing is passed over.
 #[macro_export]
