@@ -6,14 +6,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::client;
 use crate::verdict::Token;
 
 mod config;
+mod discover;
 mod draw;
 mod node;
+mod sarif;
+mod source;
 mod verify;
 
 /// How a command ended. The numbers are part of the contract; of several the greatest counts.
@@ -69,6 +72,11 @@ enum Command {
         MISCONFIGURED, 3 UNAVAILABLE; of several images the greatest"
     )]
     Verify(verify::Arguments),
+    /// Draw what refers to an image, without a verdict on it
+    #[command(after_help = "Exit codes: 0 all of it was read, 2 wrong usage or configuration, 3 some of it was not")]
+    Discover(discover::Arguments),
+    /// Print the digest that a name has now
+    Resolve(discover::Arguments),
     /// Look at a configuration
     Config {
         #[command(subcommand)]
@@ -82,6 +90,24 @@ enum Command {
         id: String,
         #[command(flatten)]
         node: NodeArguments,
+    },
+    /// List the daemon's recent verdicts, oldest first
+    Verdicts {
+        /// Go on with new ones until interrupted
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        node: NodeArguments,
+    },
+    /// Print shell completions
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page: of ratifyctl, or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
     },
     /// Make the daemon forget what it remembers (root only)
     Flush(NodeArguments),
@@ -117,6 +143,8 @@ enum Output {
     Text,
     /// One JSON document, described in docs/report.md
     Json,
+    /// One SARIF 2.1.0 log (verify only; elsewhere as text)
+    Sarif,
 }
 
 /// Runs one command.
@@ -133,6 +161,11 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Discover(arguments) => discover::discover(arguments).await,
+            Command::Resolve(arguments) => discover::resolve(arguments).await,
+            Command::Verdicts { watch, node } => node::verdicts(&node, watch).await,
+            Command::Completion { shell } => complete(shell),
+            Command::Man { command } => man(command.as_deref()),
             Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
             Command::Status(node) => node::status(&node).await,
             Command::Explain { id, node } => node::explain(&node, id).await,
@@ -149,9 +182,35 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn complete(shell: clap_complete::Shell) -> Result<Exit, Stop> {
+    clap_complete::generate(shell, &mut Arguments::command(), "ratifyctl", &mut std::io::stdout());
+    Ok(Exit::Done)
+}
+
+fn man(name: Option<&str>) -> Result<Exit, Stop> {
+    let command = Arguments::command();
+    let command = match name {
+        None => command,
+        Some(name) => {
+            let found = command.get_subcommands().find(|command| command.get_name() == name).cloned();
+            let found = found.ok_or_else(|| Stop(Exit::Misconfigured, format!("{name:?} is no command of ratifyctl")))?;
+            found.name(format!("ratifyctl-{name}"))
+        }
+    };
+    let written = clap_mangen::Man::new(command).render(&mut std::io::stdout());
+    written.map(|()| Exit::Done).map_err(|error| Stop(Exit::Unavailable, error.to_string()))
+}
+
 /// Prints one JSON document.
 fn print_json(document: &impl serde::Serialize) -> Result<(), Stop> {
     let text = serde_json::to_string_pretty(document).map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
+    anstream::println!("{text}");
+    Ok(())
+}
+
+/// Prints one JSON document on one line, for lists that go on.
+fn print_line(document: &impl serde::Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string(document).map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
     anstream::println!("{text}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::artifact::Descriptor;
-use crate::cli::{Exit, NodeArguments, Output, Stop, draw, print_json};
+use crate::cli::{Exit, NodeArguments, Output, Stop, draw, print_json, print_line};
 use crate::client::{self, Unanswered};
 use crate::report::Tree;
 use crate::verdict::{Token, printable};
@@ -67,7 +67,7 @@ pub(super) async fn status(node: &NodeArguments) -> Result<Exit, Stop> {
     let status = Status::from(asked.await.map_err(unanswered)?);
     match node.output {
         Output::Json => print_json(&status)?,
-        Output::Text => show_status(&status),
+        Output::Text | Output::Sarif => show_status(&status),
     }
     Ok(Exit::Done)
 }
@@ -137,11 +137,10 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
         "" => None,
         report => Some(serde_json::from_str(report).map_err(|error| strange(&error.to_string()))?),
     };
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(reply.time)).unwrap_or(UNIX_EPOCH);
     let explained = Explained {
         schema_version: 1,
         id: verdict.id,
-        time: humantime::format_rfc3339_seconds(at).to_string(),
+        time: rfc3339(reply.time),
         reference: reply.name,
         descriptor,
         token: token.to_string(),
@@ -150,7 +149,7 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
     };
     match node.output {
         Output::Json => print_json(&explained)?,
-        Output::Text => show_explained(token, &explained),
+        Output::Text | Output::Sarif => show_explained(token, &explained),
     }
     Ok(Exit::Done)
 }
@@ -168,6 +167,54 @@ fn show_explained(token: Token, explained: &Explained) {
     }
 }
 
+/// A recent verdict, one line or one JSON object each.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    schema_version: u32,
+    id: String,
+    time: String,
+    reference: String,
+    digest: String,
+    token: String,
+    cause: String,
+}
+
+pub(super) async fn verdicts(node: &NodeArguments, watch: bool) -> Result<Exit, Stop> {
+    let deadline = deadline();
+    let asked = client::call(&node.socket, deadline, async |channel| {
+        // Without a deadline of its own: watching ends when the caller has seen enough.
+        NodeClient::new(channel).verdicts(v1::VerdictsRequest { watch }).await
+    });
+    let mut verdicts = asked.await.map_err(unanswered)?;
+    while let Some(reply) = verdicts.message().await.map_err(|status| unanswered(Unanswered::Refused(status)))? {
+        let verdict = reply.verdict.unwrap_or_default();
+        let token = wire::token(&verdict).map(|token| token.to_string()).unwrap_or_default();
+        let listed = Listed {
+            schema_version: 1,
+            id: verdict.id,
+            time: rfc3339(reply.time),
+            reference: reply.name,
+            digest: reply.descriptor.unwrap_or_default().digest,
+            token,
+            cause: verdict.cause,
+        };
+        match node.output {
+            Output::Json => print_line(&listed)?,
+            Output::Text | Output::Sarif => {
+                let Listed { time, id, token, reference, cause, .. } = &listed;
+                anstream::println!("{time} {id} {token} {} {}", printable(reference), printable(cause));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn rfc3339(seconds: u64) -> String {
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
 pub(super) async fn flush(node: &NodeArguments) -> Result<Exit, Stop> {
     let deadline = deadline();
     let asked = client::call(&node.socket, deadline, async |channel| {
@@ -176,7 +223,7 @@ pub(super) async fn flush(node: &NodeArguments) -> Result<Exit, Stop> {
     let reply = asked.await.map_err(unanswered)?;
     match node.output {
         Output::Json => print_json(&BTreeMap::from([("forgotten", reply.forgotten)]))?,
-        Output::Text => anstream::println!("forgot {} verdicts", reply.forgotten),
+        Output::Text | Output::Sarif => anstream::println!("forgot {} verdicts", reply.forgotten),
     }
     Ok(Exit::Done)
 }

@@ -10,12 +10,16 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
 use crate::assemble;
-use crate::cli::{CONFIG, Exit, Output, Stop, draw, print_json};
+use crate::cli::{CONFIG, Exit, Output, Stop, draw, print_json, sarif, source};
+use crate::client;
 use crate::limits;
 use crate::memo::Memo;
 use crate::reference::Reference;
 use crate::report::Tree;
-use crate::verdict::Conclusion;
+use crate::store::Store;
+use crate::verdict::{Conclusion, Token, Verdict};
+use crate::wire::v1::image_verifier_client::ImageVerifierClient;
+use crate::wire::{self, v1};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -28,9 +32,22 @@ pub(super) struct Arguments {
     /// How long one image may take, such as 30s
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Images, by name with a tag or digest: `ghcr.io/acme/web:v1`
+    /// The name whose scope applies to images in OCI layouts, which have none of their own
+    #[arg(long = "as", value_name = "NAME", value_parser = name)]
+    name: Option<Reference>,
+    /// Ask the running daemon instead
+    #[arg(long)]
+    daemon: bool,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", env = client::SOCKET_VARIABLE, default_value = client::SOCKET)]
+    socket: PathBuf,
+    /// Images: `ghcr.io/acme/web:v1`, `oci-layout:DIR`, `oci-layout:FILE.tar:TAG`
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
+}
+
+fn name(text: &str) -> Result<Reference, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 /// The document of `--output json`.
@@ -45,64 +62,90 @@ struct Document<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Verified {
-    reference: String,
+    pub(super) reference: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     descriptor: Option<Descriptor>,
-    token: String,
-    cause: String,
+    pub(super) token: String,
+    pub(super) cause: String,
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    report: Option<Arc<Tree>>,
+    pub(super) report: Option<Arc<Tree>>,
     #[serde(skip)]
     exit: Exit,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
-    let references = parse(&arguments.references)?;
-    let admission = load(&arguments.config)?;
+    let images = open(&arguments)?;
+    let (admission, config) = source::load(&arguments.config)?;
     let verdicts = Memo::new(limits::MEMO_ENTRIES);
     let mut results = Vec::new();
-    for reference in &references {
+    for image in &images {
         let deadline = Instant::now().checked_add(arguments.timeout);
         let deadline = deadline.ok_or_else(|| Stop(Exit::Misconfigured, "--timeout is too long".to_owned()))?;
-        let verified = verify(&admission, &verdicts, reference, deadline).await;
+        let verified = match image {
+            Image::InRegistry(reference) if arguments.daemon => {
+                by_daemon(&arguments.socket, &admission, reference, deadline).await
+            }
+            Image::InRegistry(reference) => here(&admission, &verdicts, reference, deadline).await,
+            Image::InLayout { written, reference, store } => {
+                let over = assemble::assemble_over(&config, &arguments.config, Arc::clone(store));
+                let over = over.map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
+                let verified = here(&over.admission, &verdicts, reference, deadline).await;
+                Verified { reference: written.clone(), ..verified }
+            }
+        };
         if arguments.output == Output::Text {
             show(&verified);
         }
         results.push(verified);
     }
-    if arguments.output == Output::Json {
-        print_json(&Document { schema_version: 1, results: &results })?;
+    match arguments.output {
+        Output::Text => {}
+        Output::Json => print_json(&Document { schema_version: 1, results: &results })?,
+        Output::Sarif => print_json(&sarif::log(&results))?,
     }
     Ok(results.iter().map(|verified| verified.exit).max().unwrap_or(Exit::Done))
 }
 
-fn parse(references: &[String]) -> Result<Vec<Reference>, Stop> {
-    let parsed = references.iter().map(|reference| reference.parse().map_err(|error| format!("{error}")));
-    parsed.collect::<Result<_, String>>().map_err(|error| Stop(Exit::Misconfigured, error))
+/// An image that a person names.
+enum Image {
+    InRegistry(Reference),
+    InLayout { written: String, reference: Reference, store: Arc<dyn Store> },
 }
 
-fn load(path: &Path) -> Result<Admission, Stop> {
-    let assembled = assemble::load(path)
-        .and_then(|config| assemble::assemble(&config, path))
-        .map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
-    for problem in &assembled.problems {
-        anstream::eprintln!("ratifyctl: {problem}");
-    }
-    Ok(assembled.admission)
+/// Reads all references before anything is verified.
+fn open(arguments: &Arguments) -> Result<Vec<Image>, Stop> {
+    let wrong = |cause: String| Stop(Exit::Misconfigured, cause);
+    let open = |text: &String| match assemble::layout(text) {
+        None => Ok(Image::InRegistry(text.parse().map_err(|error| wrong(format!("{error}")))?)),
+        Some(_) if arguments.daemon => Err(wrong(format!("{text}: the daemon verifies images in registries; leave --daemon out"))),
+        Some(layout) => {
+            let (reference, store) = layout.map_err(|cause| Stop(Exit::Unavailable, cause))?;
+            let named = arguments.name.as_ref().ok_or_else(|| {
+                wrong(format!("{text} has no name of its own: say with --as whose scope applies, as in --as ghcr.io/acme/web"))
+            })?;
+            let reference = Reference { repository: named.repository.clone(), ..reference };
+            Ok(Image::InLayout { written: text.clone(), reference, store })
+        }
+    };
+    arguments.references.iter().map(open).collect()
 }
 
-async fn verify(admission: &Admission, verdicts: &Arc<Verdicts>, reference: &Reference, deadline: Instant) -> Verified {
-    let resolved = match timeout_at(deadline, admission.resolve(reference)).await {
+/// Finds out what a reference names now, or what there is to say without.
+async fn resolve(admission: &Admission, reference: &Reference, deadline: Instant) -> Result<Descriptor, Conclusion> {
+    match timeout_at(deadline, admission.resolve(reference)).await {
         Ok(Some(Ok(descriptor))) => Ok(descriptor),
         Ok(Some(Err(error))) => Err(Conclusion::unavailable(error.to_string())),
         Ok(None) => Err(admission.without_scope(&reference.repository)),
-        Err(_) => Err(Conclusion::unavailable(format!(
-            "the time ran out before {} had answered",
-            reference.repository.registry()
-        ))),
-    };
-    let (descriptor, decision) = match resolved {
+        Err(_) => {
+            let registry = reference.repository.registry();
+            Err(Conclusion::unavailable(format!("the time ran out before {registry} had answered")))
+        }
+    }
+}
+
+async fn here(admission: &Admission, verdicts: &Arc<Verdicts>, reference: &Reference, deadline: Instant) -> Verified {
+    let (descriptor, decision) = match resolve(admission, reference, deadline).await {
         Ok(descriptor) => {
             let pull = Pull { repository: reference.repository.clone(), descriptor: descriptor.clone() };
             (Some(descriptor), admission.decide(verdicts, &pull, SystemTime::now(), deadline).await)
@@ -117,6 +160,40 @@ async fn verify(admission: &Admission, verdicts: &Arc<Verdicts>, reference: &Ref
         id: decision.id,
         report: decision.report,
         exit: Exit::from(decision.verdict.token()),
+    }
+}
+
+/// Asks the daemon about what a reference names now.
+async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, deadline: Instant) -> Verified {
+    let answer = |token: Token, cause: String, id: String, descriptor| Verified {
+        reference: reference.to_string(),
+        descriptor,
+        token: token.to_string(),
+        cause,
+        id,
+        report: None,
+        exit: Exit::from(token),
+    };
+    let descriptor = match resolve(admission, reference, deadline).await {
+        Ok(descriptor) => descriptor,
+        Err(conclusion) => {
+            let verdict = Verdict::reach(conclusion, false);
+            return answer(verdict.token(), verdict.cause().to_owned(), String::new(), None);
+        }
+    };
+    let request = v1::VerifyRequest { name: reference.to_string(), descriptor: Some(descriptor.clone().into()) };
+    let asked = client::call(socket, deadline, async |channel| {
+        ImageVerifierClient::new(channel).verify(client::request(request, deadline)).await
+    });
+    match asked.await.map(|reply| reply.verdict.unwrap_or_default()) {
+        Ok(verdict) => match wire::token(&verdict) {
+            Some(token) => answer(token, verdict.cause, verdict.id, Some(descriptor)),
+            None => {
+                let cause = "ratifyd gives an answer that this ratifyctl does not know: install one version of both";
+                answer(Token::Misconfigured, cause.to_owned(), String::new(), Some(descriptor))
+            }
+        },
+        Err(unanswered) => answer(Token::Unavailable, unanswered.to_string(), String::new(), Some(descriptor)),
     }
 }
 

@@ -28,19 +28,10 @@ use crate::store::{Error, Store, check};
 pub struct LayoutReference {
     /// The folder or archive.
     pub path: PathBuf,
-    /// What is asked for in it.
-    pub wanted: Wanted,
-}
-
-/// What is asked for in a layout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Its only image.
-    Only,
-    /// The entry with this name (`org.opencontainers.image.ref.name`).
-    Tag(String),
-    /// The entry, or blob, of this digest.
-    Digest(Digest),
+    /// The entry with this name (`org.opencontainers.image.ref.name`), if one is named.
+    pub tag: Option<String>,
+    /// The entry of this digest, if one is named. Without either, the layout's only image is meant.
+    pub digest: Option<Digest>,
 }
 
 /// How a layout reference begins.
@@ -50,19 +41,18 @@ impl FromStr for LayoutReference {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix(PREFIX).ok_or_else(|| format!("{text:?} does not begin with {PREFIX}"))?;
-        let (path, wanted) = match rest.rsplit_once('@') {
-            Some((path, digest)) => (path, Wanted::Digest(digest.parse().map_err(|error| format!("{text:?}: {error}"))?)),
+        let bad = || format!("{text:?} is no layout: expected {PREFIX}PATH, {PREFIX}PATH:TAG or {PREFIX}PATH@DIGEST");
+        let rest = text.strip_prefix(PREFIX).ok_or_else(bad)?;
+        let (path, tag, digest) = match (rest.rsplit_once('@'), rest.rsplit_once(':')) {
+            (Some((path, digest)), _) => (path, None, Some(digest.parse().map_err(|error| format!("{text:?}: {error}"))?)),
             // A colon before the last slash belongs to the path.
-            None => match rest.rsplit_once(':') {
-                Some((path, tag)) if !tag.contains('/') => (path, Wanted::Tag(tag.to_owned())),
-                _ => (rest, Wanted::Only),
-            },
+            (None, Some((path, tag))) if !tag.contains('/') => (path, Some(tag.to_owned()), None),
+            (None, _) => (rest, None, None),
         };
-        if path.is_empty() || wanted == Wanted::Tag(String::new()) {
-            return Err(format!("{text:?} is no layout: expected {PREFIX}PATH, {PREFIX}PATH:TAG or {PREFIX}PATH@DIGEST"));
+        if path.is_empty() || tag.as_ref().is_some_and(String::is_empty) {
+            return Err(bad());
         }
-        Ok(Self { path: PathBuf::from(path), wanted })
+        Ok(Self { path: PathBuf::from(path), tag, digest })
     }
 }
 
@@ -131,14 +121,6 @@ impl LayoutStore {
         layout.find_referrers();
         Ok(Self { inner: Arc::new(layout) })
     }
-
-    /// The descriptor of what is asked for.
-    ///
-    /// # Errors
-    /// There is no such entry, or more than one.
-    pub fn find(&self, wanted: &Wanted) -> Result<Descriptor, Error> {
-        self.inner.find(wanted)
-    }
 }
 
 impl Layout {
@@ -170,8 +152,9 @@ impl Layout {
     /// whose tag is the subject's digest, as in a registry.
     fn find_referrers(&mut self) {
         for entry in self.entries.clone() {
+            let subject = entry.tag().and_then(subject_of_tag);
             let descriptor = entry.descriptor;
-            if let Some(subject) = entry.annotations.get(REF_NAME).and_then(|tag| subject_of_tag(tag)) {
+            if let Some(subject) = subject {
                 self.take_list(subject, descriptor);
                 continue;
             }
@@ -196,31 +179,30 @@ impl Layout {
         }
     }
 
-    fn find(&self, wanted: &Wanted) -> Result<Descriptor, Error> {
-        let images = || {
-            self.entries.iter().filter(|entry| {
-                let is_referrer = self.referrers.values().flatten().any(|referrer| *referrer == entry.descriptor);
-                let is_list = entry.annotations.get(REF_NAME).is_some_and(|tag| subject_of_tag(tag).is_some());
-                !is_referrer && !is_list
-            })
+    fn find(&self, tag: Option<&str>, digest: Option<&Digest>) -> Result<Descriptor, Error> {
+        let fits = |entry: &&Entry| match (digest, tag) {
+            (Some(digest), _) => entry.descriptor.digest == *digest,
+            (None, Some(tag)) => entry.tag() == Some(tag),
+            (None, None) => !self.is_about_another(entry),
         };
-        let found: Vec<&Entry> = match wanted {
-            Wanted::Only => images().collect(),
-            Wanted::Tag(tag) => self.entries.iter().filter(|entry| entry.annotations.get(REF_NAME) == Some(tag)).collect(),
-            Wanted::Digest(digest) => self.entries.iter().filter(|entry| entry.descriptor.digest == *digest).collect(),
-        };
+        let found: Vec<&Entry> = self.entries.iter().filter(fits).collect();
         let what = format!("layout {}", self.name);
         match found.as_slice() {
-            [entry] => Ok(entry.descriptor.clone()),
+            [] => Err(Error::NotFound { what }),
             [first, rest @ ..] if rest.iter().all(|entry| entry.descriptor == first.descriptor) => {
                 Ok(first.descriptor.clone())
             }
-            [] => Err(Error::NotFound { what: format!("{what}: {}", wanted.in_words()) }),
             several => {
-                let cause = format!("{} entries fit {}: name one by :TAG or @DIGEST", several.len(), wanted.in_words());
+                let cause = format!("{} images are in it: name one by :TAG or @DIGEST", several.len());
                 Err(Error::Malformed { what, cause })
             }
         }
+    }
+
+    /// Whether an entry is a referrer, or a list of referrers.
+    fn is_about_another(&self, entry: &Entry) -> bool {
+        let is_referrer = self.referrers.values().flatten().any(|referrer| *referrer == entry.descriptor);
+        is_referrer || entry.tag().and_then(subject_of_tag).is_some()
     }
 
     /// The candidates for referrers of a digest, each once.
@@ -271,25 +253,16 @@ impl Layout {
     }
 }
 
-impl Wanted {
-    fn in_words(&self) -> String {
-        match self {
-            Self::Only => "a single image".to_owned(),
-            Self::Tag(tag) => format!("tag {tag:?}"),
-            Self::Digest(digest) => digest.to_string(),
-        }
+impl Entry {
+    fn tag(&self) -> Option<&str> {
+        self.annotations.get(REF_NAME).map(String::as_str)
     }
 }
 
 #[async_trait]
 impl Store for LayoutStore {
     async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
-        let wanted = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => Wanted::Digest(digest.clone()),
-            (None, Some(tag)) => Wanted::Tag(tag.clone()),
-            (None, None) => Wanted::Only,
-        };
-        self.inner.find(&wanted)
+        self.inner.find(reference.tag.as_deref(), reference.digest.as_ref())
     }
 
     async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
