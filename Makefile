@@ -53,4 +53,4 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 
 .PHONY: bench
 bench: tools build ## Measure against /bin/true and notation, in one interleaved run
-	$(call stage,bench,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" cargo bench --locked --quiet --bench node)
+	$(call stage,bench,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" cargo bench --locked --quiet --profile dev --bench node)

@@ -36,7 +36,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Names this decision in logs and for `ratifyctl explain`; a remembered one keeps its first id.
     pub id: String,
-    /// What the walk found, where there was one.
+    /// What the walk found, where there was one; a remembered decision comes without it.
     pub report: Option<Arc<Tree>>,
     /// Whether it was known from before.
     pub remembered: bool,
@@ -86,7 +86,7 @@ pub type Verdicts = Memo<Key, Answer>;
 pub struct Answer {
     conclusion: Conclusion,
     id: String,
-    report: Arc<Tree>,
+    report: Option<Arc<Tree>>,
     lifetime: Option<(Duration, Option<u64>)>,
     out_of_time: bool,
 }
@@ -94,6 +94,11 @@ pub struct Answer {
 impl memo::Remember for Answer {
     fn lifetime(&self) -> Option<(Duration, Option<u64>)> {
         self.lifetime
+    }
+
+    /// Without the report: it is kept once, with the verdict as it was first given.
+    fn kept(&self) -> Self {
+        Self { conclusion: self.conclusion.clone(), id: self.id.clone(), report: None, ..*self }
     }
 
     fn out_of_time(&self) -> bool {
@@ -167,6 +172,12 @@ impl Admission {
 }
 
 async fn walk(executor: Arc<Executor>, pull: Pull, remember: Remember, now: SystemTime, deadline: Instant) -> Answer {
+    // Validity cannot be judged by a clock that is certainly wrong, and a wrong one revives what has expired.
+    if now < limits::built_at() {
+        let cause = "the clock stands before the day on which ratifyd was built: set it";
+        let (id, conclusion) = (new_id(), Conclusion::unavailable(cause));
+        return Answer { conclusion, id, report: None, lifetime: None, out_of_time: false };
+    }
     let Judged { conclusion, report, valid_until, out_of_time } =
         executor.judge(&pull.repository, pull.descriptor, now, deadline).await;
     let lifetime = match &conclusion {
@@ -174,7 +185,7 @@ async fn walk(executor: Arc<Executor>, pull: Pull, remember: Remember, now: Syst
         Conclusion::Refused(deny) if deny.is_verified() => Some((remember.deny, None)),
         Conclusion::Refused(_) | Conclusion::Exempt(_) => None,
     };
-    Answer { conclusion, id: new_id(), report: Arc::new(report.tree()), lifetime, out_of_time }
+    Answer { conclusion, id: new_id(), report: Some(Arc::new(report.tree())), lifetime, out_of_time }
 }
 
 impl Decision {
@@ -196,7 +207,7 @@ impl Decision {
         Self {
             verdict: Verdict::reach(answer.conclusion.clone(), audit),
             id: answer.id.clone(),
-            report: Some(Arc::clone(&answer.report)),
+            report: answer.report.clone(),
             remembered,
         }
     }
@@ -208,4 +219,120 @@ fn new_id() -> String {
     // Without randomness the ids are not unique, which costs an explanation and never a verdict.
     let _ = aws_lc_rs::rand::fill(bytes.split_at_mut(2).1);
     format!("{:012x}", u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::IMAGE_MANIFEST;
+    use crate::config::Rule;
+    use crate::policy::Policy;
+    use crate::scope::Pattern;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    /// A registry that holds nothing.
+    struct Empty;
+
+    #[async_trait]
+    impl Store for Empty {
+        async fn resolve(&self, _: &Reference) -> Result<Descriptor, store::Error> {
+            Err(store::Error::NotFound { what: String::new() })
+        }
+
+        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, store::Error> {
+            Ok(Vec::new())
+        }
+
+        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, store::Error> {
+            Err(store::Error::NotFound { what: String::new() })
+        }
+
+        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, store::Error> {
+            Err(store::Error::NotFound { what: String::new() })
+        }
+    }
+
+    fn pull() -> Pull {
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let repository = "r.io/a".parse::<Reference>().unwrap().repository;
+        Pull { repository, descriptor: Descriptor { media_type: IMAGE_MANIFEST.to_owned(), digest, size: 1 } }
+    }
+
+    fn admission(mode: Mode, pins: &[Digest], unmatched: Unmatched) -> Admission {
+        let rules = Rules { mode, pins: pins.iter().cloned().collect(), store: Arc::new(Empty) };
+        Admission {
+            scopes: Scopes::new(vec![(Pattern::parse("r.io").unwrap(), Arc::new(rules))]),
+            unmatched,
+            remember: Remember::default(),
+            generation: [0; 32],
+        }
+    }
+
+    fn verifying(audit: bool) -> Mode {
+        let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+        let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
+        Mode::Verify { executor: Ok(Arc::new(Executor::new(Arc::new(Empty), Vec::new(), policy, 1))), audit }
+    }
+
+    async fn decide(admission: &Admission, verdicts: &Arc<Verdicts>, pull: &Pull, now: SystemTime) -> (String, bool) {
+        let deadline = Instant::now() + Duration::from_secs(8);
+        let decision = admission.decide(verdicts, pull, now, deadline).await;
+        (format!("{} {}", decision.verdict.token(), decision.verdict.cause()), decision.remembered)
+    }
+
+    async fn told(admission: &Admission) -> String {
+        decide(admission, &Memo::new(8), &pull(), SystemTime::now()).await.0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_before_the_day_of_the_build_is_unavailable_and_not_remembered() {
+        let (admission, verdicts) = (admission(verifying(false), &[], Unmatched::Deny), Memo::new(8));
+        let second = Duration::from_secs(1);
+        let early = decide(&admission, &verdicts, &pull(), limits::built_at() - second).await;
+        assert!(early.0.starts_with("UNAVAILABLE the clock stands before"), "{early:?}");
+        let honest = decide(&admission, &verdicts, &pull(), limits::built_at()).await;
+        assert!(honest.0.starts_with("DENIED no signature") && !honest.1, "{honest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn modes_pins_and_unmatched_decide_without_verification_and_say_so() {
+        let pin = [pull().descriptor.digest];
+        let tell = async |mode, pins: &[Digest]| told(&admission(mode, pins, Unmatched::Deny)).await;
+        assert_eq!(tell(Mode::Allow, &[]).await, "EXEMPT scope r.io has mode \"allow\"");
+        assert_eq!(tell(Mode::Deny, &[]).await, "DENIED scope r.io has mode \"deny\"");
+        assert!(tell(verifying(false), &pin).await.starts_with("EXEMPT sha256:aaaa"));
+        assert!(tell(Mode::Deny, &pin).await.starts_with("EXEMPT sha256:aaaa"));
+        let broken = || Mode::Verify { executor: Err("a trust file is missing".to_owned()), audit: false };
+        assert_eq!(tell(broken(), &[]).await, "MISCONFIGURED a trust file is missing");
+
+        let elsewhere = Pull { repository: "x.io/a".parse::<Reference>().unwrap().repository, ..pull() };
+        for (unmatched, token) in [(Unmatched::Deny, "DENIED no scope"), (Unmatched::Allow, "EXEMPT no scope")] {
+            let admission = admission(Mode::Allow, &[], unmatched);
+            let (line, _) = decide(&admission, &Memo::new(8), &elsewhere, SystemTime::now()).await;
+            assert!(line.starts_with(token), "{line}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deny_is_remembered_and_an_audited_one_is_not() {
+        for (audit, remembered) in [(false, true), (true, false)] {
+            let (admission, verdicts) = (admission(verifying(audit), &[], Unmatched::Deny), Memo::new(8));
+            decide(&admission, &verdicts, &pull(), SystemTime::now()).await;
+            let (line, again) = decide(&admission, &verdicts, &pull(), SystemTime::now()).await;
+            assert_eq!(
+                (again, line.starts_with("AUDIT would be refused: DENIED no signature")),
+                (remembered, audit),
+                "{line}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_generation_shares_no_verdict() {
+        let (mut admission, verdicts) = (admission(verifying(false), &[], Unmatched::Deny), Memo::new(8));
+        decide(&admission, &verdicts, &pull(), SystemTime::now()).await;
+        admission.generation = [1; 32];
+        assert!(!decide(&admission, &verdicts, &pull(), SystemTime::now()).await.1);
+    }
 }

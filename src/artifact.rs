@@ -167,6 +167,8 @@ pub enum BadManifest {
     SchemaVersion(u64),
     /// More than [`limits::LAYERS`] layers.
     TooManyLayers(usize),
+    /// An artifact type of more than [`limits::MEDIA_TYPE_BYTES`] bytes.
+    LongType(usize),
     /// Not JSON of that form.
     Json(serde_json::Error),
 }
@@ -182,6 +184,9 @@ impl fmt::Display for BadManifest {
             Self::SchemaVersion(found) => write!(f, "the manifest has schemaVersion {found} instead of 2"),
             Self::TooManyLayers(found) => {
                 write!(f, "the manifest has {found} layers, the limit is {}", limits::LAYERS)
+            }
+            Self::LongType(found) => {
+                write!(f, "the artifact type has {found} bytes, the limit is {}", limits::MEDIA_TYPE_BYTES)
             }
             Self::Json(error) => write!(f, "the manifest cannot be read: {error}"),
         }
@@ -261,6 +266,9 @@ impl Manifest {
             .filter(|artifact_type| !artifact_type.is_empty())
             .or_else(|| written.config.map(|config| config.media_type))
             .unwrap_or_default();
+        if artifact_type.len() > limits::MEDIA_TYPE_BYTES {
+            return Err(BadManifest::LongType(artifact_type.len()));
+        }
         Ok(Self { artifact_type, subject: written.subject, layers })
     }
 }
@@ -335,6 +343,13 @@ mod tests {
             |layers: usize| format!(r#"{{"schemaVersion":2,"layers":[{}]}}"#, vec![layer.as_str(); layers].join(","));
         assert!(parse(IMAGE_MANIFEST, &body(limits::LAYERS)).is_ok());
         assert!(parse(IMAGE_MANIFEST, &body(limits::LAYERS + 1)).unwrap_err().contains("the limit is"));
+    }
+
+    #[test]
+    fn artifact_types_at_the_limit_and_one_past_it() {
+        let body = |length: usize| format!(r#"{{"schemaVersion":2,"artifactType":"{}"}}"#, "x".repeat(length));
+        assert!(parse(IMAGE_MANIFEST, &body(limits::MEDIA_TYPE_BYTES)).is_ok());
+        assert!(parse(IMAGE_MANIFEST, &body(limits::MEDIA_TYPE_BYTES + 1)).unwrap_err().contains("the limit is 255"));
     }
 
     #[test]

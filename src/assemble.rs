@@ -66,9 +66,12 @@ pub fn log_of(path: &Path) -> Log {
 /// All mistakes of the configuration that its decoder cannot know, each with its place.
 pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
     let mut work = Assembly::new(path);
-    work.generation.update(env!("CARGO_PKG_VERSION").as_bytes());
-    work.generation.update(platform().as_bytes());
-    work.generation.update(&serde_json::to_vec(config).unwrap_or_default());
+    work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
+    work.absorb("platform", platform().as_bytes());
+    match serde_json::to_vec(config) {
+        Ok(bytes) => work.absorb("configuration", &bytes),
+        Err(error) => work.problems.push(&TOP, format!("the configuration cannot be written down: {error}")),
+    }
     let mut scopes = Vec::new();
     let mut seen = HashSet::new();
     for executor in &config.executors {
@@ -126,6 +129,15 @@ impl Assembly {
             stamps: Vec::new(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
+        }
+    }
+
+    /// Takes something that decides into the generation: what it is and its length go before it, so that no two
+    /// configurations with their trust make the same bytes.
+    fn absorb(&mut self, what: &str, bytes: &[u8]) {
+        for part in [what.as_bytes(), bytes] {
+            self.generation.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            self.generation.update(part);
         }
     }
 
@@ -227,7 +239,7 @@ impl Assembly {
     fn anchors(&mut self, material: &KeyMaterial) -> Result<Vec<Certificate>, String> {
         match material {
             KeyMaterial::Inline(pem) => {
-                self.generation.update(pem.value.as_bytes());
+                self.absorb("inline", pem.value.as_bytes());
                 pki::anchors_from_pem(pem.value.as_bytes()).map_err(|error| {
                     self.problems.push(&pem.place, error.to_string());
                     error.to_string()
@@ -243,7 +255,112 @@ impl Assembly {
 
     fn trust_file(&mut self, path: &Path) -> Result<Vec<Certificate>, String> {
         let bytes = trust::read(path, limits::TRUST_FILE_BYTES).map_err(|error| error.to_string())?;
-        self.generation.update(&bytes);
+        self.absorb(&path.display().to_string(), &bytes);
         pki::anchors_from_pem(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const FIXTURES: [&str; 2] =
+        [include_str!("../tests/fixtures/notation/chain.pem"), include_str!("../tests/fixtures/notation/single.pem")];
+
+    /// The certificates of a PEM text, one text each.
+    fn certificates(pem: &str) -> Vec<String> {
+        pem.split_inclusive("-----END CERTIFICATE-----\n")
+            .map(str::to_owned)
+            .filter(|part| part.contains("BEGIN"))
+            .collect()
+    }
+
+    /// A folder with trust files, and a configuration that names them for two scopes.
+    fn node(first: &str, second: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = String::new();
+        for (index, pem) in [first, second].into_iter().enumerate() {
+            let file = folder.path().join(format!("{index}.pem"));
+            fs::write(&file, pem).unwrap();
+            text += &format!(
+                "[[executors]]\nscopes = [\"r{index}.example\"]\n[[executors.verifiers]]\nname = \"v\"\ntype = \"notation\"\n\
+                 parameters.certificates = [{{ files = [{file:?}] }}]\n"
+            );
+        }
+        let config = folder.path().join("config.toml");
+        fs::write(&config, text).unwrap();
+        (folder, config)
+    }
+
+    fn assembled(config: &Path) -> Assembled {
+        assemble(&load(config).unwrap(), config).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn moving_a_certificate_from_one_trust_file_to_another_is_another_generation() {
+        let [x, y] = [&certificates(FIXTURES[1])[0], certificates(FIXTURES[0]).last().unwrap()].map(String::clone);
+        let (folder, config) = node(&format!("{x}{y}"), &x);
+        let before = assembled(&config);
+        assert!(before.problems.is_empty(), "{:?}", before.problems);
+        // One after the other the two files hold the same bytes as before.
+        fs::write(folder.path().join("0.pem"), &x).unwrap();
+        fs::write(folder.path().join("1.pem"), format!("{y}{x}")).unwrap();
+        assert_ne!(assembled(&config).admission.generation, before.admission.generation);
+    }
+
+    #[test]
+    fn a_comment_in_the_configuration_keeps_the_generation() {
+        let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        let before = assembled(&config).admission.generation;
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("# a comment\n{text}")).unwrap();
+        assert_eq!(assembled(&config).admission.generation, before);
+    }
+
+    #[test]
+    fn a_missing_trust_file_takes_out_what_depends_on_it_and_nothing_else() {
+        let (folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        fs::remove_file(folder.path().join("1.pem")).unwrap();
+        let found = assembled(&config);
+        assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
+        assert!(
+            found.problems[0].contains("config.toml:12:") && found.problems[0].contains("1.pem"),
+            "{:?}",
+            found.problems
+        );
+        let broken: Vec<bool> = ["r0.example/a", "r1.example/a"]
+            .map(|name| {
+                found.admission.scopes.find(&name.parse::<crate::reference::Reference>().unwrap().repository).unwrap().1
+            })
+            .iter()
+            .map(|rules| matches!(rules.mode, Mode::Verify { executor: Err(_), .. }))
+            .collect();
+        assert_eq!(broken, [false, true]);
+    }
+
+    #[test]
+    fn mistakes_that_other_modules_know_have_their_place_too() {
+        let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        let text = fs::read_to_string(&config).unwrap().replace("r0.example", "nginx").replace(
+            "[[executors.verifiers]]",
+            "[[executors.verifiers]]\nparameters.trustedIdentities = [\"x509.subject: C=US, O=ACME\"]",
+        );
+        fs::write(&config, text).unwrap();
+        let problems = assemble(&load(&config).unwrap(), &config).err().unwrap().lines();
+        assert!(
+            problems[0].contains("config.toml:2:11: executors[0].scopes[0]: \"nginx\" names no registry"),
+            "{problems:?}"
+        );
+        assert!(problems[1].contains("config.toml:4:") && problems[1].contains("ST"), "{problems:?}");
+    }
+
+    #[test]
+    fn the_example_configuration_lacks_nothing_but_its_trust_files() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/config.toml");
+        let config = config::parse("config.toml", &fs::read_to_string(&example).unwrap(), &|_| None).unwrap();
+        let found = assemble(&config, &example).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+        assert!(found.problems.iter().all(|problem| problem.contains("No such file")), "{:?}", found.problems);
     }
 }

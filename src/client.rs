@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// Where the daemon listens, unless told otherwise.
 pub const SOCKET: &str = "/run/ratifyd/ratifyd.sock";
@@ -72,6 +72,8 @@ where
     };
     match timeout_at(deadline, call(channel)).await {
         Err(_) => Err(late()),
+        // tonic keeps the request's own deadline too, and may notice first.
+        Ok(Err(status)) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => Err(late()),
         Ok(Err(status)) => Err(Unanswered::Refused(status)),
         Ok(Ok(response)) => Ok(response.into_inner()),
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::artifact::{Descriptor, Manifest};
 use crate::limits;
-use crate::policy::{Policy, Standing};
+use crate::policy::Policy;
 use crate::reference::Repository;
 use crate::report::{ArtifactId, Fault, Finding, Listing, Outcome, Read, Report};
 use crate::store::{self, Store};
@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
         self.ask_for_referrers(Report::SUBJECT);
         let mut under_way: FuturesUnordered<BoxFuture<'a, Done>> = FuturesUnordered::new();
         // A policy that can no longer hold has decided too, but what is left may still tell the user why.
-        while self.executor.policy.standing(&self.report) != Standing::Satisfied {
+        while !self.executor.policy.is_satisfied(&self.report) {
             while under_way.len() < self.executor.concurrency
                 && let Some(step) = self.steps.pop_front()
             {
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
     fn record_list(&mut self, id: ArtifactId, listed: Result<Vec<Descriptor>, Fault>) {
         let listing = match listed {
             Ok(candidates) if self.report.len().saturating_add(candidates.len()) > limits::ARTIFACTS => {
-                Listing::Fault(Fault(format!("more than {} artifacts refer to the image", limits::ARTIFACTS)))
+                Listing::Fault(Fault::new(format!("more than {} artifacts refer to the image", limits::ARTIFACTS)))
             }
             Ok(candidates) => Listing::Whole(candidates.into_iter().map(|candidate| self.add(id, candidate)).collect()),
             Err(fault) => Listing::Fault(fault),
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
         let Some(artifact) = self.report.get_mut(id) else { return };
         if too_deep {
             artifact.referrers =
-                Listing::Fault(Fault(format!("referrers are nested more than {} levels deep", limits::DEPTH)));
+                Listing::Fault(Fault::new(format!("referrers are nested more than {} levels deep", limits::DEPTH)));
         } else {
             artifact.referrers = Listing::Pending;
             self.steps.push_back(Step::List(id, artifact.descriptor.clone()));
@@ -204,5 +204,5 @@ async fn read(store: &dyn Store, repository: &Repository, referrer: &Descriptor)
     let bytes = store.manifest(repository, referrer).await?;
     // Whatever the store is, what is judged has the digest that it was asked for by.
     store::check("manifest", referrer, &bytes)?;
-    Manifest::parse(&referrer.media_type, &bytes).map_err(|error| Fault(error.to_string()))
+    Manifest::parse(&referrer.media_type, &bytes).map_err(Fault::new)
 }

@@ -1,76 +1,90 @@
 //! Reads JSON that others wrote, strictly: a key given twice is refused at every level, because two readers
-//! of such a document need not agree on what it says. Depth is bounded by serde_json (128 levels).
+//! of such a document need not agree on what it says. Depth is bounded by serde_json (128 levels), the number of
+//! members by [`limits::JSON_MEMBERS`].
 
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::limits;
 
 /// Parses one JSON document.
 ///
 /// # Errors
-/// Not JSON, bytes after its end, deeper than 128 levels, a key given twice, or not of the form of `T`.
+/// Not JSON, bytes after its end, deeper than 128 levels, too many members, a key given twice, or not of the form
+/// of `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice::<UniqueKeys>(bytes)?;
+    let mut members = 0;
+    let mut document = serde_json::Deserializer::from_slice(bytes);
+    Walk { members: &mut members }.deserialize(&mut document)?;
+    document.end()?;
     serde_json::from_slice(bytes)
 }
 
-/// Walks a document and keeps nothing of it.
-struct UniqueKeys;
+/// Walks a document and keeps nothing of it but the number of its members.
+struct Walk<'a> {
+    members: &'a mut usize,
+}
 
-impl<'de> de::Deserialize<'de> for UniqueKeys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Walk)
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct Walk;
-
-impl<'de> Visitor<'de> for Walk {
-    type Value = UniqueKeys;
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            map.next_value::<UniqueKeys>()?;
+            *self.members = self.members.saturating_add(1);
+            if *self.members > limits::JSON_MEMBERS {
+                return Err(de::Error::custom(format_args!("more than {} members", limits::JSON_MEMBERS)));
+            }
+            map.next_value_seed(Walk { members: self.members })?;
             if let Some(key) = seen.replace(key) {
+                let key: String = key.chars().take(100).collect();
                 return Err(de::Error::custom(format_args!("key {key:?} is given twice")));
             }
         }
-        Ok(UniqueKeys)
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<UniqueKeys, A::Error> {
-        while seq.next_element::<UniqueKeys>()?.is_some() {}
-        Ok(UniqueKeys)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Walk { members: self.members })?.is_some() {}
+        Ok(())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<UniqueKeys, E> {
-        Ok(UniqueKeys)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<UniqueKeys, E> {
-        Ok(UniqueKeys)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<UniqueKeys, E> {
-        Ok(UniqueKeys)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<UniqueKeys, E> {
-        Ok(UniqueKeys)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<UniqueKeys, E> {
-        Ok(UniqueKeys)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<UniqueKeys, E> {
-        Ok(UniqueKeys)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }
 
@@ -100,6 +114,17 @@ mod tests {
         assert!(from_slice::<Value>(nested(127).as_bytes()).is_ok());
         assert!(from_slice::<Value>(nested(128).as_bytes()).is_err());
         assert!(from_slice::<Value>(nested(10_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn members_at_the_limit_and_one_past_it() {
+        let document = |members: usize| {
+            let members: Vec<String> = (0..members / 2).map(|index| format!(r#"{{"a{index}":1,"b":2}}"#)).collect();
+            format!("[{}]", members.join(","))
+        };
+        assert!(from_slice::<Value>(document(limits::JSON_MEMBERS).as_bytes()).is_ok());
+        let error = from_slice::<Value>(document(limits::JSON_MEMBERS + 2).as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more than 65536 members"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A number that limits bytes, counts, depth or time on a pull's path stands here and nowhere else.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest image name, in bytes. A repository name may have 255 characters and a tag 128
 /// (OCI distribution specification, "Pulling manifests"); a host and a sha512 digest fit into the rest.
@@ -25,11 +25,12 @@ pub const REFERRERS_PAGE_BYTES: u64 = MANIFEST_BYTES;
 /// Most pages of one list of referrers. A list that goes on is cut short, and a cut list never allows.
 pub const REFERRERS_PAGES: usize = 32;
 
-/// Most referrers of one artifact. notation stops at 100 signatures by default; other referrers share the list.
-pub const REFERRERS: usize = 256;
+/// Most referrers of one artifact. notation stops at 100 signatures by default; reports of nightly scans share the
+/// list and may come to hundreds.
+pub const REFERRERS: usize = 1000;
 
 /// Most artifacts looked at for one pull, over all levels.
-pub const ARTIFACTS: usize = 512;
+pub const ARTIFACTS: usize = 2000;
 
 /// Deepest level of referrers of referrers. The image itself is level 0.
 pub const DEPTH: usize = 8;
@@ -47,8 +48,27 @@ pub const ENVELOPE_BYTES: u64 = 1024 * 1024;
 /// Most certificates in a signature's chain. Real ones have two to four.
 pub const CHAIN_CERTIFICATES: usize = 16;
 
-/// Largest X.509 certificate, in bytes of DER.
-pub const CERTIFICATE_BYTES: usize = 64 * 1024;
+/// Largest X.509 certificate, in bytes of DER. Real ones have 1 to 4 KiB.
+pub const CERTIFICATE_BYTES: usize = 16 * 1024;
+
+/// Most elements of any one list in a certificate: attributes of a name, extensions. Sorting and comparing them
+/// takes the square of their number; real certificates have about ten.
+pub const CERTIFICATE_ELEMENTS: usize = 64;
+
+/// Most members of all objects of one JSON document. The largest real manifests have a few thousand.
+pub const JSON_MEMBERS: usize = 65_536;
+
+/// Longest text of a fault, a failure or a verdict's cause that is kept, in bytes: what others wrote is quoted in it.
+pub const CAUSE_BYTES: usize = 1000;
+
+/// Most bytes of reports kept for `ratifyctl explain`, as [`RECENT_VERDICTS`] bounds their number.
+pub const RECENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long a connection to a registry that nobody uses is kept.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Most connections to one host that are kept while nobody uses them.
+pub const IDLE_CONNECTIONS: usize = 4;
 
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;
@@ -175,3 +195,11 @@ pub const CALL_HEADER_BYTES: u32 = 16 * 1024;
 
 /// Most calls under way on one connection. The shim makes one.
 pub const CALLS_PER_CONNECTION: u32 = 256;
+
+/// The day on which this program was built: no honest clock stands before it. Seconds since 1970, from
+/// `SOURCE_DATE_EPOCH` where that was set at the build.
+#[must_use]
+pub fn built_at() -> SystemTime {
+    let seconds = env!("RATIFYD_BUILD_TIME").parse().unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}

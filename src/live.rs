@@ -57,7 +57,7 @@ pub struct InForce {
 impl InForce {
     /// Whether a file changed since it was read.
     fn is_stale(&self) -> bool {
-        self.stamps.iter().any(|(path, stamp)| Stamp::of(path) != *stamp)
+        self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
     }
 }
 
@@ -125,9 +125,13 @@ impl Live {
     pub async fn decide(self: &Arc<Self>, name: &str, descriptor: Descriptor, deadline: Instant) -> Decision {
         let force = self.current().await;
         let now = SystemTime::now();
-        let decision = match (&force.admission, name.parse::<Reference>()) {
+        let decision = match (&force.admission, Reference::with_host(name)) {
             (Err(cause), _) => Decision::unverified(Conclusion::misconfigured(cause), false),
             (Ok(_), Err(error)) => Decision::unverified(Conclusion::denied(error.to_string()), false),
+            (Ok(_), Ok(Reference { digest: Some(named), .. })) if named != descriptor.digest => {
+                let cause = format!("the name asks for {named}, but {} would be pulled", descriptor.digest);
+                Decision::unverified(Conclusion::denied(cause), false)
+            }
             (Ok(admission), Ok(reference)) => {
                 let pull = Pull { repository: reference.repository, descriptor: descriptor.clone() };
                 admission.decide(&self.verdicts, &pull, now, deadline).await

@@ -15,9 +15,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// An answer that can be shared.
-pub trait Remember: Send + Sync + 'static {
+pub trait Remember: Send + Sync + Sized + 'static {
     /// How long it may be given again, and the second since 1970 from which on it may not; `None` keeps nothing.
     fn lifetime(&self) -> Option<(Duration, Option<u64>)>;
+
+    /// What is kept of it: as much as those need who come later.
+    #[must_use]
+    fn kept(&self) -> Self;
 
     /// Whether it is what it is only because the leader's time ran out.
     fn out_of_time(&self) -> bool;
@@ -141,7 +145,7 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Memo<K, V> {
         if state.slots.len() >= self.capacity {
             make_room(&mut state.slots, self.capacity);
         }
-        state.slots.insert(key.clone(), Slot::Kept { answer: Arc::clone(answer), until, valid_until, since });
+        state.slots.insert(key.clone(), Slot::Kept { answer: Arc::new(answer.kept()), until, valid_until, since });
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K, V>> {
@@ -231,7 +235,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::time::sleep;
 
-    #[derive(Debug, PartialEq, Eq)]
+    #[derive(Clone, Debug, PartialEq, Eq)]
     struct Answer {
         text: &'static str,
         lifetime: Option<u64>,
@@ -242,6 +246,10 @@ mod tests {
     impl Remember for Answer {
         fn lifetime(&self) -> Option<(Duration, Option<u64>)> {
             self.lifetime.map(|seconds| (Duration::from_secs(seconds), self.valid_until))
+        }
+
+        fn kept(&self) -> Self {
+            self.clone()
         }
 
         fn out_of_time(&self) -> bool {

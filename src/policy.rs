@@ -57,10 +57,16 @@ impl Policy {
         Ok(Self { root })
     }
 
+    /// Whether the policy holds, whatever else is found.
+    #[must_use]
+    pub fn is_satisfied(&self, report: &Report) -> bool {
+        holds(report, Report::SUBJECT, &self.root, View::Known)
+    }
+
     /// How the policy stands.
     #[must_use]
     pub fn standing(&self, report: &Report) -> Standing {
-        if holds(report, Report::SUBJECT, &self.root, View::Known) {
+        if self.is_satisfied(report) {
             Standing::Satisfied
         } else if holds(report, Report::SUBJECT, &self.root, View::Hopeful) {
             Standing::Open

@@ -4,7 +4,7 @@
 //! in another way. The grammar is the distribution project's, as oci-client implements it.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::artifact::Digest;
@@ -77,6 +77,21 @@ impl Repository {
     }
 }
 
+impl Reference {
+    /// Parses a name as containerd has it: its first component is always the host that is asked. A short name such
+    /// as `acme/web`, which is Docker Hub's to people, would be another image there.
+    ///
+    /// # Errors
+    /// No image name, or one without a host.
+    pub fn with_host(name: &str) -> Result<Self, BadReference> {
+        if split_host(name).1.len() == name.len() {
+            let cause = "it names no registry, so containerd and its user may mean different ones: write the host too";
+            return Err(BadReference::new(name, cause));
+        }
+        name.parse()
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.path)
@@ -144,10 +159,9 @@ pub fn canonical_host(host: &str) -> Result<String, String> {
     let lowered = host.to_ascii_lowercase();
     let name = host_without_port(&lowered);
     let port = lowered.get(name.len()..).unwrap_or_default();
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if !is_host(name) {
-        return Err(format!("{host:?} is not a host"));
-    }
+    let name =
+        canonical_name(name.strip_suffix('.').unwrap_or(name)).ok_or_else(|| format!("{host:?} is not a host"))?;
+    let name = name.as_str();
     let port = match port.strip_prefix(':') {
         None => "",
         Some("443") => "",
@@ -176,11 +190,19 @@ fn host_without_port(host: &str) -> &str {
     host.get(..end).unwrap_or(host)
 }
 
-fn is_host(name: &str) -> bool {
+/// The one way to write a host without its port. An IPv6 address has many; and what ends in a number is an IPv4
+/// address to whoever connects (WHATWG URL, "ends in a number checker"), so it must be written as one.
+fn canonical_name(name: &str) -> Option<String> {
     if let Some(address) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
+        return address.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
     }
-    name.len() <= 253 && name.split('.').all(is_label)
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = last.bytes().all(|b| b.is_ascii_digit())
+        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    if is_number {
+        return name.parse::<Ipv4Addr>().ok().map(|address| address.to_string());
+    }
+    (name.len() <= 253 && name.split('.').all(is_label)).then(|| name.to_owned())
 }
 
 /// A label of a host name (RFC 1123, section 2.1; 63 bytes by RFC 1035, section 2.3.4).
@@ -228,6 +250,26 @@ mod tests {
         assert_eq!(parse("ghcr.io/acme/web:latest"), "ghcr.io/acme/web:latest");
         assert_eq!(parse(&format!("ghcr.io/acme/web@{DIGEST}")), format!("ghcr.io/acme/web@{DIGEST}"));
         assert_eq!(parse(&format!("ghcr.io/acme/web:v1@{DIGEST}")), format!("ghcr.io/acme/web:v1@{DIGEST}"));
+    }
+
+    #[test]
+    fn an_address_has_one_way_to_be_written() {
+        for name in ["[fd00::5]:5000/a", "[fd00:0::5]:5000/a", "[FD00:0:0:0:0:0:0:5]:5000/a", "[fd00::0005]:05000/a"] {
+            assert_eq!(parse(name), "[fd00::5]:5000/a");
+        }
+        assert_eq!(parse("10.0.0.1:5000/a"), "10.0.0.1:5000/a");
+        for name in ["127.1/a", "0x7f.1/a", "127.0.0.01/a", "2130706433.0x1/a", "10.0.0.256:5000/a", "example.1/a"] {
+            assert!(parse(name).starts_with("error: "), "{name}: {}", parse(name));
+        }
+    }
+
+    #[test]
+    fn containerd_takes_the_first_component_for_the_host_so_a_name_without_one_is_refused() {
+        let full = |name: &str| Reference::with_host(name).map_err(|error| error.to_string());
+        assert!(full("ghcr.io/acme/web").is_ok() && full("localhost/a").is_ok() && full("reg:5000/a").is_ok());
+        for short in ["nginx", "acme/web:1", "library/nginx"] {
+            assert!(full(short).is_err_and(|error| error.contains("names no registry")), "{short}");
+        }
     }
 
     #[test]

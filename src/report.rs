@@ -6,12 +6,21 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Descriptor;
+use crate::verdict;
 
 /// A check that could not be made: network, throttled, malformed, unsupported. It counts as not satisfied
 /// and is never invisible to the policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fault(pub String);
+pub struct Fault(String);
+
+impl Fault {
+    /// A fault with its cause in words, cut to [`crate::limits::CAUSE_BYTES`]: a hostile registry is quoted in it.
+    #[must_use]
+    pub fn new(cause: impl fmt::Display) -> Self {
+        Self(verdict::brief(&cause.to_string()))
+    }
+}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,4 +268,20 @@ pub struct Tree {
     pub findings: Vec<Finding>,
     /// Its referrers that were looked at.
     pub referrers: Vec<Tree>,
+}
+
+impl Tree {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let findings = self.findings.iter().map(|finding| match &finding.outcome {
+            Outcome::Passed(pass) => pass.detail.len(),
+            Outcome::Failed(failure) => failure.cause.len(),
+            Outcome::Fault { cause } => cause.0.len(),
+        });
+        let own = [self.digest.len(), self.media_type.len(), self.artifact_type.len(), std::mem::size_of::<Self>()];
+        let note = self.note.as_ref().map_or(0, String::len);
+        let below = self.referrers.iter().map(Self::weight);
+        own.into_iter().chain([note]).chain(findings).chain(below).fold(0, usize::saturating_add)
+    }
 }

@@ -71,6 +71,9 @@ impl v1::image_verifier_server::ImageVerifier for Service {
         let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the request has no descriptor"))?;
         let descriptor =
             Descriptor::try_from(descriptor).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if name.len() > limits::NAME_BYTES || descriptor.media_type.len() > limits::MEDIA_TYPE_BYTES {
+            return Err(Status::invalid_argument("the image's name or media type is longer than any can be"));
+        }
         let digest = descriptor.digest.clone();
         let decision = self.live.decide(&name, descriptor, deadline).await;
         info!(

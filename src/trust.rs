@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -36,18 +37,39 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
 
 /// The state of a path at one moment, to be compared with a later one: what the path leads to, and the link
 /// itself where it is one. Taken before a file is read, it tells whether what was read may have changed since.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Stamp {
     link: Result<State, io::ErrorKind>,
     target: Result<State, io::ErrorKind>,
+    /// Whether the last change was so long before that a later one must show: file systems count time in ticks.
+    settled: bool,
 }
+
+impl PartialEq for Stamp {
+    /// Whether both are the same state, whenever they were taken.
+    fn eq(&self, other: &Self) -> bool {
+        self.link == other.link && self.target == other.target
+    }
+}
+
+/// Longer than a tick of any file system's clock: Linux has 1 to 10 ms.
+const TICK: Duration = Duration::from_millis(100);
 
 impl Stamp {
     /// The state of a path now. A file that is missing, or cannot be looked at, has a state as well.
     #[must_use]
     pub fn of(path: &Path) -> Self {
         let state = |metadata: io::Result<Metadata>| metadata.map(|m| State::of(&m)).map_err(|error| error.kind());
-        Self { link: state(path.symlink_metadata()), target: state(path.metadata()) }
+        let (link, target) = (state(path.symlink_metadata()), state(path.metadata()));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let settled = [&link, &target].into_iter().flatten().all(|state| !state.changed_within(TICK, now));
+        Self { link, target, settled }
+    }
+
+    /// Whether the path still is as it was; a change that might not show counts as one.
+    #[must_use]
+    pub fn is_current(&self, path: &Path) -> bool {
+        self.settled && *self == Self::of(path)
     }
 }
 
@@ -259,6 +281,13 @@ struct State {
 }
 
 impl State {
+    /// Whether it last changed less than `span` before `now`, both counted from 1970.
+    fn changed_within(&self, span: Duration, now: Duration) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return false };
+        now.checked_sub(Duration::new(seconds, nanoseconds)).is_some_and(|age| age < span)
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -477,6 +506,21 @@ mod tests {
         });
         assert!(given_up.unwrap_err().to_string().contains("keeps changing"));
         assert_eq!(reads, limits::TRUST_READS);
+    }
+
+    #[test]
+    fn a_stamp_taken_right_after_a_change_does_not_count_as_current() {
+        let folder = folder();
+        let path = file(folder.path(), "a", "x");
+        let fresh = Stamp::of(&path);
+        // Within one tick of the file system's clock the next change of the same size would not show.
+        assert!(!fresh.is_current(&path), "{fresh:?}");
+        let old = Stamp { settled: true, ..fresh };
+        assert!(old.is_current(&path));
+        let state = State::of(&fs::metadata(&path).unwrap());
+        let changed = Duration::new(state.changed.0 as u64, state.changed.1 as u32);
+        assert!(state.changed_within(TICK, changed + TICK - Duration::from_nanos(1)));
+        assert!(!state.changed_within(TICK, changed + TICK));
     }
 
     #[test]

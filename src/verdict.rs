@@ -85,17 +85,17 @@ pub enum Conclusion {
 impl Conclusion {
     /// Checked, and not satisfied.
     pub fn denied(cause: impl Into<String>) -> Self {
-        Self::Refused(Deny { token: Token::Denied, cause: cause.into() })
+        Self::Refused(Deny { token: Token::Denied, cause: brief(&cause.into()) })
     }
 
     /// An operator must act.
     pub fn misconfigured(cause: impl Into<String>) -> Self {
-        Self::Refused(Deny { token: Token::Misconfigured, cause: cause.into() })
+        Self::Refused(Deny { token: Token::Misconfigured, cause: brief(&cause.into()) })
     }
 
     /// Could not be checked.
     pub fn unavailable(cause: impl Into<String>) -> Self {
-        Self::Refused(Deny { token: Token::Unavailable, cause: cause.into() })
+        Self::Refused(Deny { token: Token::Unavailable, cause: brief(&cause.into()) })
     }
 }
 
@@ -138,11 +138,11 @@ impl Verdict {
     /// Turns a conclusion into a verdict. The only place where an allow is made.
     pub fn reach(conclusion: Conclusion, audit: bool) -> Self {
         match conclusion {
-            Conclusion::Satisfied(cause) => Self::Allow(Allow { token: Token::Allowed, cause }),
-            Conclusion::Exempt(cause) => Self::Allow(Allow { token: Token::Exempt, cause }),
+            Conclusion::Satisfied(cause) => Self::Allow(Allow { token: Token::Allowed, cause: brief(&cause) }),
+            Conclusion::Exempt(cause) => Self::Allow(Allow { token: Token::Exempt, cause: brief(&cause) }),
             Conclusion::Refused(deny) if audit => Self::Allow(Allow {
                 token: Token::Audit,
-                cause: format!("would be refused: {} {}", deny.token, deny.cause),
+                cause: brief(&format!("would be refused: {} {}", deny.token, deny.cause)),
             }),
             Conclusion::Refused(deny) => Self::Deny(deny),
         }
@@ -181,17 +181,26 @@ impl Verdict {
 #[must_use]
 pub fn reason_line(token: Token, cause: &str, id: &str) -> String {
     let tail = if id.is_empty() { String::new() } else { format!(" [{}]", printable(id)) };
-    let mut line = format!("{token} {}", printable(cause).trim());
-    let room = limits::REASON_BYTES.saturating_sub(tail.len() + 1);
-    if line.len() > room {
-        let mut end = room.saturating_sub("...".len());
-        while !line.is_char_boundary(end) {
-            end = end.saturating_sub(1);
-        }
-        line.truncate(end);
-        line.push_str("...");
+    let line = format!("{token} {}", printable(cause).trim());
+    cut(&line, limits::REASON_BYTES.saturating_sub(tail.len() + 1)) + &tail
+}
+
+/// Text cut to [`limits::CAUSE_BYTES`].
+#[must_use]
+pub fn brief(text: &str) -> String {
+    cut(text, limits::CAUSE_BYTES)
+}
+
+/// Text of at most `bytes` bytes; three dots stand for what is cut away.
+fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
     }
-    line + &tail
+    let mut end = bytes.saturating_sub("...".len());
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    format!("{}...", text.get(..end).unwrap_or_default())
 }
 
 /// Text that cannot move a terminal's cursor, start another line or turn its direction: control and

@@ -53,6 +53,6 @@ fn finding(finding: &Finding) -> String {
     match &finding.outcome {
         Outcome::Passed(pass) => format!("{} {name}: {}", "passed".green(), printable(&pass.detail)),
         Outcome::Failed(failure) => format!("{} {name}: {}", "failed".red(), printable(&failure.cause)),
-        Outcome::Fault { cause } => format!("{} {name}: {}", "fault".yellow(), printable(&cause.0)),
+        Outcome::Fault { cause } => format!("{} {name}: {}", "fault".yellow(), printable(&cause.to_string())),
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// How long one image may take, such as 30s
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Images: NAME[:TAG][@DIGEST]
+    /// Images, by name with a tag or digest: `ghcr.io/acme/web:v1`
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
 }

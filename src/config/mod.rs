@@ -8,6 +8,8 @@ mod decode;
 mod expand;
 mod file;
 mod problem;
+mod schema;
+mod show;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ use crate::config::file::decoder::{Decoder, Item};
 use crate::limits;
 
 pub use problem::{Place, Problems, Spanned};
+pub use schema::schema;
+pub use show::{to_json, to_toml};
 
 /// Parses a configuration. `file` is its path, for messages, and its ending tells the format: TOML, JSON (`.json`) or
 /// YAML (`.yaml`, `.yml`). `environment` answers for `${NAME}`.

@@ -396,6 +396,12 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
             "keys have no use here: a notation verifier trusts certificates".to_owned(),
         ),
         (
+            "certificates = [{ inline = \"-----BEGIN EC PRIVATE KEY-----\" }]",
+            43,
+            ".certificates[0].inline",
+            "a private key has no place here: a notation verifier trusts certificates".to_owned(),
+        ),
+        (
             "certificates = [{ inline = true }]",
             43,
             ".certificates[0].inline",

@@ -46,6 +46,7 @@ fn fault(repository: &Repository, report: &Report, out_of_time: bool) -> String 
         Some((first, rest)) => format!("{first} (and {} more)", rest.len()),
     };
     match (out_of_time, first.is_empty()) {
+        (false, true) => "the policy is too intricate to be decided: simplify its nested groups".to_owned(),
         (true, true) => format!("the time ran out before {} had answered; try again", repository.registry()),
         (true, false) => format!("the time ran out, and {first}"),
         (false, _) => first,
@@ -117,9 +118,15 @@ fn nothing_found(report: &Report) -> String {
     if types.is_empty() {
         format!("nothing refers to this image{strangers}")
     } else {
-        format!("what refers to this image is of type {}{strangers}", types.join(", "))
+        let more = types.len().saturating_sub(SHOWN_TYPES);
+        types.truncate(SHOWN_TYPES);
+        let others = if more > 0 { format!(" and {more} other types") } else { String::new() };
+        format!("what refers to this image is of type {}{others}{strangers}", types.join(", "))
     }
 }
+
+/// How many of the types that were found instead are named.
+const SHOWN_TYPES: usize = 3;
 
 fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join("; ")

@@ -114,7 +114,7 @@ impl Verifier for Told {
                 cause: format!("bad {}", words[2]),
             }),
             "panic" => panic!("a defect"),
-            _ => Outcome::Fault { cause: Fault("no network".to_owned()) },
+            _ => Outcome::Fault { cause: Fault::new("no network") },
         }
     }
 }

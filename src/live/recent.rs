@@ -1,7 +1,7 @@
 //! The last verdicts, in memory, for `ratifyctl explain`.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::admission::Decision;
@@ -28,6 +28,10 @@ pub struct Record {
 }
 
 impl Record {
+    fn weight(&self) -> usize {
+        self.report.as_ref().map_or(0, |report| report.weight())
+    }
+
     pub(super) fn new(name: &str, descriptor: Descriptor, time: SystemTime, decision: &Decision) -> Self {
         Self {
             id: decision.id.clone(),
@@ -40,27 +44,79 @@ impl Record {
     }
 }
 
-/// A ring of [`limits::RECENT_VERDICTS`] records.
+/// A ring of at most [`limits::RECENT_VERDICTS`] records, with at most [`limits::RECENT_BYTES`] of reports.
 #[derive(Default)]
 pub(super) struct Recent {
-    records: Mutex<VecDeque<Arc<Record>>>,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    records: VecDeque<Arc<Record>>,
+    bytes: usize,
 }
 
 impl Recent {
     /// Keeps a record, unless it is one that is kept already: a remembered verdict has its first id.
     pub(super) fn keep(&self, record: Record) {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        if records.iter().rev().any(|known| known.id == record.id) {
+        let mut ring = self.lock();
+        if ring.records.iter().rev().any(|known| known.id == record.id) {
             return;
         }
-        if records.len() >= limits::RECENT_VERDICTS {
-            records.pop_front();
+        ring.bytes = ring.bytes.saturating_add(record.weight());
+        ring.records.push_back(Arc::new(record));
+        while ring.records.len() > limits::RECENT_VERDICTS || ring.bytes > limits::RECENT_BYTES {
+            let Some(oldest) = ring.records.pop_front() else { break };
+            ring.bytes = ring.bytes.saturating_sub(oldest.weight());
         }
-        records.push_back(Arc::new(record));
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Record>> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.iter().find(|record| record.id == id).cloned()
+        self.lock().records.iter().find(|record| record.id == id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Conclusion;
+
+    fn record(id: usize, report_bytes: usize) -> Record {
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let descriptor = Descriptor { media_type: String::new(), digest, size: 0 };
+        let decision = Decision {
+            verdict: Verdict::reach(Conclusion::denied("no"), false),
+            id: id.to_string(),
+            report: Some(Arc::new(Tree { digest: "x".repeat(report_bytes), ..Tree::default() })),
+            remembered: false,
+        };
+        Record::new("image", descriptor, SystemTime::UNIX_EPOCH, &decision)
+    }
+
+    #[test]
+    fn the_oldest_verdicts_go_when_there_are_too_many() {
+        let recent = Recent::default();
+        (0..=limits::RECENT_VERDICTS).for_each(|id| recent.keep(record(id, 1)));
+        assert!(recent.find("0").is_none() && recent.find("1").is_some());
+    }
+
+    #[test]
+    fn the_oldest_verdicts_go_when_their_reports_are_too_large() {
+        let recent = Recent::default();
+        (0..5).for_each(|id| recent.keep(record(id, limits::RECENT_BYTES / 4)));
+        assert!(recent.find("1").is_none() && recent.find("4").is_some());
+    }
+
+    #[test]
+    fn a_verdict_given_again_is_kept_once() {
+        let recent = Recent::default();
+        recent.keep(record(1, 10));
+        recent.keep(record(1, 0));
+        assert_eq!(recent.lock().records.len(), 1);
+        assert_eq!(recent.find("1").unwrap().report.as_ref().unwrap().digest.len(), 10);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
 use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::{Decode, Reader, SliceReader};
+use der::{Decode, Header, Reader, SliceReader};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_cert::ext::Extension;
@@ -54,6 +54,9 @@ pub enum BadCertificate {
     /// Not DER of a certificate.
     #[error("it is no X.509 certificate in DER: {0}")]
     Malformed(der::Error),
+    /// A list of more than [`limits::CERTIFICATE_ELEMENTS`].
+    #[error("the certificate has a list of more than {limit} elements", limit = limits::CERTIFICATE_ELEMENTS)]
+    TooManyElements,
     /// An extension is there twice (RFC 5280, section 4.2).
     #[error("the certificate has extension {0} twice")]
     DuplicateExtension(ObjectIdentifier),
@@ -67,6 +70,10 @@ impl Certificate {
     pub fn from_der(der: &[u8]) -> Result<Self, BadCertificate> {
         if der.len() > limits::CERTIFICATE_BYTES {
             return Err(BadCertificate::TooLarge(der.len()));
+        }
+        // Before the parser, which takes the square of a list's length to sort it.
+        if !lists_are_short(der, CERTIFICATE_DEPTH).map_err(BadCertificate::Malformed)? {
+            return Err(BadCertificate::TooManyElements);
         }
         let parsed = x509_cert::Certificate::from_der(der).map_err(BadCertificate::Malformed)?;
         let raw = Raw::read(der).map_err(BadCertificate::Malformed)?;
@@ -208,6 +215,31 @@ impl Raw {
     }
 }
 
+/// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down.
+fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
+    let mut reader = SliceReader::new(der)?;
+    for _ in 0..limits::CERTIFICATE_ELEMENTS {
+        if reader.is_finished() {
+            return Ok(true);
+        }
+        let header = Header::decode(&mut reader)?;
+        let content = reader.read_slice(header.length)?;
+        let below = depth.checked_sub(1);
+        let is_short = match below {
+            _ if !header.tag.is_constructed() || content.is_empty() => true,
+            Some(below) => lists_are_short(content, below)?,
+            None => false,
+        };
+        if !is_short {
+            return Ok(false);
+        }
+    }
+    Ok(reader.is_finished())
+}
+
+/// How deep a certificate's DER is nested at most; names and extensions lie six levels down.
+const CERTIFICATE_DEPTH: usize = 16;
+
 /// A moment as RFC 3339 writes it, to the second.
 #[must_use]
 pub fn rfc3339(at: SystemTime) -> String {
@@ -245,6 +277,24 @@ const VERSION_TAG: u8 = 0xa0;
 mod tests {
     use super::testing::*;
     use super::*;
+
+    #[test]
+    fn lists_in_a_certificate_at_the_limit_and_one_past_it() {
+        let null = [5, 0];
+        let list = |elements: usize| {
+            let content = null.repeat(elements);
+            [vec![0x30, 0x81, content.len() as u8], content].concat()
+        };
+        assert_eq!(lists_are_short(&list(limits::CERTIFICATE_ELEMENTS), CERTIFICATE_DEPTH), Ok(true));
+        assert_eq!(lists_are_short(&list(limits::CERTIFICATE_ELEMENTS + 1), CERTIFICATE_DEPTH), Ok(false));
+        let nested = |levels: usize| {
+            (0..levels).fold(null.to_vec(), |content, _| [vec![0x31, content.len() as u8], content].concat())
+        };
+        assert_eq!(lists_are_short(&nested(CERTIFICATE_DEPTH), CERTIFICATE_DEPTH), Ok(true));
+        assert_eq!(lists_are_short(&nested(CERTIFICATE_DEPTH + 1), CERTIFICATE_DEPTH), Ok(false));
+        let refused = Certificate::from_der(&list(limits::CERTIFICATE_ELEMENTS + 1));
+        assert_eq!(refused.unwrap_err(), BadCertificate::TooManyElements);
+    }
 
     #[test]
     fn a_certificate_is_taken_byte_by_byte() {

@@ -20,7 +20,12 @@ pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
     let mut certificates = Vec::new();
     let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).map(|(number, line)| (number, line.trim_ascii()));
     while let Some((line, text)) = lines.next() {
-        let Some(label) = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else { continue };
+        let Some(label) = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else {
+            if text.windows(BEGIN.len()).any(|part| part == BEGIN) {
+                return Err(BadBundle::Begin { line });
+            }
+            continue;
+        };
         let label = String::from_utf8_lossy(label.get(..label.len().min(LABEL_BYTES)).unwrap_or_default()).into_owned();
         if label.contains("PRIVATE KEY") {
             return Err(BadBundle::PrivateKey { line });
@@ -68,6 +73,12 @@ pub enum BadBundle {
     #[error("line {line}: a private key stands here; take it out, and hold it for leaked")]
     PrivateKey {
         /// Where its block begins.
+        line: usize,
+    },
+    /// A line that looks like the beginning of a block and is none.
+    #[error("line {line}: a block begins here, but its line has more or less than -----BEGIN CERTIFICATE-----")]
+    Begin {
+        /// Which.
         line: usize,
     },
     /// A block of another kind.
@@ -126,6 +137,16 @@ mod tests {
 
     fn certificate(number: usize) -> Vec<u8> {
         chain().remove(number).der().to_vec()
+    }
+
+    #[test]
+    fn a_block_whose_first_line_is_not_exact_is_an_error_and_never_passed_over() {
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for broken in
+            [format!("\u{feff}{pem}"), format!("-{pem}"), pem.replace("CERTIFICATE-----\nA", "CERTIFICATE----\nA")]
+        {
+            assert_eq!(anchors_from_pem(broken.as_bytes()), Err(BadBundle::Begin { line: 1 }), "{broken:?}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub enum Error {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self(error.to_string())
+        Self::new(error)
     }
 }
 

@@ -1,4 +1,9 @@
 //! What several integration tests share. Declare it as `pub mod common;`: what one of them has no use for is then
 //! no dead code.
 
+pub mod containerd;
+pub mod node;
+pub mod notation;
+pub mod registries;
 pub mod registry;
+pub mod tools;

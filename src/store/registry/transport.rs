@@ -69,6 +69,9 @@ impl Transport {
             // A daemon does not inherit what containerd's environment says of proxies, so neither guesses.
             .no_proxy()
             .connect_timeout(limits::CONNECT_TIMEOUT)
+            // A registry may send us to many hosts, and each connection that is kept is a descriptor.
+            .pool_idle_timeout(limits::IDLE_TIMEOUT)
+            .pool_max_idle_per_host(limits::IDLE_CONNECTIONS)
             .build()
             .map_err(|error| cause(&error))?;
         Ok(Self { exchange: Exchange { client, plain_http }, registries: Cache::new(limits::REGISTRIES, None) })

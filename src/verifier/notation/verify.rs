@@ -149,7 +149,7 @@ fn failed(stage: Stage, cause: impl Into<String>) -> Outcome {
 }
 
 fn fault(cause: impl Into<String>) -> Outcome {
-    Outcome::Fault { cause: Fault(shown(&cause.into())) }
+    Outcome::Fault { cause: Fault::new(shown(&cause.into())) }
 }
 
 /// A cause may quote what an attacker wrote: one short line of it.
@@ -205,7 +205,7 @@ mod tests {
     #[track_caller]
     fn faulty(outcome: Outcome, expected: &str) {
         match outcome {
-            Outcome::Fault { cause } => assert!(cause.0.contains(expected), "{cause}"),
+            Outcome::Fault { cause } => assert!(cause.to_string().contains(expected), "{cause}"),
             other => panic!("{expected:?}: {other:?}"),
         }
     }

@@ -1,0 +1,163 @@
+//! A real containerd of a test's own: own configuration, root, state and socket in a temporary folder, and one
+//! image verifier.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tempfile::TempDir;
+
+use super::tools::{Ran, Service, run, tool, until};
+
+/// A running containerd.
+pub struct Containerd {
+    service: Service,
+    socket: PathBuf,
+    _folder: TempDir,
+}
+
+/// What a containerd is started with.
+pub struct Options<'a> {
+    /// The program that verifies.
+    pub verifier: &'a Path,
+    /// The name of the symbolic link to it.
+    pub link: &'a str,
+    /// When containerd kills it.
+    pub timeout: Duration,
+    /// What containerd, and so the verifier, has in its environment.
+    pub environment: &'a [(&'a str, &'a str)],
+}
+
+impl Containerd {
+    /// Starts one and waits until it answers.
+    pub fn start(options: &Options<'_>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("v")).unwrap();
+        symlink(options.verifier, path("v").join(options.link)).unwrap();
+        fs::write(path("c.toml"), config(folder.path(), options.timeout)).unwrap();
+        let mut command = Command::new(tool("containerd"));
+        command.arg("--config").arg(path("c.toml")).envs(options.environment.iter().copied());
+        let service = Service::start(&command, &path("log"));
+        let containerd = Self { service, socket: path("c.sock"), _folder: folder };
+        until("containerd", || {
+            assert!(!containerd.service.has_ended(), "containerd has ended:\n{}", containerd.service.log());
+            containerd.socket.exists() && containerd.ctr(&["version"]).code == Some(0)
+        });
+        containerd
+    }
+
+    /// Pulls an image.
+    pub fn pull(&self, reference: &str) -> Pull {
+        Pull { ran: self.ctr(&["image", "pull", reference]), reference: reference.to_owned() }
+    }
+
+    /// The digests of all that it stores.
+    pub fn content(&self) -> Vec<String> {
+        self.ctr(&["content", "ls", "-q"]).success().lines().map(str::to_owned).collect()
+    }
+
+    /// The names of the images that it knows.
+    pub fn images(&self) -> Vec<String> {
+        self.ctr(&["image", "ls", "-q"]).success().lines().map(str::to_owned).collect()
+    }
+
+    /// What the verifier said when it last allowed a pull of this name; containerd tells it to its log alone.
+    pub fn last_allow(&self, reference: &str) -> String {
+        let log = self.service.log();
+        let name = format!("name=\"{reference}\"");
+        let allowed = |line: &&str| line.contains("Image verifier allowed pull") && line.contains(&name);
+        let line = log.lines().rfind(allowed).unwrap_or_else(|| panic!("no allow of {reference} in\n{log}"));
+        let (_, reason) = line.split_once(" => ").unwrap();
+        reason.rsplit_once("\" verifier=").map_or(reason, |(reason, _)| reason).replace("\\\"", "\"")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.service.pid()
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Ran {
+        run(Command::new(tool("ctr")).arg("--address").arg(&self.socket).args(arguments))
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // Killed, it may leave mounts behind.
+        self.service.stop();
+    }
+}
+
+/// One pull.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// What was pulled.
+    pub reference: String,
+    /// What ctr did.
+    pub ran: Ran,
+}
+
+impl Pull {
+    /// Whether containerd pulled the image.
+    pub fn allowed(&self) -> bool {
+        self.ran.code == Some(0)
+    }
+
+    /// The reason line with which the verifier refused.
+    ///
+    /// # Panics
+    /// Unless the verifier did.
+    pub fn refusal(&self) -> &str {
+        assert_eq!(self.ran.code, Some(1), "{self:?}");
+        let (_, reason) = self
+            .ran
+            .stderr
+            .split_once("rejected image (exit code 1): ")
+            .unwrap_or_else(|| panic!("not refused by the verifier: {self:?}"));
+        reason.trim_end()
+    }
+}
+
+fn config(folder: &Path, timeout: Duration) -> String {
+    let folder = folder.display();
+    let disabled = DISABLED.map(|plugin| format!("\"io.containerd.{plugin}\"")).join(", ");
+    format!(
+        r#"version = 3
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = [{disabled}]
+[grpc]
+  address = "{folder}/c.sock"
+[ttrpc]
+  address = "{folder}/t.sock"
+[debug]
+  level = "debug"
+[plugins."io.containerd.image-verifier.v1.bindir"]
+  bin_dir = "{folder}/v"
+  max_verifiers = 1
+  per_verifier_timeout = "{}ms"
+"#,
+        timeout.as_millis()
+    )
+}
+
+/// Plugins that no pull needs and that touch the system outside the folder, or take time to start.
+const DISABLED: [&str; 13] = [
+    "grpc.v1.cri",
+    "cri.v1.images",
+    "cri.v1.runtime",
+    "nri.v1.nri",
+    "internal.v1.opt",
+    "podsandbox.controller.v1.podsandbox",
+    "grpc.v1.sandbox-controllers",
+    "differ.v1.erofs",
+    "snapshotter.v1.btrfs",
+    "snapshotter.v1.zfs",
+    "snapshotter.v1.devmapper",
+    "snapshotter.v1.blockfile",
+    "snapshotter.v1.erofs",
+];

@@ -1,0 +1,39 @@
+//! End to end, as an operator sees it: the real containerd pulls from real registries, runs the real shim, which asks
+//! the real daemon. Images are signed by the real notation. Needs root and the tools of `tests/tools/fetch`; without
+//! them each test says that it is skipped, and fails with `CI=true`.
+
+#[path = "../common/mod.rs"]
+pub mod common;
+mod proxy;
+
+mod changes;
+mod failures;
+mod load;
+mod names;
+mod rules;
+mod signatures;
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use common::node::{Node, executor};
+use common::notation::signers;
+use common::registries::registries;
+
+/// Why an image without any signature is refused, where [`common::node::executor`] says who must sign.
+const UNSIGNED: &str = "no signature for verifier \"release\": nothing refers to this image";
+
+/// A node that trusts the shared signers for all shared registries. Its configuration never changes, so tests that
+/// only pull share it. It ends with the last test that holds it.
+fn steady_node() -> Arc<Node> {
+    static SHARED: Mutex<Weak<Node>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(node) = shared.upgrade() {
+        return node;
+    }
+    let registries = registries();
+    let hosts = [&registries.referrers, &registries.distribution, &registries.crane];
+    let scopes = hosts.map(|registry| format!("\"{}\"", registry.host)).join(", ");
+    let node = Arc::new(Node::start(&executor(&scopes, "", &signers().authority.certificate())));
+    *shared = Arc::downgrade(&node);
+    node
+}
