@@ -39,8 +39,7 @@ pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String
         decoder.problems.push(&Place { line: 1, column: 1, path: String::new() }, message);
         None
     } else {
-        file::read(file, text, &mut decoder.problems)
-            .and_then(|root| decode::config(&mut decoder, &Item::root(&root)))
+        file::read(file, text, &mut decoder.problems).and_then(|root| decode::config(&mut decoder, &Item::root(&root)))
     };
     match config {
         Some(config) if decoder.problems.is_empty() => Ok(config),

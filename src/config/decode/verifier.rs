@@ -166,8 +166,7 @@ fn store_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
 }
 
 fn key_material(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<KeyMaterial>> {
-    let elsewhere = table.optional("azurekeyvault").is_some();
-    decoder.refused(table, "azurekeyvault", "azurekeyvault is not available in this version");
+    let elsewhere = decoder.refused(table, "azurekeyvault", "azurekeyvault is not available in this version");
     let files_item = table.optional("files");
     let inline_item = table.optional("inline");
     if files_item.is_none() && inline_item.is_none() {

@@ -316,7 +316,9 @@ mod tests {
     #[test]
     fn problems_that_can_be_stepped_over_come_together() {
         assert_eq!(
-            problems_of("{\"a\": 1, \"b\": 012,\n \"\\u0061\": 2, \"c\": {\"d\": 1,\n\"d\": 99999999999999999999}, \"a\": \"\\udead\"}"),
+            problems_of(
+                "{\"a\": 1, \"b\": 012,\n \"\\u0061\": 2, \"c\": {\"d\": 1,\n\"d\": 99999999999999999999}, \"a\": \"\\udead\"}"
+            ),
             "c:1:15: a number must not begin with 0\n\
              c:2:2: key \"a\" is given twice (first in line 1, column 2)\n\
              c:3:1: key \"d\" is given twice (first in line 2, column 21)\n\
@@ -358,7 +360,10 @@ mod tests {
             ("[\"hunter2\\", "1:10: the string has no end".to_owned()),
             (r#"["\u12G4"]"#, "1:3: expected four digits after \"\\u\"".to_owned()),
             (r#"["\u+123"]"#, "1:3: expected four digits after \"\\u\"".to_owned()),
-            (r#"["\x41"]"#, "1:3: unknown escape in a string: known are \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX".to_owned()),
+            (
+                r#"["\x41"]"#,
+                "1:3: unknown escape in a string: known are \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX".to_owned(),
+            ),
         ] {
             assert_eq!(problems_of(text), format!("c:{expected}"), "{text}");
         }
@@ -402,7 +407,9 @@ mod tests {
     /// Floats are all alike to the tree.
     fn without_floats(value: &mut serde_json::Value) {
         match value {
-            serde_json::Value::Number(number) if number.as_i64().is_none_or(|integer| integer == 0) => *value = serde_json::Value::Null,
+            serde_json::Value::Number(number) if number.as_i64().is_none_or(|integer| integer == 0) => {
+                *value = serde_json::Value::Null
+            }
             serde_json::Value::Array(values) => values.iter_mut().for_each(without_floats),
             serde_json::Value::Object(values) => values.values_mut().for_each(without_floats),
             _ => {}

@@ -85,7 +85,11 @@ impl Entries {
         match self.first.get(&entry.key) {
             Some(first) => {
                 let hint = format!("first in line {}, column {}", first.line, first.column);
-                problems.push_with_hint(&entry.position.into(), format!("key {} is given twice", quote(&entry.key)), hint);
+                problems.push_with_hint(
+                    &entry.position.into(),
+                    format!("key {} is given twice", quote(&entry.key)),
+                    hint,
+                );
             }
             None => {
                 self.first.insert(entry.key.clone(), entry.position);

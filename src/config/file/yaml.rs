@@ -145,7 +145,11 @@ impl Tree<'_> {
     /// What a scalar stands for (YAML 1.2.2, section 10.3.2).
     fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, position: Position) -> Value {
         let Some(tag) = tag else {
-            return if style == ScalarStyle::Plain { self.plain(text, position) } else { Value::String(text.to_owned()) };
+            return if style == ScalarStyle::Plain {
+                self.plain(text, position)
+            } else {
+                Value::String(text.to_owned())
+            };
         };
         if tag.core_suffix() == Some("str") {
             return Value::String(text.to_owned());
@@ -223,7 +227,9 @@ fn is_float(text: &str) -> bool {
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let any = !whole.is_empty() || !fraction.is_empty();
-    any && digits(whole) && digits(fraction) && exponent.is_none_or(|digits_of| !digits_of.is_empty() && digits(digits_of))
+    any && digits(whole)
+        && digits(fraction)
+        && exponent.is_none_or(|digits_of| !digits_of.is_empty() && digits(digits_of))
 }
 
 fn unsigned(text: &str) -> &str {
@@ -264,15 +270,63 @@ mod tests {
     #[test]
     fn scalars_are_those_of_the_core_schema() {
         let value = |text: &str| tree(text).rsplit_once('@').unwrap().0.to_owned();
-        for text in ["yes", "no", "on", "off", "y", "n", "Yes", "NO", "nULL", "tRUE", "1_000", "1:30", "0b1", "1979-05-27", "+", ".", "0x", "0o8", "-0x1", "1e", "e1", "1.2.3", "-.", ".inf.", "nan"] {
+        for text in [
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "n",
+            "Yes",
+            "NO",
+            "nULL",
+            "tRUE",
+            "1_000",
+            "1:30",
+            "0b1",
+            "1979-05-27",
+            "+",
+            ".",
+            "0x",
+            "0o8",
+            "-0x1",
+            "1e",
+            "e1",
+            "1.2.3",
+            "-.",
+            ".inf.",
+            "nan",
+        ] {
             assert_eq!(value(&format!("[{text}]")), format!("[{text:?}@1:2]"));
         }
         for (text, expected) in [
-            ("~", "null"), ("Null", "null"), ("NULL", "null"), ("true", "true"), ("TRUE", "true"), ("False", "false"),
-            ("12", "12"), ("-12", "-12"), ("+12", "12"), ("010", "10"), ("0o10", "8"), ("0x1f", "31"),
-            ("1.", "a float"), (".5", "a float"), ("-1.5e+3", "a float"), ("1e3", "a float"), ("-.INF", "a float"),
-            (".NaN", "a float"), ("\"12\"", "\"12\""), ("'true'", "\"true\""), ("!!str 12", "\"12\""), ("!!int 12", "12"),
-            ("!!float 1.5", "a float"), ("!!null ~", "null"), ("!!bool true", "true"), ("!!seq []", "[]"), ("!!map {}", "{}"),
+            ("~", "null"),
+            ("Null", "null"),
+            ("NULL", "null"),
+            ("true", "true"),
+            ("TRUE", "true"),
+            ("False", "false"),
+            ("12", "12"),
+            ("-12", "-12"),
+            ("+12", "12"),
+            ("010", "10"),
+            ("0o10", "8"),
+            ("0x1f", "31"),
+            ("1.", "a float"),
+            (".5", "a float"),
+            ("-1.5e+3", "a float"),
+            ("1e3", "a float"),
+            ("-.INF", "a float"),
+            (".NaN", "a float"),
+            ("\"12\"", "\"12\""),
+            ("'true'", "\"true\""),
+            ("!!str 12", "\"12\""),
+            ("!!int 12", "12"),
+            ("!!float 1.5", "a float"),
+            ("!!null ~", "null"),
+            ("!!bool true", "true"),
+            ("!!seq []", "[]"),
+            ("!!map {}", "{}"),
             ("\"\\u00e9\\ud83d\\ude00\"", "\"\u{e9}\u{1f600}\""),
         ] {
             assert_eq!(value(text), expected, "{text}");
@@ -282,25 +336,43 @@ mod tests {
     #[test]
     fn what_could_say_something_else_than_what_stands_there_is_refused_by_its_name() {
         for (text, expected) in [
-            ("a: &x 1\nb: *x", "c:1:4: anchors are not supported (leave it out; a string that begins with \"&\" needs quotes)\n\
-              c:2:4: aliases are not supported (write the value out; a string that begins with \"*\" needs quotes)"),
-            ("a: [*.acme.example, *y ]", "c:1:5: aliases are not supported (write the value out; a string that begins with \"*\" needs quotes)\n\
-              c:1:21: aliases are not supported (write the value out; a string that begins with \"*\" needs quotes)"),
+            (
+                "a: &x 1\nb: *x",
+                "c:1:4: anchors are not supported (leave it out; a string that begins with \"&\" needs quotes)\n\
+              c:2:4: aliases are not supported (write the value out; a string that begins with \"*\" needs quotes)",
+            ),
+            (
+                "a: [*.acme.example, *y ]",
+                "c:1:5: aliases are not supported (write the value out; a string that begins with \"*\" needs quotes)\n\
+              c:1:21: aliases are not supported (write the value out; a string that begins with \"*\" needs quotes)",
+            ),
             ("a: [*]", "c:1:5: a string that begins with \"*\" or \"&\" needs quotes"),
             ("- *\n", "c:1:3: a string that begins with \"*\" or \"&\" needs quotes"),
-            ("<<: {a: 1}\nb: {<<: 2}", "c:1:1: merge keys are not supported (write the keys out)\nc:2:5: merge keys are not supported (write the keys out)"),
-            ("a: !mine 1\nb: !!binary x\nc: !!set {}\nd: ! 1", "c:1:10: tags of one's own are not supported (a string that begins with \"!\" needs quotes)\n\
+            (
+                "<<: {a: 1}\nb: {<<: 2}",
+                "c:1:1: merge keys are not supported (write the keys out)\nc:2:5: merge keys are not supported (write the keys out)",
+            ),
+            (
+                "a: !mine 1\nb: !!binary x\nc: !!set {}\nd: ! 1",
+                "c:1:10: tags of one's own are not supported (a string that begins with \"!\" needs quotes)\n\
               c:2:13: tags of one's own are not supported (a string that begins with \"!\" needs quotes)\n\
               c:3:10: tags of one's own are not supported (a string that begins with \"!\" needs quotes)\n\
-              c:4:6: tags of one's own are not supported (a string that begins with \"!\" needs quotes)"),
+              c:4:6: tags of one's own are not supported (a string that begins with \"!\" needs quotes)",
+            ),
             ("a: !!int x", "c:1:10: the value is none of the tag !!int (a string that begins with \"!\" needs quotes)"),
-            ("a: !!map []", "c:1:10: the value is none of the tag !!map (a string that begins with \"!\" needs quotes)"),
+            (
+                "a: !!map []",
+                "c:1:10: the value is none of the tag !!map (a string that begins with \"!\" needs quotes)",
+            ),
             ("a: 1\n---\nb: 2\n", "c:2:1: only one document is supported"),
             ("a: 1\n...\n---\n", "c:3:1: only one document is supported"),
             ("%YAML 1.1\n---\na: 1", "c:1:1: directives are not supported: leave the line out"),
-            ("1: a\ntrue: b\n~: c\n? [x]\n: d\n? {y: z}\n: e", "c:1:1: expected a string as key, found an integer (quote it)\n\
+            (
+                "1: a\ntrue: b\n~: c\n? [x]\n: d\n? {y: z}\n: e",
+                "c:1:1: expected a string as key, found an integer (quote it)\n\
               c:2:1: expected a string as key, found a boolean (quote it)\nc:3:1: expected a string as key, found null (quote it)\n\
-              c:4:3: expected a string as key, found an array (quote it)\nc:6:3: expected a string as key, found a table (quote it)"),
+              c:4:3: expected a string as key, found an array (quote it)\nc:6:3: expected a string as key, found a table (quote it)",
+            ),
         ] {
             assert_eq!(problems_of(text), expected, "{text}");
         }
@@ -319,9 +391,20 @@ mod tests {
     #[test]
     fn a_broken_text_is_refused_with_its_place_and_not_repeated() {
         let cases = [
-            ("a: hunter2: b", "1:11"), ("a: [hunter2", "1:4"), ("a: \"hunter2", "1:4"), ("a:\n\t- hunter2", "2:2"),
-            ("a: b\n c: hunter2", "2:3"), ("a: @hunter2", "1:4"), ("a: `hunter2", "1:4"), ("a: ]", "1:4"), ("- a\nb: hunter2", "2:1"),
-            ("a: \"\\ud83d hunter2\"", "1:4"), ("a: \"\\x\"", "1:4"), ("a: \u{1}hunter2", "1:4"), ("{---", "1:1"), ("a: \0", "1:4"),
+            ("a: hunter2: b", "1:11"),
+            ("a: [hunter2", "1:4"),
+            ("a: \"hunter2", "1:4"),
+            ("a:\n\t- hunter2", "2:2"),
+            ("a: b\n c: hunter2", "2:3"),
+            ("a: @hunter2", "1:4"),
+            ("a: `hunter2", "1:4"),
+            ("a: ]", "1:4"),
+            ("- a\nb: hunter2", "2:1"),
+            ("a: \"\\ud83d hunter2\"", "1:4"),
+            ("a: \"\\x\"", "1:4"),
+            ("a: \u{1}hunter2", "1:4"),
+            ("{---", "1:1"),
+            ("a: \0", "1:4"),
         ];
         let shown = cases.map(|(text, _)| (text, problems_of(text)));
         assert!(!shown.iter().any(|(_, shown)| shown.is_empty() || shown.contains("hunter2")), "{shown:?}");
@@ -352,7 +435,10 @@ mod tests {
     #[test]
     fn a_text_of_the_greatest_length_nested_or_broken_by_every_means_ends_in_an_error() {
         let bytes = usize::try_from(limits::CONFIG_BYTES).unwrap();
-        for piece in ["[", "{", "- ", "? ", "a: ", "{a: ", "[? ", "&a ", "!a ", "*a ", "-\n", "\"", "'", "|\n", "\n ", "#", "---\n", "\t", ":", ",", "%a\n", "[a:"] {
+        for piece in [
+            "[", "{", "- ", "? ", "a: ", "{a: ", "[? ", "&a ", "!a ", "*a ", "-\n", "\"", "'", "|\n", "\n ", "#",
+            "---\n", "\t", ":", ",", "%a\n", "[a:",
+        ] {
             let text = piece.repeat(bytes / piece.len());
             problems_of(&text);
         }

@@ -113,7 +113,9 @@ fn the_ending_tells_the_format() {
     ] {
         parse(file, &text, &environment).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"));
     }
-    for (file, text) in [("c.json", yaml(&value)), ("c.toml", json(&value)), ("c.toml", yaml(&value)), ("c", json(&value))] {
+    for (file, text) in
+        [("c.json", yaml(&value)), ("c.toml", json(&value)), ("c.toml", yaml(&value)), ("c", json(&value))]
+    {
         assert!(parse(file, &text, &environment).is_err(), "{file}");
     }
 }
@@ -185,7 +187,8 @@ fn ratify_v2_s_own_config_json_is_refused_by_its_cosign_verifier_and_works_uncha
     let Some(text) = ratify_v2_sample() else { return };
     let cosign = "config.json:23:29: executors[0].verifiers[1].type: verifier type \"cosign\" is not available in this \
                   version: it comes with a later release";
-    let lines = |environment: &dyn Fn(&str) -> Option<String>| parse("config.json", &text, environment).unwrap_err().lines();
+    let lines =
+        |environment: &dyn Fn(&str) -> Option<String>| parse("config.json", &text, environment).unwrap_err().lines();
     let undefined = "config.json:15:37: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment \
                      variable CERTIFICATE_PATH is not defined (write $${ for a plain ${)";
     assert_eq!(lines(&|_| None), [undefined, cosign]);
@@ -200,7 +203,10 @@ fn ratify_v2_s_own_config_json_is_refused_by_its_cosign_verifier_and_works_uncha
     let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
     let KeyMaterial::File(file) = &notation.certificate_authorities[0] else { panic!("{notation:?}") };
     assert_eq!(file.value.to_str(), Some("/etc/trust/ca.pem"));
-    assert_eq!((config.executors[0].scopes[0].value.as_str(), notation.trusted_identities[0].value.as_str()), ("ghcr.io", "*"));
+    assert_eq!(
+        (config.executors[0].scopes[0].value.as_str(), notation.trusted_identities[0].value.as_str()),
+        ("ghcr.io", "*")
+    );
 }
 
 /// Pieces of JSON and YAML: well formed, half formed, and wrong.
