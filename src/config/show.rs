@@ -82,12 +82,6 @@ fn checks_table(checks: &Checks) -> ChecksTable<'_> {
 
 fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
     let VerifierKind::Notation(notation) = &verifier.kind;
-    let source = |material| match material {
-        &KeyMaterial::File(ref path) => {
-            CertificatesTable { r#type: "ca", files: Some([unexpanded(&path.value.to_string_lossy())]), inline: None }
-        }
-        &KeyMaterial::Inline(ref pem) => CertificatesTable { r#type: "ca", files: None, inline: Some(&pem.value) },
-    };
     VerifierTable {
         name: &verifier.name,
         r#type: "notation",
@@ -95,6 +89,15 @@ fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
             certificates: notation.certificate_authorities.iter().map(source).collect(),
             trusted_identities: notation.trusted_identities.iter().map(|identity| identity.value.as_str()).collect(),
         },
+    }
+}
+
+fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
+    match material {
+        KeyMaterial::File(path) => {
+            CertificatesTable { r#type: "ca", files: Some([unexpanded(&path.value.to_string_lossy())]), inline: None }
+        }
+        KeyMaterial::Inline(pem) => CertificatesTable { r#type: "ca", files: None, inline: Some(&pem.value) },
     }
 }
 
