@@ -6,7 +6,7 @@
 
 use std::future::{Future, pending};
 use std::io::{self, IsTerminal as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -88,6 +88,8 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
     .await?;
     let (listener, own) = listen(&arguments.socket)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Before systemd is told: from then on it may send one, which would end a process that does not listen for it.
+    let hangup = signal(SignalKind::hangup())?;
     let stop = async move || {
         tokio::select! {
             _ = terminate.recv() => {},
@@ -95,15 +97,16 @@ async fn run(arguments: &Arguments) -> io::Result<()> {
         }
         (terminate, interrupt)
     };
-    let (first, at_once) = two_signals(stop());
+    let (asked, at_once) = two_signals(stop());
+    let first = async move {
+        asked.await;
+        if let Some(own) = own {
+            own.remove();
+        }
+    };
     info!(version = env!("CARGO_PKG_VERSION"), socket = %arguments.socket.display(), "listening");
     tell_systemd(NotifyState::Ready);
-    let served = serve(listener, live, signal(SignalKind::hangup())?, first, at_once).await;
-    if own {
-        // Only a socket that this process made is its to remove.
-        let _ = std::fs::remove_file(&arguments.socket);
-    }
-    served
+    serve(listener, live, hangup, first, at_once).await
 }
 
 /// Turns signals into the two reasons to stop: the first asks, the second insists.
@@ -203,14 +206,37 @@ async fn look_after(live: Arc<Live>, health: HealthReporter) {
     }
 }
 
-/// The socket that systemd hands over, or one of its own; and whether it is its own.
-fn listen(path: &Path) -> io::Result<(UnixListener, bool)> {
+/// The socket that systemd hands over, or one of its own, which is its to remove.
+fn listen(path: &Path) -> io::Result<(UnixListener, Option<OwnSocket>)> {
     let (listener, own) = match listenfd::ListenFd::from_env().take_unix_listener(0)? {
-        Some(listener) => (listener, false),
-        None => (bind(path)?, true),
+        Some(listener) => (listener, None),
+        None => (bind(path)?, Some(OwnSocket::at(path)?)),
     };
     listener.set_nonblocking(true)?;
     Ok((UnixListener::from_std(listener)?, own))
+}
+
+/// A socket that this process made.
+struct OwnSocket {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OwnSocket {
+    fn at(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Removes it, unless something else took its place. Called while it still listens: until then no other daemon
+    /// takes its place unasked, and its inode's number is nobody else's.
+    fn remove(&self) {
+        let stands = Self::at(&self.path).is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode));
+        if stands && let Err(error) = std::fs::remove_file(&self.path) {
+            warn!("socket {} cannot be removed: {error}", self.path.display());
+        }
+    }
 }
 
 /// Binds a socket that its owner and group alone may connect to. A socket that a daemon left behind is replaced;

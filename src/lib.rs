@@ -58,8 +58,8 @@ pub mod config;
 pub mod wire;
 
 // Words: plain values; no async, no I/O, no clock.
-pub mod verdict;
 pub mod report;
+pub mod verdict;
 #[cfg(feature = "core")]
 pub mod reference;
 pub mod artifact;

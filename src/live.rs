@@ -44,7 +44,7 @@ pub struct Live {
 /// One reading of the files.
 pub struct InForce {
     /// Ready to decide; or why nothing can be decided, for an operator to mend.
-    pub admission: Result<Admission, String>,
+    pub admission: Result<Arc<Admission>, String>,
     /// The configuration that is in force, if any ever was.
     pub config: Option<Arc<Config>>,
     /// Whether the configuration file as it was read is in force.
@@ -55,6 +55,15 @@ pub struct InForce {
 }
 
 impl InForce {
+    /// Whether another reading came to the same.
+    fn means_the_same_as(&self, other: &Self) -> bool {
+        let generation =
+            |force: &Self| force.admission.as_ref().map(|admission| admission.generation).map_err(String::clone);
+        generation(self) == generation(other)
+            && self.problems == other.problems
+            && self.config_current == other.config_current
+    }
+
     /// Whether a file changed since it was read.
     fn is_stale(&self) -> bool {
         self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
@@ -102,8 +111,13 @@ impl Live {
             let _one_at_a_time = live.reading.lock().unwrap_or_else(PoisonError::into_inner);
             let before = live.force.load_full();
             if whatever || before.is_stale() {
-                let force = read(&live.path, before.config.clone());
-                tell(&live.path, &force);
+                let mut force = read(&live.path, before.config.clone());
+                if !whatever && force.means_the_same_as(&before) {
+                    // What was put together before goes on, with all that it remembers; only the stamps are new.
+                    force.admission.clone_from(&before.admission);
+                } else {
+                    tell(&live.path, &force);
+                }
                 live.force.store(Arc::new(force));
             }
         });
@@ -187,7 +201,7 @@ fn read(path: &Path, last_good: Option<Arc<Config>>) -> InForce {
         fresh.or_else(|| last_good.and_then(|config| Some((assemble::assemble(&config, path).ok()?, config))));
     match in_force {
         Some((Assembled { admission, stamps, problems: trust_problems }, config)) => InForce {
-            admission: Ok(admission),
+            admission: Ok(Arc::new(admission)),
             config: Some(config),
             config_current,
             problems: problems.into_iter().chain(trust_problems).collect(),

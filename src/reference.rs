@@ -84,11 +84,12 @@ impl Reference {
     /// # Errors
     /// No image name, or one without a host.
     pub fn with_host(name: &str) -> Result<Self, BadReference> {
+        let reference = name.parse()?;
         if split_host(name).1.len() == name.len() {
             let cause = "it names no registry, so containerd and its user may mean different ones: write the host too";
             return Err(BadReference::new(name, cause));
         }
-        name.parse()
+        Ok(reference)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::admission::Decision;
 use crate::artifact::Descriptor;
 use crate::limits;
 use crate::live::{self, Live};
-use crate::verdict::Verdict;
+use crate::verdict::{self, Verdict};
 use crate::wire::v1;
 
 /// Answers all three services.
@@ -71,17 +71,17 @@ impl v1::image_verifier_server::ImageVerifier for Service {
         let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the request has no descriptor"))?;
         let descriptor =
             Descriptor::try_from(descriptor).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if name.len() > limits::NAME_BYTES || descriptor.media_type.len() > limits::MEDIA_TYPE_BYTES {
-            return Err(Status::invalid_argument("the image's name or media type is longer than any can be"));
+        if descriptor.media_type.len() > limits::MEDIA_TYPE_BYTES {
+            return Err(Status::invalid_argument("the descriptor's media type is longer than any can be"));
         }
         let digest = descriptor.digest.clone();
         let decision = self.live.decide(&name, descriptor, deadline).await;
         info!(
             %digest,
-            name,
+            name = verdict::brief(&name),
             token = decision.verdict.token().as_str(),
             cause = decision.verdict.cause(),
-            ms = start.elapsed().as_millis(),
+            ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
             id = decision.id,
             remembered = decision.remembered,
             "verdict"
@@ -109,7 +109,7 @@ impl v1::node_server::Node for Service {
         let report = record.report.as_ref().map(|tree| serde_json::to_string(tree.as_ref()));
         let report = report.transpose().map_err(|error| Status::internal(error.to_string()))?.unwrap_or_default();
         Ok(Response::new(v1::ExplainReply {
-            verdict: Some(verdict(&record.verdict, &record.id)),
+            verdict: Some(said(&record.verdict, &record.id)),
             name: record.name.clone(),
             descriptor: Some(record.descriptor.clone().into()),
             time: record.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -135,10 +135,10 @@ impl v1::admin_server::Admin for Service {
 }
 
 fn reply(decision: &Decision) -> v1::VerifyReply {
-    v1::VerifyReply { verdict: Some(verdict(&decision.verdict, &decision.id)), remembered: decision.remembered }
+    v1::VerifyReply { verdict: Some(said(&decision.verdict, &decision.id)), remembered: decision.remembered }
 }
 
-fn verdict(verdict: &Verdict, id: &str) -> v1::Verdict {
+fn said(verdict: &Verdict, id: &str) -> v1::Verdict {
     v1::Verdict { token: v1::Token::from(verdict.token()).into(), cause: verdict.cause().to_owned(), id: id.to_owned() }
 }
 

@@ -1,0 +1,17 @@
+//! The real daemon, shim and ratifyctl over real sockets and files, against a registry inside this process: what an
+//! operator sees when things go right, wrong, slowly or not at all. containerd is not needed. Tests that need another
+//! user's id need root; without it they say that they are skipped, and fail with `CI=true`.
+
+#[path = "../common/mod.rs"]
+pub mod common;
+mod gate;
+mod node;
+mod programs;
+
+mod access;
+mod ctl;
+mod decisions;
+mod files;
+mod lifecycle;
+mod log;
+mod shim;
