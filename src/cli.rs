@@ -121,6 +121,17 @@ enum ConfigCommand {
         #[arg(value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
         file: PathBuf,
     },
+    /// Print the configuration as it counts, with every default, as a file that means the same
+    Show {
+        /// Configuration file
+        #[arg(value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
+        file: PathBuf,
+        /// In which format
+        #[arg(long, value_enum, default_value_t = config::Format::Toml)]
+        output: config::Format,
+    },
+    /// Print the JSON schema of the configuration
+    Schema,
 }
 
 /// Where the configuration lies, unless told otherwise.
@@ -167,6 +178,8 @@ pub fn main() -> ExitCode {
             Command::Completion { shell } => complete(shell),
             Command::Man { command } => man(command.as_deref()),
             Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
+            Command::Config { command: ConfigCommand::Show { file, output } } => config::show(&file, output),
+            Command::Config { command: ConfigCommand::Schema } => config::schema(),
             Command::Status(node) => node::status(&node).await,
             Command::Explain { id, node } => node::explain(&node, id).await,
             Command::Flush(node) => node::flush(&node).await,

@@ -1,9 +1,22 @@
-//! `ratifyctl config`: all that is wrong with a configuration, each problem with its place.
+//! `ratifyctl config`: all that is wrong with a configuration, each problem with its place; what counts of it; and its
+//! schema.
 
 use std::path::Path;
 
+use clap::ValueEnum;
+
 use crate::assemble;
-use crate::cli::{Exit, Stop};
+use crate::cli::{Exit, Stop, print_json};
+use crate::config;
+
+/// The format in which a configuration is shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// TOML
+    Toml,
+    /// JSON
+    Json,
+}
 
 /// Reports all problems of a configuration and of the trust files that it names.
 pub(super) fn check(file: &Path) -> Result<Exit, Stop> {
@@ -19,4 +32,22 @@ pub(super) fn check(file: &Path) -> Result<Exit, Stop> {
         anstream::println!("{problem}");
     }
     Ok(Exit::Misconfigured)
+}
+
+/// Prints the effective configuration. Opens none of the files that it names.
+pub(super) fn show(file: &Path, format: Format) -> Result<Exit, Stop> {
+    let config = assemble::load(file).map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
+    let shown = match format {
+        Format::Toml => config::to_toml(&config).map_err(|error| error.to_string()),
+        Format::Json => config::to_json(&config).map_err(|error| error.to_string()),
+    };
+    let shown = shown.map_err(|error| Stop(Exit::Misconfigured, error))?;
+    anstream::println!("{}", shown.trim_end());
+    Ok(Exit::Done)
+}
+
+/// Prints the schema.
+pub(super) fn schema() -> Result<Exit, Stop> {
+    print_json(&config::schema())?;
+    Ok(Exit::Done)
 }

@@ -8,6 +8,8 @@ mod decode;
 mod expand;
 mod file;
 mod problem;
+mod schema;
+mod show;
 #[cfg(test)]
 mod tests;
 
@@ -22,35 +24,27 @@ use crate::config::file::decoder::{Decoder, Item};
 use crate::limits;
 
 pub use problem::{Place, Problems, Spanned};
+pub use schema::schema;
+pub use show::{to_json, to_toml};
 
-/// Parses a configuration. `file` is its path, for messages; `environment` answers for `${NAME}`.
+/// Parses a configuration. `file` is its path, for messages, and its ending tells the format: TOML, JSON (`.json`) or
+/// YAML (`.yaml`, `.yml`). `environment` answers for `${NAME}`.
 ///
 /// # Errors
 /// All problems at once.
 pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
     let mut decoder = Decoder::new(file, environment);
-    let config = match unreadable(file, text) {
-        Some(cause) => {
-            decoder.problems.push(&Place { line: 1, column: 1, path: String::new() }, cause);
-            None
-        }
-        None => file::toml::read(text, &mut decoder.problems)
-            .and_then(|root| decode::config(&mut decoder, &Item::root(&root))),
+    let config = if u64::try_from(text.len()).map_or(true, |bytes| bytes > limits::CONFIG_BYTES) {
+        let message = format!("larger than the limit of {} bytes", limits::CONFIG_BYTES);
+        decoder.problems.push(&Place { line: 1, column: 1, path: String::new() }, message);
+        None
+    } else {
+        file::read(file, text, &mut decoder.problems).and_then(|root| decode::config(&mut decoder, &Item::root(&root)))
     };
     match config {
         Some(config) if decoder.problems.is_empty() => Ok(config),
         _ => Err(decoder.problems),
     }
-}
-
-/// Why a text is not even looked at.
-fn unreadable(file: &str, text: &str) -> Option<String> {
-    if u64::try_from(text.len()).map_or(true, |bytes| bytes > limits::CONFIG_BYTES) {
-        return Some(format!("larger than the limit of {} bytes", limits::CONFIG_BYTES));
-    }
-    // The ending tells the format, so that no text is ever read in two ways.
-    let ending = [".json", ".yaml", ".yml"].into_iter().find(|ending| file.ends_with(ending))?;
-    Some(format!("{ending} is not read by this version: write the configuration in TOML (.toml)"))
 }
 
 /// The whole configuration. Serialised, it is the same bytes for the same meaning, wherever its parts are written.

@@ -21,7 +21,7 @@ pub fn enforcer(decoder: &mut Decoder<'_>, item: &Item<'_>, names: &[Spanned<Str
     decoder.finish(table);
     let policy = policy?;
     let mut rules = Rules { names, named: BTreeSet::new(), count: 0 };
-    let root = rules.root(decoder, &policy);
+    let root = rules.rule(decoder, &policy, 0);
     too_many(decoder, &policy, rules.count)?;
     // A verifier that no rule names would never run: a slip of whoever added it.
     for name in names.iter().filter(|name| root.is_some() && !rules.named.contains(&name.value)) {
@@ -57,12 +57,6 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn root(&mut self, decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Rule> {
-        let mut table = decoder.table(item)?;
-        decoder.refused(&mut table, "verifierName", "the root of a policy names no verifier: write a rule for it");
-        self.rule(decoder, item, 0)
-    }
-
     /// One rule and those below it. The root is level 0; a level of rules speaks of at most that level of referrers.
     fn rule(&mut self, decoder: &mut Decoder<'_>, item: &Item<'_>, level: usize) -> Option<Rule> {
         if level > limits::DEPTH {
@@ -71,7 +65,12 @@ impl Rules<'_> {
             return None;
         }
         let mut table = decoder.table(item)?;
-        let name_item = table.optional("verifierName");
+        let name_item = if level == 0 {
+            decoder.refused(&mut table, "verifierName", "the root of a policy names no verifier: write a rule for it");
+            None
+        } else {
+            table.optional("verifierName")
+        };
         let rules_item = table.optional("rules");
         let threshold_item = table.optional("threshold");
         decoder.finish(table);

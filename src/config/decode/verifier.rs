@@ -166,8 +166,7 @@ fn store_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
 }
 
 fn key_material(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<KeyMaterial>> {
-    let elsewhere = table.optional("azurekeyvault").is_some();
-    decoder.refused(table, "azurekeyvault", "azurekeyvault is not available in this version");
+    let elsewhere = decoder.refused(table, "azurekeyvault", "azurekeyvault is not available in this version");
     let files_item = table.optional("files");
     let inline_item = table.optional("inline");
     if files_item.is_none() && inline_item.is_none() {
@@ -201,11 +200,21 @@ fn file(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
 
 fn inline(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
     if !item.is_table() {
-        return decoder.literal(item).map(KeyMaterial::Inline);
+        return pem(decoder, item);
     }
     let mut table = decoder.table(item)?;
     let certs = decoder.required(&mut table, "certs");
     decoder.refused(&mut table, "keys", "keys have no use here: a notation verifier trusts certificates");
     decoder.finish(table);
-    certs.and_then(|item| decoder.literal(&item)).map(KeyMaterial::Inline)
+    certs.and_then(|item| pem(decoder, &item))
+}
+
+/// Certificates are public, and are shown with the configuration; a private key among them must not be.
+fn pem(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
+    let pem = decoder.literal(item)?;
+    if pem.value.contains("PRIVATE KEY-----") {
+        decoder.problems.push(&pem.place, "a private key has no place here: a notation verifier trusts certificates");
+        return None;
+    }
+    Some(KeyMaterial::Inline(pem))
 }

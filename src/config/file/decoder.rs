@@ -102,12 +102,13 @@ impl<'e> Decoder<'e> {
         item
     }
 
-    /// A key that Ratify v2 knows and that cannot be heeded here: ignoring it could widen what is allowed.
-    pub fn refused(&mut self, table: &mut Table<'_>, key: &'static str, why: &str) {
-        if let Some(entry) = table.entries.iter().find(|entry| entry.key == key) {
-            self.problems.push(&place(entry.position, join(&table.place.path, key)), why);
-            table.known.push(key);
-        }
+    /// Refuses a key that Ratify v2 knows and that cannot be heeded here: ignoring it could widen what is allowed.
+    /// Says whether it is there.
+    pub fn refused(&mut self, table: &mut Table<'_>, key: &'static str, why: &str) -> bool {
+        let Some(entry) = table.entries.iter().find(|entry| entry.key == key) else { return false };
+        self.problems.push(&place(entry.position, join(&table.place.path, key)), why);
+        table.known.push(key);
+        true
     }
 
     /// Reports the keys of a table that nobody asked for.

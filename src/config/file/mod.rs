@@ -2,7 +2,26 @@
 //! The readers below make it, the decoder turns it into the effective configuration; nothing here knows a key.
 
 pub mod decoder;
-pub mod toml;
+mod json;
+mod toml;
+mod yaml;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::config::file::decoder::quote;
+use crate::config::problem::{Place, Problems};
+use crate::limits;
+
+/// Reads a whole file. Its ending tells the format, so that no text is ever read in two ways: `.json`, `.yaml` and
+/// `.yml`, and TOML for `.toml` and every other name, such as the ones that systemd gives to credentials.
+pub fn read(file: &str, text: &str, problems: &mut Problems) -> Option<Node> {
+    match Path::new(file).extension().and_then(|ending| ending.to_str()) {
+        Some("json") => json::read(text, problems),
+        Some("yaml" | "yml") => yaml::read(text, problems),
+        _ => toml::read(text, problems),
+    }
+}
 
 /// Where something stands: line and column count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +46,7 @@ pub enum Value {
     Array(Vec<Node>),
     /// Every key is there once: the readers refuse a key given twice.
     Table(Vec<Entry>),
-    /// A kind of value that no key takes, by its name: a float, a date.
+    /// A kind of value that no key takes, by its name: a float, a date, null.
     Other(&'static str),
 }
 
@@ -51,6 +70,48 @@ pub struct Entry {
     pub key: String,
     pub position: Position,
     pub node: Node,
+}
+
+/// The entries of a table that is being read.
+#[derive(Default)]
+struct Entries {
+    entries: Vec<Entry>,
+    first: HashMap<String, Position>,
+}
+
+impl Entries {
+    /// Adds an entry; a key given twice is a problem, because two readers of it need not agree which one counts.
+    fn add(&mut self, entry: Entry, problems: &mut Problems) {
+        match self.first.get(&entry.key) {
+            Some(first) => {
+                let hint = format!("first in line {}, column {}", first.line, first.column);
+                problems.push_with_hint(
+                    &entry.position.into(),
+                    format!("key {} is given twice", quote(&entry.key)),
+                    hint,
+                );
+            }
+            None => {
+                self.first.insert(entry.key.clone(), entry.position);
+                self.entries.push(entry);
+            }
+        }
+    }
+}
+
+/// What is said of an integer that [`Value::Integer`] cannot hold.
+const INTEGER_TOO_LARGE: &str = "the integer does not fit into 64 bits";
+
+/// What is said of a value deeper than [`limits::CONFIG_DEPTH`]. The tree is walked by recursion.
+fn too_deep() -> String {
+    format!("nested deeper than the limit of {} levels", limits::CONFIG_DEPTH)
+}
+
+impl From<Position> for Place {
+    /// A place whose key is not known.
+    fn from(position: Position) -> Self {
+        Self { line: position.line, column: position.column, path: String::new() }
+    }
 }
 
 /// Turns byte offsets of a text into positions.
@@ -83,6 +144,34 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The tree, as `value@line:column` with keys.
+    pub fn outline(node: &Node) -> String {
+        let Position { line, column } = node.position;
+        let inner = match &node.value {
+            Value::Table(entries) => {
+                let entry = |entry: &Entry| {
+                    let Position { line, column } = entry.position;
+                    format!("{}@{line}:{column}={}", entry.key, outline(&entry.node))
+                };
+                format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(" "))
+            }
+            Value::Array(nodes) => format!("[{}]", nodes.iter().map(outline).collect::<Vec<_>>().join(" ")),
+            Value::Integer(value) => value.to_string(),
+            Value::String(value) => format!("{value:?}"),
+            Value::Bool(value) => value.to_string(),
+            Value::Other(kind) => (*kind).to_owned(),
+        };
+        format!("{inner}@{line}:{column}")
+    }
+
+    /// What a reader says of a text; no tree comes with a problem, and none is missing without one.
+    pub fn problems_of(read: impl Fn(&str, &mut Problems) -> Option<Node>, text: &str) -> String {
+        let mut problems = Problems::new("c");
+        let node = read(text, &mut problems);
+        assert_eq!(node.is_some(), problems.is_empty(), "{problems}");
+        problems.to_string()
+    }
 
     #[test]
     fn columns_count_characters_and_lines_end_with_a_line_feed() {

@@ -7,7 +7,7 @@ use std::thread;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::file::{Entry, Lines, Node, Position, Value};
+use crate::config::file::{Entry, INTEGER_TOO_LARGE, Lines, Node, Position, Value, too_deep};
 use crate::config::problem::{Place, Problems};
 use crate::limits;
 
@@ -59,8 +59,7 @@ impl Reader {
     }
 
     fn place(&self, span: Range<usize>) -> Place {
-        let Position { line, column } = self.position(span);
-        Place { line, column, path: String::new() }
+        self.position(span).into()
     }
 
     fn table(&self, table: &DeTable<'_>, depth: usize, problems: &mut Problems) -> Option<Value> {
@@ -72,11 +71,10 @@ impl Reader {
         Some(Value::Table(entries))
     }
 
-    /// One value, or a problem. Deeper than the limit, nothing is read: the tree is walked by recursion.
+    /// One value, or a problem.
     fn node(&self, spanned: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Node> {
         if depth > limits::CONFIG_DEPTH {
-            let message = format!("nested deeper than the limit of {} levels", limits::CONFIG_DEPTH);
-            problems.push(&self.place(spanned.span()), message);
+            problems.push(&self.place(spanned.span()), too_deep());
             return None;
         }
         let value = match spanned.get_ref() {
@@ -85,7 +83,7 @@ impl Reader {
             DeValue::Integer(written) => match i64::from_str_radix(written.as_str(), written.radix()) {
                 Ok(value) => Value::Integer(value),
                 Err(_) => {
-                    problems.push(&self.place(spanned.span()), "the integer does not fit into 64 bits");
+                    problems.push(&self.place(spanned.span()), INTEGER_TOO_LARGE);
                     return None;
                 }
             },
@@ -104,32 +102,10 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::file::tests::{self, outline};
 
     fn problems_of(text: &str) -> String {
-        let mut problems = Problems::new("c");
-        let node = read(text, &mut problems);
-        assert_eq!(node.is_some(), problems.is_empty(), "{problems}");
-        problems.to_string()
-    }
-
-    /// The tree, as `kind@line:column` with keys.
-    fn outline(node: &Node) -> String {
-        let Position { line, column } = node.position;
-        let inner = match &node.value {
-            Value::Table(entries) => {
-                let entry = |entry: &Entry| {
-                    let Position { line, column } = entry.position;
-                    format!("{}@{line}:{column}={}", entry.key, outline(&entry.node))
-                };
-                format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(" "))
-            }
-            Value::Array(nodes) => format!("[{}]", nodes.iter().map(outline).collect::<Vec<_>>().join(" ")),
-            Value::Integer(value) => value.to_string(),
-            Value::String(value) => format!("{value:?}"),
-            Value::Bool(value) => value.to_string(),
-            Value::Other(kind) => (*kind).to_owned(),
-        };
-        format!("{inner}@{line}:{column}")
+        tests::problems_of(read, text)
     }
 
     #[test]

@@ -1,0 +1,302 @@
+//! The JSON schema of a configuration, for editors and for whoever generates one: which keys there are, of which
+//! kind, with their bounds and defaults. Tests hold it against the decoder, which alone decides. What a schema cannot
+//! say, the decoder says: names and scopes given twice, rules that name no verifier, thresholds above their rules.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::limits;
+
+/// The schema, in JSON Schema's draft 2020-12. `docs/config.schema.json` is this.
+#[must_use]
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of ratifyd",
+        "description": "Strings may hold ${NAME}, the environment variable NAME ($${ is a plain ${), unless said otherwise.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["executors"],
+        "properties": {
+            "unmatched": word(&["deny", "allow"], "deny", "What becomes of a pull that no scope matches."),
+            "access": table("Who may ask the daemon to verify, besides root.", json!({
+                "uids": {
+                    "description": "User ids.",
+                    "type": "array",
+                    "items": { "type": "integer", "minimum": 0, "maximum": u32::MAX - 1 },
+                    "default": [],
+                },
+            })),
+            "remember": table("How long answers are remembered; \"0s\": not at all.", json!({
+                "allow": duration(limits::REMEMBER_ALLOW, limits::REMEMBER_ALLOW_MAX, "An allow"),
+                "deny": duration(limits::REMEMBER_DENY, limits::REMEMBER_DENY_MAX, "A deny"),
+                "referrers": duration(limits::REMEMBER_REFERRERS, limits::REMEMBER_REFERRERS_MAX, "A list of referrers"),
+            })),
+            "log": table("How the daemon logs.", json!({
+                "format": word(&["text", "json"], "text", "The form of a line."),
+                "level": word(&["error", "warn", "info", "debug", "trace"], "info", "The least important level written."),
+            })),
+            "executors": {
+                "description": "Who answers for which scopes.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "$ref": "#/$defs/executor" },
+            },
+        },
+        "$defs": {
+            "variable": { "description": "A string with ${NAME} in it: known once it is put in.", "type": "string", "pattern": r"\$\{" },
+            "literal": { "description": "Variables are not put in here.", "type": "string", "not": { "pattern": r"\$\{" } },
+            "pem": {
+                "description": "Certificates in PEM; variables are not put in here.",
+                "type": "string",
+                "not": { "pattern": r"\$\{|PRIVATE KEY-----" },
+            },
+            "executor": executor(),
+            "verifier": verifier(),
+            "certificates": certificates(),
+            "store": store(),
+            "policyEnforcer": policy_enforcer(),
+            "rule": rule(),
+        },
+    })
+}
+
+fn executor() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["scopes"],
+        "properties": {
+            "scopes": literals("Patterns of repositories: a repository, all below one (ghcr.io/acme/*), a registry, the \
+                hosts one label below a domain (*.acme.example), or * for all. The most specific one wins."),
+            "mode": word(&["enforce", "audit", "allow", "deny"], "enforce", "enforce refuses what is not verified, audit reports it; allow and deny ask nobody."),
+            "digests": {
+                "description": "Images that are exempt from verification.",
+                "type": "array",
+                "items": or_variable(json!({ "type": "string", "pattern": "^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$" })),
+                "default": [],
+            },
+            "concurrency": {
+                "description": "Checks of one pull that are under way at once.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": limits::CONCURRENCY_MAX,
+                "default": limits::CONCURRENCY,
+            },
+            "verifiers": {
+                "description": "Who verifies, each with a name of its own.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/verifier" },
+            },
+            "stores": {
+                "description": "Where artifacts lie; left out, a registry store with its defaults.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": { "$ref": "#/$defs/store" },
+            },
+            "policyEnforcer": { "$ref": "#/$defs/policyEnforcer" },
+        },
+        "anyOf": [
+            { "required": ["verifiers"], "properties": { "verifiers": { "minItems": 1 } } },
+            {
+                "description": "Without checks the mode must ask nobody.",
+                "required": ["mode"],
+                "properties": {
+                    "mode": or_variable(json!({ "enum": ["allow", "deny"] })),
+                    "verifiers": { "maxItems": 0 },
+                    "policyEnforcer": false,
+                },
+            },
+        ],
+    })
+}
+
+fn verifier() -> Value {
+    let name = format!("^[A-Za-z0-9._-]{{1,{}}}$", limits::VERIFIER_NAME_BYTES);
+    let parameters = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["certificates"],
+        "properties": {
+            "certificates": {
+                "description": "The root certificates that are trusted.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "$ref": "#/$defs/certificates" },
+            },
+            "trustedIdentities": with_default(json!(["*"]), literals("Whose signatures count: x509.subject: and \
+                attributes of the subject, or * for everybody whom the certificates vouch for.")),
+            "scopes": { "description": "Has one value; the executor's scopes hold.", "const": ["*"] },
+        },
+    });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name", "type", "parameters"],
+        "properties": {
+            "name": or_variable(json!({ "type": "string", "pattern": name })),
+            "type": or_variable(json!({ "enum": ["notation"] })),
+            "parameters": parameters,
+        },
+    })
+}
+
+fn certificates() -> Value {
+    let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "anyOf": [{ "required": ["files"] }, { "required": ["inline"] }],
+        "properties": {
+            "type": word(&["ca"], "ca", "The type of the trust store."),
+            "files": {
+                "description": "Absolute paths of files with certificates in PEM.",
+                "type": "array",
+                "minItems": 1,
+                "items": or_variable(path),
+            },
+            "inline": {
+                "description": "Certificates in PEM.",
+                "anyOf": [
+                    { "$ref": "#/$defs/pem" },
+                    {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["certs"],
+                        "properties": { "certs": { "$ref": "#/$defs/pem" } },
+                    },
+                ],
+            },
+        },
+    })
+}
+
+fn store() -> Value {
+    let bytes = |default: u64, what: &str| json!({ "description": what, "type": "integer", "minimum": 1, "maximum": default, "default": default });
+    let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
+    let empty = json!({ "const": "" });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["type"],
+        "properties": {
+            "type": or_variable(json!({ "enum": ["registry-store"] })),
+            "parameters": table("How registries are asked.", json!({
+                "plainHttp": {
+                    "description": "Plain http for every registry of the executor; loopback never needs it.",
+                    "type": "boolean",
+                    "default": false,
+                },
+                "userAgent": described("What registries are told about who asks.", or_variable(user_agent)),
+                "maxBlobBytes": bytes(limits::BLOB_BYTES, "Largest blob."),
+                "maxManifestBytes": bytes(limits::MANIFEST_BYTES, "Largest manifest."),
+                "allowCosignTag": { "description": "Without effect: there is no Cosign verifier.", "type": "boolean" },
+                "credential": {
+                    "description": "Anonymous, the only one there is.",
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["provider"],
+                    "properties": { "provider": { "const": "static" }, "username": empty, "password": empty },
+                },
+            })),
+        },
+    })
+}
+
+fn policy_enforcer() -> Value {
+    json!({
+        "description": "Left out, every verifier must find a valid referrer.",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["type", "parameters"],
+        "properties": {
+            "type": or_variable(json!({ "enum": ["threshold-policy"] })),
+            "parameters": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["policy"],
+                "properties": {
+                    "policy": {
+                        "description": format!("The root of the rules; {} rules and {} levels at most.", limits::POLICY_RULES, limits::DEPTH),
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["rules"],
+                        "properties": { "threshold": threshold(), "rules": rules() },
+                    },
+                },
+            },
+        },
+    })
+}
+
+fn rule() -> Value {
+    let name = json!({ "$ref": "#/$defs/literal", "description": "The verifier that must find a referrer valid." });
+    json!({
+        "description": "Below a verifierName, rules are about the referrers of the referrer it found valid.",
+        "type": "object",
+        "additionalProperties": false,
+        "anyOf": [{ "required": ["verifierName"] }, { "required": ["rules"] }],
+        "properties": { "verifierName": name, "threshold": threshold(), "rules": rules() },
+    })
+}
+
+fn rules() -> Value {
+    json!({ "type": "array", "minItems": 1, "maxItems": limits::POLICY_RULES, "items": { "$ref": "#/$defs/rule" } })
+}
+
+fn threshold() -> Value {
+    json!({
+        "description": "How many of the rules must hold; 0, the default, stands for all.",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": limits::POLICY_RULES,
+        "default": 0,
+    })
+}
+
+/// A table whose keys may all be left out.
+fn table(description: &str, properties: Value) -> Value {
+    json!({ "description": description, "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+/// One of several words.
+fn word(words: &[&str], default: &str, description: &str) -> Value {
+    with_default(json!(default), described(description, or_variable(json!({ "enum": words }))))
+}
+
+/// A duration as `humantime` reads it.
+fn duration(default: Duration, max: Duration, what: &str) -> Value {
+    let unit = "(nanos|nsec|ns|usec|us|\u{b5}s|millis|msec|ms|seconds|second|secs|sec|s|minutes|minute|mins|min|m|hours|\
+                hour|hrs|hr|h|days|day|d|weeks|week|wks|wk|w|months|month|M|years|year|yrs|yr|y)";
+    let pattern = format!(r"^(0|\s*([0-9][0-9\s]*(\.[0-9\s]+)?{unit}\s*)+)$");
+    let description = format!("{what}, such as \"90s\" or \"1h 30m\"; at most {}.", humantime::format_duration(max));
+    let default = json!(humantime::format_duration(default).to_string());
+    with_default(default, described(&description, or_variable(json!({ "type": "string", "pattern": pattern }))))
+}
+
+/// An array of strings that take no variables, with at least one.
+fn literals(description: &str) -> Value {
+    json!({ "description": description, "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/literal" } })
+}
+
+/// A string that variables are put into before it is judged.
+fn or_variable(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "$ref": "#/$defs/variable" }] })
+}
+
+fn described(description: &str, schema: Value) -> Value {
+    with("description", json!(description), schema)
+}
+
+fn with_default(default: Value, schema: Value) -> Value {
+    with("default", default, schema)
+}
+
+fn with(key: &str, value: Value, mut schema: Value) -> Value {
+    if let Some(keys) = schema.as_object_mut() {
+        keys.insert(key.to_owned(), value);
+    }
+    schema
+}

@@ -1,0 +1,226 @@
+//! Writes an effective configuration as a file again, with every default written out. Read back, it means the same.
+//! It shows no secret: a configuration holds none, since credentials and private keys are refused.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::artifact::Digest;
+use crate::config::{
+    Checks, Config, Executor, KeyMaterial, LogFormat, LogLevel, Mode, RegistryStore, Rule, Unmatched, Verifier,
+    VerifierKind,
+};
+
+/// The configuration as TOML.
+///
+/// # Errors
+/// None that is known: every value of a configuration can be written.
+pub fn to_toml(config: &Config) -> Result<String, toml::ser::Error> {
+    toml::to_string_pretty(&file(config))
+}
+
+/// The configuration as JSON.
+///
+/// # Errors
+/// None that is known: every value of a configuration can be written.
+pub fn to_json(config: &Config) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&file(config))
+}
+
+fn file(config: &Config) -> File<'_> {
+    File {
+        unmatched: match config.unmatched {
+            Unmatched::Deny => "deny",
+            Unmatched::Allow => "allow",
+        },
+        access: AccessTable { uids: &config.access.uids },
+        remember: RememberTable {
+            allow: humantime::format_duration(config.remember.allow).to_string(),
+            deny: humantime::format_duration(config.remember.deny).to_string(),
+            referrers: humantime::format_duration(config.remember.referrers).to_string(),
+        },
+        log: LogTable {
+            format: match config.log.format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
+            level: match config.log.level {
+                LogLevel::Error => "error",
+                LogLevel::Warn => "warn",
+                LogLevel::Info => "info",
+                LogLevel::Debug => "debug",
+                LogLevel::Trace => "trace",
+            },
+        },
+        executors: config.executors.iter().map(executor).collect(),
+    }
+}
+
+fn executor(executor: &Executor) -> ExecutorTable<'_> {
+    let (mode, checks) = match &executor.mode {
+        Mode::Enforce(checks) => ("enforce", Some(checks)),
+        Mode::Audit(checks) => ("audit", Some(checks)),
+        Mode::Allow => ("allow", None),
+        Mode::Deny => ("deny", None),
+    };
+    ExecutorTable {
+        scopes: executor.scopes.iter().map(|scope| scope.value.as_str()).collect(),
+        mode,
+        digests: &executor.digests,
+        checks: checks.map(checks_table),
+        stores: [Typed { r#type: "registry-store", parameters: store(&executor.store) }],
+    }
+}
+
+fn checks_table(checks: &Checks) -> ChecksTable<'_> {
+    ChecksTable {
+        concurrency: checks.concurrency,
+        verifiers: checks.verifiers.iter().map(verifier).collect(),
+        policy_enforcer: Typed { r#type: "threshold-policy", parameters: PolicyTable { policy: rule(&checks.policy) } },
+    }
+}
+
+fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
+    let VerifierKind::Notation(notation) = &verifier.kind;
+    VerifierTable {
+        name: &verifier.name,
+        r#type: "notation",
+        parameters: NotationTable {
+            certificates: notation.certificate_authorities.iter().map(source).collect(),
+            trusted_identities: notation.trusted_identities.iter().map(|identity| identity.value.as_str()).collect(),
+        },
+    }
+}
+
+fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
+    match material {
+        KeyMaterial::File(path) => {
+            CertificatesTable { r#type: "ca", files: Some([unexpanded(&path.value.to_string_lossy())]), inline: None }
+        }
+        KeyMaterial::Inline(pem) => CertificatesTable { r#type: "ca", files: None, inline: Some(&pem.value) },
+    }
+}
+
+fn store(store: &RegistryStore) -> StoreTable {
+    StoreTable {
+        plain_http: store.plain_http,
+        user_agent: store.user_agent.as_deref().map(unexpanded),
+        max_blob_bytes: store.max_blob_bytes,
+        max_manifest_bytes: store.max_manifest_bytes,
+    }
+}
+
+fn rule(written: &Rule) -> RuleTable<'_> {
+    let has_rules = !written.rules.is_empty();
+    RuleTable {
+        verifier_name: written.verifier.as_deref(),
+        threshold: has_rules.then_some(written.threshold),
+        rules: has_rules.then(|| written.rules.iter().map(rule).collect()),
+    }
+}
+
+/// A string that variables were put into, so that none is when it is read back.
+fn unexpanded(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
+/// The file, its keys in the order in which they are shown.
+#[derive(Serialize)]
+struct File<'a> {
+    unmatched: &'static str,
+    access: AccessTable<'a>,
+    remember: RememberTable,
+    log: LogTable,
+    executors: Vec<ExecutorTable<'a>>,
+}
+
+#[derive(Serialize)]
+struct AccessTable<'a> {
+    uids: &'a BTreeSet<u32>,
+}
+
+#[derive(Serialize)]
+struct RememberTable {
+    allow: String,
+    deny: String,
+    referrers: String,
+}
+
+#[derive(Serialize)]
+struct LogTable {
+    format: &'static str,
+    level: &'static str,
+}
+
+#[derive(Serialize)]
+struct ExecutorTable<'a> {
+    scopes: Vec<&'a str>,
+    mode: &'static str,
+    digests: &'a BTreeSet<Digest>,
+    #[serde(flatten)]
+    checks: Option<ChecksTable<'a>>,
+    stores: [Typed<StoreTable>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChecksTable<'a> {
+    concurrency: usize,
+    verifiers: Vec<VerifierTable<'a>>,
+    policy_enforcer: Typed<PolicyTable<'a>>,
+}
+
+#[derive(Serialize)]
+struct Typed<P> {
+    r#type: &'static str,
+    parameters: P,
+}
+
+#[derive(Serialize)]
+struct VerifierTable<'a> {
+    name: &'a str,
+    r#type: &'static str,
+    parameters: NotationTable<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NotationTable<'a> {
+    certificates: Vec<CertificatesTable<'a>>,
+    trusted_identities: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CertificatesTable<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<[String; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoreTable {
+    plain_http: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    max_blob_bytes: u64,
+    max_manifest_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct PolicyTable<'a> {
+    policy: RuleTable<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleTable<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verifier_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<Vec<RuleTable<'a>>>,
+}

@@ -1,0 +1,280 @@
+//! The schema against the decoder: it refuses nothing that is taken, takes nothing that is refused, unless no schema
+//! can say why, and has the same keys.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
+const UNSAYABLE: [&str; 10] = [
+    "is taken by",
+    "no verifier is named",
+    "no rule names verifier",
+    ".threshold: ",
+    "rules, the limit is",
+    "deeper than the limit",
+    "is above the limit",
+    "\"99999999999999999999y\" is not a duration",
+    "environment variable",
+    "longer than the limit",
+];
+
+/// Checks that the schema takes a value that has no problems, and refuses one that has any that it can know.
+pub fn judges(value: &Value, problems: &[String]) {
+    let schema = super::super::schema();
+    let taken = accepts(&schema, &schema, value);
+    if problems.is_empty() {
+        assert!(taken, "the schema refuses what the decoder takes: {value:#}");
+    }
+    // What variables come to is not its business.
+    let unsayable = |problem: &String| UNSAYABLE.iter().any(|words| problem.contains(words));
+    if !problems.iter().all(unsayable) && !value.to_string().contains("${") {
+        assert!(!taken, "the schema takes what the decoder refuses: {problems:#?}\n{value:#}");
+    }
+}
+
+/// Whether a schema takes a value. Knows the words of JSON Schema that ours uses, and no others.
+fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
+    let Value::Object(words) = schema else { return schema == true };
+    let integer = |value: &Value| value.as_i64();
+    words.iter().all(|(word, what)| match word.as_str() {
+        "$schema" | "$defs" | "title" | "description" | "default" => true,
+        "$ref" => accepts(root, root.pointer(what.as_str().unwrap().strip_prefix('#').unwrap()).unwrap(), value),
+        "type" => match what.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64(),
+            other => panic!("{other}"),
+        },
+        "enum" => what.as_array().unwrap().contains(value),
+        "const" => what == value,
+        "not" => !accepts(root, what, value),
+        "anyOf" => what.as_array().unwrap().iter().any(|schema| accepts(root, schema, value)),
+        "pattern" => {
+            value.as_str().is_none_or(|text| regex::Regex::new(what.as_str().unwrap()).unwrap().is_match(text))
+        }
+        "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= what.as_u64().unwrap()),
+        "minimum" => integer(value).is_none_or(|value| value >= what.as_i64().unwrap()),
+        "maximum" => integer(value).is_none_or(|value| value <= what.as_i64().unwrap()),
+        "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= what.as_u64().unwrap()),
+        "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= what.as_u64().unwrap()),
+        "items" => value.as_array().is_none_or(|items| items.iter().all(|item| accepts(root, what, item))),
+        "required" => value
+            .as_object()
+            .is_none_or(|table| what.as_array().unwrap().iter().all(|key| table.contains_key(key.as_str().unwrap()))),
+        "properties" => value.as_object().is_none_or(|table| {
+            table.iter().all(|(key, value)| what.get(key).is_none_or(|schema| accepts(root, schema, value)))
+        }),
+        "additionalProperties" => {
+            assert_eq!(what, false);
+            value.as_object().is_none_or(|table| table.keys().all(|key| words["properties"].get(key).is_some()))
+        }
+        other => panic!("{other} is not a word of the checker"),
+    })
+}
+
+/// A configuration with every key in it.
+fn full() -> Value {
+    json!({
+        "unmatched": "allow",
+        "access": { "uids": [1000] },
+        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s" },
+        "log": { "format": "json", "level": "trace" },
+        "executors": [{
+            "scopes": ["a.io"],
+            "mode": "audit",
+            "digests": [format!("sha256:{}", "0a".repeat(32))],
+            "concurrency": 3,
+            "verifiers": [{
+                "name": "v",
+                "type": "notation",
+                "parameters": {
+                    "certificates": [
+                        { "type": "ca", "files": ["/a"], "inline": "PEM" },
+                        { "inline": { "certs": "PEM" } },
+                    ],
+                    "trustedIdentities": ["*"],
+                    "scopes": ["*"],
+                },
+            }],
+            "stores": [{ "type": "registry-store", "parameters": {
+                "plainHttp": true,
+                "userAgent": "me",
+                "maxBlobBytes": 1,
+                "maxManifestBytes": 1,
+                "allowCosignTag": true,
+                "credential": { "provider": "static", "username": "", "password": "" },
+            } }],
+            "policyEnforcer": { "type": "threshold-policy", "parameters": { "policy": {
+                "threshold": 1,
+                "rules": [{ "verifierName": "v", "threshold": 1, "rules": [{ "verifierName": "v" }] }],
+            } } },
+        }],
+    })
+}
+
+/// The pointers to a value and to all that is in it.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(table) => table.iter().for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| pointers(item, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+fn all_pointers(value: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    pointers(value, "", &mut found);
+    found
+}
+
+/// The problems of a value, without their places.
+fn problems_of(value: &Value) -> Vec<String> {
+    match parse("c.json", &formats::json(value), &environment) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.lines(),
+    }
+}
+
+#[test]
+fn the_published_schema_is_the_one_of_this_version() {
+    let published = include_str!("../../../docs/config.schema.json");
+    let current = format!("{}\n", formats::json(&super::super::schema()));
+    assert!(published == current, "run: ratifyctl config schema > docs/config.schema.json");
+}
+
+#[test]
+fn the_schema_and_the_decoder_agree_on_every_change_of_a_full_configuration() {
+    let full = full();
+    assert_eq!(problems_of(&full), [""; 0]);
+    judges(&full, &[]);
+    let others = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(65),
+        json!(1_u64 << 33),
+        json!(1.5),
+        json!(""),
+        json!("x"),
+        json!("*"),
+        json!("allow"),
+        json!("deny"),
+        json!("5 m"),
+        json!("5"),
+        json!("/"),
+        json!("${DIR}"),
+        json!("PRIVATE KEY-----"),
+        json!("caf\u{e9} 1"),
+        json!([]),
+        json!([1]),
+        json!(["x"]),
+        json!(["x", "x"]),
+        json!([[]]),
+        json!([{}]),
+        json!({}),
+        json!({"x": 1}),
+    ];
+    for pointer in all_pointers(&full) {
+        for other in &others {
+            let mut changed = full.clone();
+            *changed.pointer_mut(&pointer).unwrap() = other.clone();
+            judges(&changed, &problems_of(&changed));
+        }
+        let (parent, last) = pointer.rsplit_once('/').unwrap_or_default();
+        let mut shorter = full.clone();
+        match shorter.pointer_mut(parent).unwrap() {
+            Value::Object(table) => drop(table.remove(last)),
+            Value::Array(items) => drop(items.remove(last.parse().unwrap())),
+            _ => {}
+        }
+        judges(&shorter, &problems_of(&shorter));
+    }
+}
+
+#[test]
+fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
+    let schema = super::super::schema();
+    let full = full();
+    let mut visited = BTreeSet::new();
+    for pointer in all_pointers(&full).into_iter().filter(|pointer| full.pointer(pointer).unwrap().is_object()) {
+        let mut changed = full.clone();
+        changed.pointer_mut(&pointer).unwrap()["zzzzzzzzzzzz"] = json!(1);
+        let shown = problems_of(&changed);
+        let known = shown.iter().find_map(|line| line.split_once("zzzzzzzzzzzz: unknown key (known here: "));
+        let known: Vec<&str> =
+            known.unwrap_or_else(|| panic!("{shown:?}")).1.trim_end_matches(')').split(", ").collect();
+        let table = pointer.split('/').skip(1).fold(table_of(&schema, &schema), |at, step| {
+            let next = if step.parse::<usize>().is_ok() { &at["items"] } else { &at["properties"][step] };
+            table_of(&schema, next)
+        });
+        let keys: Vec<&str> = table["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, known, "{pointer}");
+        visited.insert(table.to_string());
+    }
+    let all = all_pointers(&schema);
+    let tables = all.iter().map(|pointer| schema.pointer(pointer).unwrap());
+    let tables: BTreeSet<_> =
+        tables.filter(|at| at.get("additionalProperties").is_some()).map(Value::to_string).collect();
+    assert_eq!(visited, tables, "a table of the schema that no test looks at");
+}
+
+/// The schema of a table or array, behind references and alternatives.
+fn table_of<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        return table_of(root, root.pointer(&reference[1..]).unwrap());
+    }
+    if schema.get("type").is_some_and(|kind| kind == "object" || kind == "array") {
+        return schema;
+    }
+    let alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    alternatives
+        .map(|alternative| table_of(root, alternative))
+        .find(|found| found["type"] == "object")
+        .unwrap_or(schema)
+}
+
+#[test]
+fn defaults_of_the_schema_are_those_of_the_decoder() {
+    // Each default, written out where it is the default, changes nothing.
+    let schema = super::super::schema();
+    let least: Value = toml::from_str(&executor("stores = [{ type = \"registry-store\", parameters = {} }]")).unwrap();
+    let meaning = |value: &Value| {
+        let text = formats::json(value);
+        formats::meaning(&parse("c.json", &text, &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}")))
+    };
+    let executor = &schema["$defs"]["executor"]["properties"];
+    let store = &schema["$defs"]["store"]["properties"]["parameters"]["properties"];
+    let verifier = &schema["$defs"]["verifier"]["properties"]["parameters"]["properties"];
+    let certificates = &schema["$defs"]["certificates"]["properties"];
+    let mut count = 0;
+    for (at, properties) in [
+        ("", &schema["properties"]),
+        ("/access", &schema["properties"]["access"]["properties"]),
+        ("/remember", &schema["properties"]["remember"]["properties"]),
+        ("/log", &schema["properties"]["log"]["properties"]),
+        ("/executors/0", executor),
+        ("/executors/0/stores/0/parameters", store),
+        ("/executors/0/verifiers/0/parameters", verifier),
+        ("/executors/0/verifiers/0/parameters/certificates/0", certificates),
+    ] {
+        for (key, property) in properties.as_object().unwrap() {
+            let Some(default) = property.get("default") else { continue };
+            let mut written = least.clone();
+            if written.pointer(at).is_none() {
+                written[&at[1..]] = json!({});
+            }
+            written.pointer_mut(at).unwrap()[key] = default.clone();
+            assert_eq!(meaning(&written), meaning(&least), "{at}/{key}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 15, "a default that no test looks at");
+}

@@ -1,0 +1,85 @@
+//! What is shown of a configuration: everything, and a file that means the same.
+
+use super::*;
+use crate::config::tests::formats::meaning;
+
+/// Checks that what is shown of a configuration means the same where there are no variables.
+pub fn reads_back(config: &Config) {
+    let shown = [
+        ("c.toml", to_toml(config).unwrap()),
+        ("c.json", to_json(config).unwrap()),
+        ("c.yaml", formats::yaml(&serde_json::from_str(&to_json(config).unwrap()).unwrap())),
+    ];
+    for (file, text) in shown {
+        let again = parse(file, &text, &|_| None).unwrap_or_else(|problems| panic!("{problems}\nin\n{text}"));
+        assert_eq!(meaning(&again), meaning(config), "{file}:\n{text}");
+    }
+}
+
+#[test]
+fn every_default_is_shown() {
+    assert_eq!(
+        to_toml(&good(&executor(""))).unwrap(),
+        r#"unmatched = "deny"
+
+[access]
+uids = []
+
+[remember]
+allow = "5m"
+deny = "10s"
+referrers = "10s"
+
+[log]
+format = "text"
+level = "info"
+
+[[executors]]
+scopes = ["a.io"]
+mode = "enforce"
+digests = []
+concurrency = 8
+
+[[executors.verifiers]]
+name = "v"
+type = "notation"
+
+[executors.verifiers.parameters]
+trustedIdentities = ["*"]
+
+[[executors.verifiers.parameters.certificates]]
+type = "ca"
+files = ["/t/ca.pem"]
+
+[executors.policyEnforcer]
+type = "threshold-policy"
+
+[executors.policyEnforcer.parameters.policy]
+threshold = 1
+
+[[executors.policyEnforcer.parameters.policy.rules]]
+verifierName = "v"
+
+[[executors.stores]]
+type = "registry-store"
+
+[executors.stores.parameters]
+plainHttp = false
+maxBlobBytes = 33554432
+maxManifestBytes = 4194304
+"#
+    );
+}
+
+#[test]
+fn what_variables_came_to_is_shown_and_not_expanded_again() {
+    let config = good(&verifier("certificates = [{ files = [\"${DIR}/$${DIR}/$$$${x.pem\"] }]"));
+    let shown = to_json(&config).unwrap();
+    assert!(shown.contains("\"/etc/trust/$${DIR}/$$$${x.pem\""), "{shown}");
+}
+
+#[test]
+fn checks_of_a_mode_that_asks_nobody_are_not_in_force_and_not_shown() {
+    let shown = to_toml(&good(&executor("mode = \"deny\""))).unwrap();
+    assert!(shown.contains("mode = \"deny\"") && !shown.contains("verifiers"), "{shown}");
+}
