@@ -88,17 +88,26 @@ pub fn default_store() -> Result<Arc<dyn Store>, String> {
     Ok(Arc::new(store))
 }
 
+/// An image in an OCI layout. Its reference has tag and digest; a layout knows of no repository.
+#[cfg(feature = "layout")]
+pub struct InLayout {
+    /// What is asked for.
+    pub reference: Reference,
+    /// The layout.
+    pub store: Arc<dyn Store>,
+}
+
 /// The layout that a text names, `oci-layout:PATH[:TAG|@DIGEST]`, opened, and what is asked for in it as a
 /// reference; none for other texts. Blocks on files.
 #[cfg(feature = "layout")]
 #[must_use]
-pub fn layout(text: &str) -> Option<Result<(Reference, Arc<dyn Store>), String>> {
+pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
     text.starts_with(layout::PREFIX).then(|| {
         let LayoutReference { path, tag, digest } = text.parse()?;
         let store = LayoutStore::open(&path).map_err(|error| error.to_string())?;
         let nowhere: Reference = "layout.invalid/image".parse().map_err(|error| format!("{error}"))?;
         let store: Arc<dyn Store> = Arc::new(store);
-        Ok((Reference { tag, digest, ..nowhere }, store))
+        Ok(InLayout { reference: Reference { tag, digest, ..nowhere }, store })
     })
 }
 

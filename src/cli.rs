@@ -206,7 +206,8 @@ fn man(name: Option<&str>) -> Result<Exit, Stop> {
         None => command,
         Some(name) => {
             let found = command.get_subcommands().find(|command| command.get_name() == name).cloned();
-            let found = found.ok_or_else(|| Stop(Exit::Misconfigured, format!("{name:?} is no command of ratifyctl")))?;
+            let found =
+                found.ok_or_else(|| Stop(Exit::Misconfigured, format!("{name:?} is no command of ratifyctl")))?;
             found.name(format!("ratifyctl-{name}"))
         }
     };

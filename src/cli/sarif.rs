@@ -9,7 +9,8 @@ use crate::verdict::Token;
 
 /// One log of one run.
 pub(super) fn log(results: &[Verified]) -> Value {
-    let rules: Vec<Value> = Token::ALL.map(|token| json!({ "id": token.as_str(), "shortDescription": { "text": meaning(token) } })).into();
+    let rules: Vec<Value> =
+        Token::ALL.map(|token| json!({ "id": token.as_str(), "shortDescription": { "text": meaning(token) } })).into();
     let results: Vec<Value> = results.iter().flat_map(of_image).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::admission::Admission;
 use crate::artifact::Descriptor;
-use crate::assemble;
+use crate::assemble::{self, InLayout};
 use crate::cli::{Exit, Stop};
 use crate::config::Config;
 use crate::reference::{Reference, Repository};
@@ -25,7 +25,7 @@ impl Source {
     /// defaults where no scope matches or there is no configuration.
     pub(super) fn open(text: &str, config: &Path) -> Result<Self, Stop> {
         if let Some(layout) = assemble::layout(text) {
-            let (reference, store) = layout.map_err(|cause| Stop(Exit::Unavailable, cause))?;
+            let InLayout { reference, store } = layout.map_err(|cause| Stop(Exit::Unavailable, cause))?;
             return Ok(Self { reference, written: Some(text.to_owned()), store });
         }
         let reference: Reference = text.parse().map_err(|error| Stop(Exit::Misconfigured, format!("{error}")))?;
@@ -66,8 +66,8 @@ fn store_of(reference: &Reference, path: &Path) -> Result<Arc<dyn Store>, Stop> 
 /// A configuration, ready to decide; problems of trust files are told and do not stop it.
 pub(super) fn load(path: &Path) -> Result<(Admission, Config), Stop> {
     let config = assemble::load(path).map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
-    let assembled = assemble::assemble(&config, path)
-        .map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
+    let assembled =
+        assemble::assemble(&config, path).map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
     for problem in &assembled.problems {
         anstream::eprintln!("ratifyctl: {problem}");
     }

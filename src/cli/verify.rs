@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
-use crate::assemble;
+use crate::assemble::{self, InLayout};
 use crate::cli::{CONFIG, Exit, Output, Stop, draw, print_json, sarif, source};
 use crate::client;
 use crate::limits;
@@ -118,11 +118,15 @@ fn open(arguments: &Arguments) -> Result<Vec<Image>, Stop> {
     let wrong = |cause: String| Stop(Exit::Misconfigured, cause);
     let open = |text: &String| match assemble::layout(text) {
         None => Ok(Image::InRegistry(text.parse().map_err(|error| wrong(format!("{error}")))?)),
-        Some(_) if arguments.daemon => Err(wrong(format!("{text}: the daemon verifies images in registries; leave --daemon out"))),
+        Some(_) if arguments.daemon => {
+            Err(wrong(format!("{text}: the daemon verifies images in registries; leave --daemon out")))
+        }
         Some(layout) => {
-            let (reference, store) = layout.map_err(|cause| Stop(Exit::Unavailable, cause))?;
+            let InLayout { reference, store } = layout.map_err(|cause| Stop(Exit::Unavailable, cause))?;
             let named = arguments.name.as_ref().ok_or_else(|| {
-                wrong(format!("{text} has no name of its own: say with --as whose scope applies, as in --as ghcr.io/acme/web"))
+                wrong(format!(
+                    "{text} has no name of its own: say with --as whose scope applies, as in --as ghcr.io/acme/web"
+                ))
             })?;
             let reference = Reference { repository: named.repository.clone(), ..reference };
             Ok(Image::InLayout { written: text.clone(), reference, store })

@@ -44,7 +44,9 @@ impl FromStr for LayoutReference {
         let bad = || format!("{text:?} is no layout: expected {PREFIX}PATH, {PREFIX}PATH:TAG or {PREFIX}PATH@DIGEST");
         let rest = text.strip_prefix(PREFIX).ok_or_else(bad)?;
         let (path, tag, digest) = match (rest.rsplit_once('@'), rest.rsplit_once(':')) {
-            (Some((path, digest)), _) => (path, None, Some(digest.parse().map_err(|error| format!("{text:?}: {error}"))?)),
+            (Some((path, digest)), _) => {
+                (path, None, Some(digest.parse().map_err(|error| format!("{text:?}: {error}"))?))
+            }
             // A colon before the last slash belongs to the path.
             (None, Some((path, tag))) if !tag.contains('/') => (path, Some(tag.to_owned()), None),
             (None, _) => (rest, None, None),
@@ -336,3 +338,198 @@ fn contents(archive: &File) -> io::Result<HashMap<PathBuf, (u64, u64)>> {
 const MARKER: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Algorithm, IMAGE_INDEX, IMAGE_MANIFEST};
+    use crate::store::digest_of;
+    use std::fs;
+
+    /// A layout as it grows.
+    struct Draft {
+        folder: tempfile::TempDir,
+        entries: Vec<String>,
+    }
+
+    impl Draft {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+            fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+            Self { folder, entries: Vec::new() }
+        }
+
+        fn blob(&self, media_type: &str, body: &str) -> Descriptor {
+            let digest = digest_of(Algorithm::Sha256, body.as_bytes());
+            fs::write(self.folder.path().join("blobs/sha256").join(digest.hex()), body).unwrap();
+            Descriptor { media_type: media_type.to_owned(), digest, size: body.len() as u64 }
+        }
+
+        fn entry(&mut self, descriptor: &Descriptor, tag: Option<&str>) {
+            let annotations = tag.map_or(String::new(), |tag| format!(r#","annotations":{{"{REF_NAME}":"{tag}"}}"#));
+            self.entries.push(format!("{}{annotations}}}", json(descriptor).trim_end_matches('}')));
+        }
+
+        fn image(&mut self, text: &str, tag: Option<&str>) -> Descriptor {
+            let image = self
+                .blob(IMAGE_MANIFEST, &format!(r#"{{"schemaVersion":2,"annotations":{{"x":"{text}"}},"layers":[]}}"#));
+            self.entry(&image, tag);
+            image
+        }
+
+        fn referrer(&self, subject: &Descriptor, text: &str) -> Descriptor {
+            let subject = json(subject);
+            self.blob(
+                IMAGE_MANIFEST,
+                &format!(r#"{{"schemaVersion":2,"artifactType":"{text}","subject":{subject},"layers":[]}}"#),
+            )
+        }
+
+        fn index(&self) -> String {
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, self.entries.join(","))
+        }
+
+        fn open(&self) -> Result<LayoutStore, String> {
+            fs::write(self.folder.path().join("index.json"), self.index()).unwrap();
+            LayoutStore::open(self.folder.path()).map_err(|error| error.to_string())
+        }
+
+        fn archive(&self) -> PathBuf {
+            fs::write(self.folder.path().join("index.json"), self.index()).unwrap();
+            let path = self.folder.path().join("layout.tar");
+            let mut archive = tar::Builder::new(File::create(&path).unwrap());
+            for file in ["oci-layout", "index.json"] {
+                archive.append_path_with_name(self.folder.path().join(file), format!("./{file}")).unwrap();
+            }
+            archive.append_dir_all("blobs", self.folder.path().join("blobs")).unwrap();
+            archive.finish().unwrap();
+            path
+        }
+    }
+
+    fn json(descriptor: &Descriptor) -> String {
+        serde_json::to_string(descriptor).unwrap()
+    }
+
+    fn repository() -> Repository {
+        "r.io/a".parse::<Reference>().unwrap().repository
+    }
+
+    fn found(store: &LayoutStore, tag: Option<&str>, digest: Option<&Digest>) -> Result<Descriptor, String> {
+        store.inner.find(tag, digest).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_folder_and_an_archive_answer_alike() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", Some("v1"));
+        let signature = draft.referrer(&image, "application/x.signature");
+        draft.entry(&signature, None);
+        let layer = draft.blob("x", "content");
+        for store in [draft.open().unwrap(), LayoutStore::open(&draft.archive()).unwrap()] {
+            assert_eq!(found(&store, Some("v1"), None), Ok(image.clone()));
+            assert_eq!(found(&store, None, None), Ok(image.clone()));
+            assert_eq!(found(&store, None, Some(&signature.digest)), Ok(signature.clone()));
+            assert!(found(&store, Some("v2"), None).unwrap_err().contains("not found"));
+            assert_eq!(store.referrers(&repository(), &image.digest).await, Ok(vec![signature.clone()]));
+            assert_eq!(store.referrers(&repository(), &signature.digest).await, Ok(vec![]));
+            assert_eq!(store.blob(&repository(), &layer, 7).await.unwrap(), "content");
+            assert!(matches!(store.blob(&repository(), &layer, 6).await, Err(Error::TooLarge { limit: 6, .. })));
+        }
+    }
+
+    #[tokio::test]
+    async fn referrers_in_an_index_at_the_digests_tag_are_found_too() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", Some("v1"));
+        let signature = draft.referrer(&image, "application/x.signature");
+        let list = draft.blob(IMAGE_INDEX, &format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, json(&signature)));
+        let tag = image.digest.as_str().replace(':', "-");
+        draft.entry(&list, Some(&tag));
+        let store = draft.open().unwrap();
+        assert_eq!(store.referrers(&repository(), &image.digest).await, Ok(vec![signature]));
+        assert_eq!(found(&store, None, None), Ok(image));
+    }
+
+    #[test]
+    fn several_images_must_be_told_apart() {
+        let mut draft = Draft::new();
+        draft.image("one", Some("v1"));
+        draft.image("two", Some("v2"));
+        let store = draft.open().unwrap();
+        assert!(found(&store, None, None).unwrap_err().contains("2 images are in it: name one by :TAG or @DIGEST"));
+        assert!(found(&store, Some("v2"), None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_broken_entry_is_a_candidate_for_every_list() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", Some("v1"));
+        let broken = draft.referrer(&image, "application/x.signature");
+        draft.entry(&broken, None);
+        let path = draft.folder.path().join("blobs/sha256").join(broken.digest.hex());
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace("signature", "signaturE")).unwrap();
+        let store = draft.open().unwrap();
+        assert_eq!(store.referrers(&repository(), &image.digest).await, Ok(vec![broken.clone()]));
+        assert!(matches!(store.manifest(&repository(), &broken).await, Err(Error::Digest { .. })));
+    }
+
+    #[test]
+    fn what_is_no_layout_says_so() {
+        let draft = Draft::new();
+        let broken = |file: &str, content: &str| {
+            fs::write(draft.folder.path().join("index.json"), draft.index()).unwrap();
+            fs::write(draft.folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+            fs::write(draft.folder.path().join(file), content).unwrap();
+            LayoutStore::open(draft.folder.path()).err().unwrap().to_string()
+        };
+        assert!(broken("oci-layout", "{}").contains("oci-layout of layout"));
+        assert!(broken("oci-layout", r#"{"imageLayoutVersion":"2.0.0"}"#).contains("imageLayoutVersion is \"2.0.0\""));
+        assert!(broken("index.json", "garbage").contains("index.json of layout"));
+        assert!(broken("index.json", r#"{"schemaVersion":1,"manifests":[]}"#).contains("schemaVersion is 1"));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(LayoutStore::open(empty.path()).err().unwrap().to_string().contains("not found"));
+        assert!(LayoutStore::open(&empty.path().join("none")).err().unwrap().to_string().contains("No such file"));
+        let garbage = empty.path().join("garbage.tar");
+        fs::write(&garbage, "x".repeat(2000)).unwrap();
+        assert!(LayoutStore::open(&garbage).is_err());
+    }
+
+    #[test]
+    fn a_fifo_in_place_of_a_file_does_not_hang() {
+        let draft = Draft::new();
+        let fifo = draft.folder.path().join("index.json");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(LayoutStore::open(draft.folder.path()).err().unwrap().to_string().contains("not a regular file"));
+    }
+
+    #[test]
+    fn entries_at_the_limit_and_one_past_it() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", None);
+        for index in 1..limits::LAYOUT_ENTRIES {
+            draft.entry(&image, Some(&format!("v{index}")));
+        }
+        assert!(draft.open().is_ok());
+        draft.entry(&image, Some("last"));
+        assert!(draft.open().err().unwrap().contains("more than the limit of 4096 entries"));
+    }
+
+    #[test]
+    fn references_to_layouts_are_read() {
+        let parse = |text: &str| text.parse::<LayoutReference>();
+        let path = |text: &str| parse(text).unwrap().path.display().to_string();
+        assert_eq!(path("oci-layout:dir"), "dir");
+        assert_eq!(path("oci-layout:/a:b/dir"), "/a:b/dir");
+        assert_eq!(
+            (path("oci-layout:./dir:v1"), parse("oci-layout:./dir:v1").unwrap().tag),
+            ("./dir".into(), Some("v1".into()))
+        );
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(parse(&format!("oci-layout:dir@{digest}")).unwrap().digest, digest.parse().ok());
+        for bad in ["oci-layout:", "oci-layout:dir:", "oci-layout::v1", "oci-layout:dir@sha256:1", "dir"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod proxy;
 
 mod changes;
 mod failures;
+mod layouts;
 mod load;
 mod names;
 mod rules;

@@ -10,6 +10,7 @@ mod programs;
 
 mod access;
 mod ctl;
+mod ctl_more;
 mod decisions;
 mod files;
 mod lifecycle;
