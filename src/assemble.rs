@@ -18,6 +18,7 @@ use crate::executor::Executor;
 use crate::limits;
 use crate::pki::{self, Certificate};
 use crate::policy::Policy;
+#[cfg(feature = "layout")]
 use crate::reference::Reference;
 use crate::scope::{Pattern, Scopes};
 use crate::store::Store;
