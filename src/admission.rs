@@ -31,6 +31,7 @@ pub struct Pull {
 
 /// The answer to a pull.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Decision {
     /// Allow or deny, and why.
     pub verdict: Verdict,
@@ -293,6 +294,42 @@ mod tests {
         assert!(early.0.starts_with("UNAVAILABLE the clock stands before"), "{early:?}");
         let honest = decide(&admission, &verdicts, &pull(), limits::built_at()).await;
         assert!(honest.0.starts_with("DENIED no signature") && !honest.1, "{honest:?}");
+    }
+
+    /// A verifier's defect.
+    struct Panicking;
+
+    #[async_trait]
+    impl Store for Panicking {
+        async fn resolve(&self, _: &Reference) -> Result<Descriptor, store::Error> {
+            panic!("a defect")
+        }
+
+        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, store::Error> {
+            panic!("a defect")
+        }
+
+        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, store::Error> {
+            panic!("a defect")
+        }
+
+        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, store::Error> {
+            panic!("a defect")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_on_the_way_ends_in_a_deny_that_says_so_and_the_next_pull_is_decided() {
+        let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+        let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
+        let broken = Executor::new(Arc::new(Panicking), Vec::new(), policy, 1);
+        let broken = admission(Mode::Verify { executor: Ok(Arc::new(broken)), audit: false }, &[], Unmatched::Deny);
+        let verdicts = Memo::new(8);
+        let (line, _) = decide(&broken, &verdicts, &pull(), SystemTime::now()).await;
+        assert!(line.starts_with("UNAVAILABLE the verification ended without an answer"), "{line}");
+        let (line, _) =
+            decide(&admission(verifying(false), &[], Unmatched::Deny), &verdicts, &pull(), SystemTime::now()).await;
+        assert!(line.starts_with("DENIED no signature"), "{line}");
     }
 
     #[tokio::test(start_paused = true)]

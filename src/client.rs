@@ -8,6 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+use crate::verdict::Token;
+
 /// Where the daemon listens, unless told otherwise.
 pub const SOCKET: &str = "/run/ratifyd/ratifyd.sock";
 
@@ -45,6 +47,17 @@ impl fmt::Display for Unanswered {
                 write!(f, "ratifyd at {} has not answered within {waited:.1?}", socket.display())
             }
             Self::Refused(status) => write!(f, "ratifyd refuses to answer: {}", status.message()),
+        }
+    }
+}
+
+impl Unanswered {
+    /// What it is to those who wait for a verdict: who may not ask must be let in by an operator, the rest passes.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        match self {
+            Self::Refused(status) if status.code() == Code::PermissionDenied => Token::Misconfigured,
+            Self::Refused(_) | Self::Unreachable { .. } | Self::Late { .. } => Token::Unavailable,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Walks the graph of referrers of one image: list referrers, read each one's own manifest, ask the verifiers
-//! that the policy still wants, record what they found, go on to that referrer's referrers, and stop as soon as
+//! Walks the graph of referrers of one image: list referrers, read each one's own manifest, ask the verifiers whose
+//! findings the policy counts there, record what they found, go on to that referrer's referrers, and stop as soon as
 //! the policy is satisfied or the time is spent. Called by admission; knows no mode and remembers nothing.
 
 use std::collections::{HashSet, VecDeque};

@@ -58,6 +58,7 @@ pub mod config;
 pub mod wire;
 
 // Words: plain values; no async, no I/O, no clock.
+#[cfg(feature = "core")]
 pub mod report;
 pub mod verdict;
 #[cfg(feature = "core")]

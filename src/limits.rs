@@ -193,6 +193,9 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Largest message that the socket takes. A request to verify has about 300 bytes.
 pub const CALL_BYTES: usize = 64 * 1024;
 
+/// Largest answer to `explain`: one report may take all of [`RECENT_BYTES`], and JSON adds its own.
+pub const EXPLAIN_BYTES: usize = 4 * RECENT_BYTES;
+
 /// Largest list of headers of one call, in bytes.
 pub const CALL_HEADER_BYTES: u32 = 16 * 1024;
 

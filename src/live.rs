@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
@@ -138,7 +138,10 @@ impl Live {
 
     /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`].
     pub async fn decide(self: &Arc<Self>, name: &str, descriptor: Descriptor, deadline: Instant) -> Decision {
-        let force = self.current().await;
+        let Ok(force) = timeout_at(deadline, self.current()).await else {
+            let cause = "the time ran out while configuration and trust files were read";
+            return Decision::unverified(Conclusion::unavailable(cause), false);
+        };
         let now = SystemTime::now();
         let decision = match (&force.admission, Reference::with_host(name)) {
             (Err(cause), _) => Decision::unverified(Conclusion::misconfigured(cause), false),
@@ -155,7 +158,10 @@ impl Live {
         if let Some(count) = self.counts.get(decision.verdict.token().as_str()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.recent.keep(Record::new(name, descriptor, now, &decision));
+        // A remembered verdict is kept as it was given first, with its report.
+        if !decision.remembered {
+            self.recent.keep(Record::new(name, descriptor, now, &decision));
+        }
         decision
     }
 

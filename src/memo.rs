@@ -109,27 +109,37 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Memo<K, V> {
         L: Fn() -> F,
         F: Future<Output = V> + Send + 'static,
     {
+        let (answer, leader) = match self.open(key, deadline, now) {
+            Opened::Found(found) => return found,
+            Opened::Ours(answer, leader) => (answer, leader),
+        };
+        // Not under the lock: a runtime that is shutting down drops the task here, which opens the question again.
+        let task = tokio::spawn(leader.run(lead()));
+        if let Some(Slot::Running { task: handle, .. }) = self.lock().slots.get_mut(key) {
+            *handle = Some(task.abort_handle());
+        }
+        Found::Running(answer, deadline)
+    }
+
+    /// Finds an answer or a leader, or takes the question for our own.
+    fn open(self: &Arc<Self>, key: &K, deadline: Instant, now: SystemTime) -> Opened<K, V> {
         let mut state = self.lock();
         match state.slots.get(key) {
             Some(Slot::Kept { answer, until, valid_until, .. })
                 if Instant::now() < *until && valid_until.is_none_or(|end| seconds(now) < end) =>
             {
-                return Found::Kept(Arc::clone(answer));
+                return Opened::Found(Found::Kept(Arc::clone(answer)));
             }
             // A leader that has ended is no leader any more, whatever became of its slot.
             Some(Slot::Running { answer, deadline, .. }) if answer.has_changed().is_ok() => {
-                return Found::Running(answer.clone(), *deadline);
+                return Opened::Found(Found::Running(answer.clone(), *deadline));
             }
             _ => {}
         }
         let (sender, answer) = watch::channel(None);
         let leader = Leader { memo: Arc::downgrade(self), key: key.clone(), sender, flushes: state.flushes };
         state.slots.insert(key.clone(), Slot::Running { answer: answer.clone(), deadline, task: None });
-        let task = tokio::spawn(leader.run(lead()));
-        if let Some(Slot::Running { task: handle, .. }) = state.slots.get_mut(key) {
-            *handle = Some(task.abort_handle());
-        }
-        Found::Running(answer, deadline)
+        Opened::Ours(answer, leader)
     }
 
     /// Puts an answer in the place of its question, if it may be remembered.
@@ -162,6 +172,11 @@ impl<K, V> Drop for Memo<K, V> {
             }
         }
     }
+}
+
+enum Opened<K: Eq + Hash + Clone + Send + 'static, V: Remember> {
+    Found(Found<V>),
+    Ours(watch::Receiver<Option<Arc<V>>>, Leader<K, V>),
 }
 
 enum Found<V> {

@@ -168,7 +168,9 @@ fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> S
     let Some(Listing::Whole(referrers)) = report.get(id).map(|artifact| &artifact.referrers) else { return support };
     for &referrer in referrers {
         let Some(artifact) = report.get(referrer) else { continue };
-        if view == View::Hopeful && matches!(artifact.manifest, Read::Pending | Read::Fault(_)) {
+        // More signers than there are rules cannot help, and a hostile list may be long.
+        let is_hopeful = view == View::Hopeful && support.signers.len() < limits::POLICY_RULES;
+        if is_hopeful && matches!(artifact.manifest, Read::Pending | Read::Fault(_)) {
             support.signers.insert(Signer::Unknown(referrer));
         }
         for finding in artifact.findings.iter().filter(|finding| Some(&finding.verifier) == rule.verifier.as_ref()) {
@@ -181,7 +183,7 @@ fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> S
                         }
                     }
                 }
-                Outcome::Fault { .. } if view == View::Hopeful => support.signers.extend([Signer::Unknown(referrer)]),
+                Outcome::Fault { .. } if is_hopeful => support.signers.extend([Signer::Unknown(referrer)]),
                 Outcome::Fault { .. } | Outcome::Failed(_) => {}
             }
         }

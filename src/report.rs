@@ -12,11 +12,11 @@ use crate::verdict;
 /// and is never invisible to the policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
+#[must_use]
 pub struct Fault(String);
 
 impl Fault {
     /// A fault with its cause in words, cut to [`crate::limits::CAUSE_BYTES`]: a hostile registry is quoted in it.
-    #[must_use]
     pub fn new(cause: impl fmt::Display) -> Self {
         Self(verdict::brief(&cause.to_string()))
     }

@@ -86,7 +86,9 @@ fn ask(arguments: impl Iterator<Item = OsString>, start: Instant) -> Result<Answ
         .build()
         .map_err(|error| Answer::unavailable(format!("the shim has no resources to ask: {error}")))?;
     let reply = runtime.block_on(verify(request, socket, deadline.into()));
-    reply.map_err(|unanswered| Answer::unavailable(unanswered.to_string())).and_then(|reply| understand(reply.verdict))
+    reply
+        .map_err(|unanswered| Answer::refusal(unanswered.token(), unanswered.to_string()))
+        .and_then(|reply| understand(reply.verdict))
 }
 
 async fn verify(

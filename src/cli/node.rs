@@ -10,6 +10,7 @@ use tonic::Code;
 use crate::artifact::Descriptor;
 use crate::cli::{Exit, NodeArguments, Output, Stop, draw, print_json, print_line};
 use crate::client::{self, Unanswered};
+use crate::limits;
 use crate::report::Tree;
 use crate::verdict::{Token, printable};
 use crate::wire::v1::admin_client::AdminClient;
@@ -118,7 +119,8 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
     // People copy the id with the brackets of the reason line.
     let id = id.trim_matches(['[', ']']).to_owned();
     let asked = client::call(&node.socket, deadline, async |channel| {
-        NodeClient::new(channel).explain(client::request(v1::ExplainRequest { id }, deadline)).await
+        let mut node = NodeClient::new(channel).max_decoding_message_size(limits::EXPLAIN_BYTES);
+        node.explain(client::request(v1::ExplainRequest { id }, deadline)).await
     });
     let reply = match asked.await {
         Ok(reply) => reply,
@@ -215,6 +217,14 @@ fn rfc3339(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+/// What was forgotten; the document of `flush --output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Flushed {
+    schema_version: u32,
+    forgotten: u64,
+}
+
 pub(super) async fn flush(node: &NodeArguments) -> Result<Exit, Stop> {
     let deadline = deadline();
     let asked = client::call(&node.socket, deadline, async |channel| {
@@ -222,7 +232,7 @@ pub(super) async fn flush(node: &NodeArguments) -> Result<Exit, Stop> {
     });
     let reply = asked.await.map_err(unanswered)?;
     match node.output {
-        Output::Json => print_json(&BTreeMap::from([("forgotten", reply.forgotten)]))?,
+        Output::Json => print_json(&Flushed { schema_version: 1, forgotten: reply.forgotten })?,
         Output::Text | Output::Sarif => anstream::println!("forgot {} verdicts", reply.forgotten),
     }
     Ok(Exit::Done)

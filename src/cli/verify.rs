@@ -197,7 +197,7 @@ async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, 
                 answer(Token::Misconfigured, cause.to_owned(), String::new(), Some(descriptor))
             }
         },
-        Err(unanswered) => answer(Token::Unavailable, unanswered.to_string(), String::new(), Some(descriptor)),
+        Err(unanswered) => answer(unanswered.token(), unanswered.to_string(), String::new(), Some(descriptor)),
     }
 }
 

@@ -66,7 +66,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Keeps a record, unless it is one that is kept already: a remembered verdict has its first id.
+    /// Keeps a record, unless one of its id is kept: those who asked together were given one verdict.
     pub(super) fn keep(&self, record: Record) {
         let mut ring = self.lock();
         if ring.records.iter().rev().any(|known| known.id == record.id) {

@@ -120,6 +120,13 @@ impl Pull {
             .unwrap_or_else(|| panic!("not refused by the verifier: {self:?}"));
         reason.trim_end()
     }
+
+    /// It must have been refused so.
+    #[track_caller]
+    pub fn refused(&self, token: &str, cause: &str) {
+        let reason = self.refusal();
+        assert!(reason.starts_with(&format!("{token} ")) && reason.contains(cause), "{token} {cause}: {reason}");
+    }
 }
 
 fn config(folder: &Path, timeout: Duration) -> String {

@@ -94,7 +94,7 @@ fn a_user_whom_the_configuration_does_not_name_gets_no_answer() {
     for config in [OPEN, &NAMED.replace("65534", "65533")] {
         let open = Open::start(config);
         let id = open.node.pull(NAME, &image()).id().to_owned();
-        open.pull().refuses("UNAVAILABLE", MAY_NOT);
+        open.pull().refuses("MISCONFIGURED", MAY_NOT);
         for question in [&["status"][..], &["explain", &id], &["explain", "unknown"]] {
             let complaint = open.ctl(question).complained(3);
             assert!(complaint.contains(MAY_NOT), "{complaint}");
@@ -121,20 +121,20 @@ fn a_user_whom_the_configuration_names_may_ask_and_look_but_change_nothing() {
 fn who_may_ask_changes_with_the_configuration() {
     needs_root!();
     let open = Open::start(OPEN);
-    open.pull().refuses("UNAVAILABLE", MAY_NOT);
+    open.pull().refuses("MISCONFIGURED", MAY_NOT);
     open.node.configure(NAMED);
     open.pull().allows("EXEMPT", "`unmatched` is \"allow\"");
     open.node.configure("nonsense");
     open.pull().allows("EXEMPT", "`unmatched` is \"allow\"");
     open.node.configure(OPEN);
-    open.pull().refuses("UNAVAILABLE", MAY_NOT);
+    open.pull().refuses("MISCONFIGURED", MAY_NOT);
 }
 
 #[test]
 fn with_no_configuration_in_force_root_alone_hears_why() {
     needs_root!();
     let open = Open::start("nonsense");
-    open.pull().refuses("UNAVAILABLE", MAY_NOT);
+    open.pull().refuses("MISCONFIGURED", MAY_NOT);
     open.node.pull(NAME, &image()).refuses("MISCONFIGURED", "config.toml:1:");
 }
 
@@ -146,6 +146,6 @@ fn the_daemons_own_user_is_nobody_special() {
     chown(node.path("run"), Some(NOBODY), None).unwrap();
     node.launch(Launch { privileges: &AS_NOBODY, ..Launch::default() });
     let open = Open::over(node);
-    open.pull().refuses("UNAVAILABLE", MAY_NOT);
+    open.pull().refuses("MISCONFIGURED", MAY_NOT);
     open.node.pull(NAME, &image()).allows("EXEMPT", "`unmatched` is \"allow\"");
 }

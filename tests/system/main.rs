@@ -15,4 +15,5 @@ mod decisions;
 mod files;
 mod lifecycle;
 mod log;
+mod mutation;
 mod shim;

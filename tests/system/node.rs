@@ -18,12 +18,12 @@ use crate::common::registry::Registry;
 use crate::programs::{CTL, Daemon, Launch, Ran, SHIM, run, run_with_stdin};
 
 /// A signature of the notation tool, what it signs, and its certificate.
-const SIGNATURE: &[u8] = include_bytes!("../fixtures/notation/single.jws");
+pub const SIGNATURE: &[u8] = include_bytes!("../fixtures/notation/single.jws");
 const SUBJECT: &str = include_str!("../fixtures/notation/subject.json");
-const CERTIFICATE: &str = include_str!("../fixtures/notation/single.pem");
+pub const CERTIFICATE: &str = include_str!("../fixtures/notation/single.pem");
 
 /// The manifest that the signature speaks of (tests/fixtures/notation/make).
-const MANIFEST: &str = concat!(
+pub const MANIFEST: &str = concat!(
     r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","#,
     r#""artifactType":"application/x.fixture","config":{"mediaType":"application/vnd.oci.empty.v1+json","#,
     r#""digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"#,

@@ -408,3 +408,12 @@ fn marked(mark: &str) -> Vec<u32> {
     });
     processes.collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_name_that_asks_for_another_digest_than_would_be_pulled_is_refused() {
+    let (_registry, node, cases) = all_answers().await;
+    let image = &cases[0].1;
+    let other = format!("sha256:{}", "0".repeat(64));
+    node.pull(&format!("registry.example/a@{other}"), image).refuses("DENIED", "would be pulled");
+    node.pull("acme/web:v1", image).refuses("DENIED", "names no registry");
+}

@@ -1,0 +1,207 @@
+//! Every single byte of what makes an image trusted, changed: denied, or provably without meaning.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ratify::artifact::{Algorithm, Descriptor, Digest, IMAGE_MANIFEST, Manifest};
+use ratify::config::Rule;
+use ratify::executor::Executor;
+use ratify::pki;
+use ratify::policy::Policy;
+use ratify::reference::{Reference, Repository};
+use ratify::store::{Error, Store, digest_of};
+use ratify::verdict::{Token, Verdict};
+use ratify::verifier::Verifier;
+use ratify::verifier::notation::{NotationVerifier, Trust};
+use tokio::time::Instant;
+
+use crate::node::{CERTIFICATE, MANIFEST, SIGNATURE};
+
+/// A registry that says whatever an attacker wants: content by the digest that it is asked for, true or not.
+#[derive(Clone, Default)]
+struct Hostile {
+    contents: HashMap<Digest, Bytes>,
+    list: Vec<Descriptor>,
+}
+
+impl Hostile {
+    /// Puts content in the place of a descriptor's.
+    fn serve(&mut self, descriptor: &Descriptor, bytes: &[u8]) {
+        self.contents.insert(descriptor.digest.clone(), Bytes::copy_from_slice(bytes));
+    }
+
+    /// Adds content under its own digest.
+    fn add(&mut self, media_type: &str, bytes: &[u8]) -> Descriptor {
+        let descriptor = describe(media_type, bytes);
+        self.serve(&descriptor, bytes);
+        descriptor
+    }
+}
+
+#[async_trait]
+impl Store for Hostile {
+    async fn resolve(&self, _: &Reference) -> Result<Descriptor, Error> {
+        Err(Error::NotFound { what: "nothing".to_owned() })
+    }
+
+    async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Error> {
+        Ok(self.list.clone())
+    }
+
+    async fn manifest(&self, _: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        self.contents.get(&descriptor.digest).cloned().ok_or(Error::NotFound { what: descriptor.digest.to_string() })
+    }
+
+    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, _: u64) -> Result<Bytes, Error> {
+        let bytes = self.manifest(repository, descriptor).await?;
+        // What every store promises: the bytes are those that the descriptor names.
+        ratify::store::check("blob", descriptor, &bytes).map(|()| bytes)
+    }
+}
+
+fn describe(media_type: &str, bytes: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: digest_of(Algorithm::Sha256, bytes),
+        size: bytes.len() as u64,
+    }
+}
+
+/// The fixture's image, its signature's manifest, and a registry that holds them.
+fn honest() -> (Descriptor, Vec<u8>, Hostile) {
+    let mut registry = Hostile::default();
+    let image = describe(IMAGE_MANIFEST, MANIFEST.as_bytes());
+    let manifest = signature_manifest(&image, &registry.add("application/jose+json", SIGNATURE));
+    registry.list = vec![registry.add(IMAGE_MANIFEST, &manifest)];
+    (image, manifest, registry)
+}
+
+fn signature_manifest(subject: &Descriptor, envelope: &Descriptor) -> Vec<u8> {
+    let json = |descriptor: &Descriptor| serde_json::to_string(descriptor).unwrap();
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","artifactType":"application/vnd.cncf.notary.signature","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}},"layers":[{}],"subject":{},"annotations":{{"k":"v"}}}}"#,
+        json(envelope),
+        json(subject)
+    )
+    .into_bytes()
+}
+
+async fn judge(registry: &Hostile, image: &Descriptor) -> Token {
+    let anchors = pki::anchors_from_pem(CERTIFICATE.as_bytes()).unwrap();
+    let trust = Trust::new(anchors, &["*".to_owned()]).unwrap();
+    let verifier: Arc<dyn Verifier> = Arc::new(NotationVerifier::new("acme".to_owned(), trust));
+    let leaf = Rule { verifier: Some("acme".to_owned()), threshold: 0, rules: Vec::new() };
+    let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
+    let executor = Executor::new(Arc::new(registry.clone()), vec![verifier], policy, 4);
+    let repository = "r.example/a".parse::<Reference>().unwrap().repository;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let judged = executor.judge(&repository, image.clone(), SystemTime::now(), deadline).await;
+    Verdict::reach(judged.conclusion, false).token()
+}
+
+/// Every byte with its lowest, its case and its highest bit turned.
+fn changes(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..bytes.len()).flat_map(move |at| {
+        [0x01, 0x20, 0x80].map(|bit| {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= bit;
+            changed
+        })
+    })
+}
+
+#[tokio::test]
+async fn the_unchanged_image_is_allowed() {
+    let (image, _, registry) = honest();
+    assert_eq!(judge(&registry, &image).await, Token::Allowed);
+}
+
+#[tokio::test]
+async fn a_changed_signature_manifest_under_the_old_digest_is_never_believed() {
+    let (image, manifest, honest) = honest();
+    for changed in changes(&manifest) {
+        let mut registry = honest.clone();
+        registry.serve(&honest.list[0], &changed);
+        assert_eq!(judge(&registry, &image).await, Token::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_signature_manifest_under_its_own_digest_is_refused_or_means_the_same() {
+    let (image, manifest, honest) = honest();
+    let original = Manifest::parse(IMAGE_MANIFEST, &manifest).unwrap();
+    let mut meaningless = 0;
+    for changed in changes(&manifest) {
+        let mut registry = honest.clone();
+        registry.list = vec![registry.add(IMAGE_MANIFEST, &changed)];
+        if judge(&registry, &image).await.allows() {
+            let same = Manifest::parse(IMAGE_MANIFEST, &changed).unwrap();
+            let subject = |manifest: &Manifest| manifest.subject.as_ref().map(|subject| subject.digest.clone());
+            assert_eq!(
+                (same.artifact_type, subject(&original)),
+                (original.artifact_type.clone(), same.subject.map(|s| s.digest))
+            );
+            assert_eq!(same.layers, original.layers, "{}", String::from_utf8_lossy(&changed));
+            meaningless += 1;
+        }
+    }
+    // Annotations, the config's digest and the like: of about 700 bytes a part.
+    assert!(meaningless > 0 && meaningless < manifest.len() * 2, "{meaningless}");
+}
+
+#[tokio::test]
+async fn a_changed_envelope_is_refused_under_either_digest() {
+    let (image, _, honest) = honest();
+    let envelope = describe("application/jose+json", SIGNATURE);
+    // The name and the value of the one header that is not signed and says nothing: who made the envelope.
+    let text = String::from_utf8_lossy(SIGNATURE);
+    let agent = text.find("io.cncf.notary.signingAgent").unwrap();
+    let agent = agent..agent + text[agent..].find('}').unwrap();
+    for (index, changed) in changes(SIGNATURE).enumerate().step_by(7) {
+        let mut registry = honest.clone();
+        registry.serve(&envelope, &changed);
+        assert!(!judge(&registry, &image).await.allows(), "old digest, byte {}", index / 3);
+
+        let mut registry = honest.clone();
+        let own = registry.add("application/jose+json", &changed);
+        let manifest = signature_manifest(&image, &own);
+        registry.list = vec![registry.add(IMAGE_MANIFEST, &manifest)];
+        assert!(
+            agent.contains(&(index / 3)) || !judge(&registry, &image).await.allows(),
+            "own digest, byte {}",
+            index / 3
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_changed_image_manifest_is_refused_however_the_signature_is_attached() {
+    let (_, manifest, honest) = honest();
+    let envelope = describe("application/jose+json", SIGNATURE);
+    for changed in changes(MANIFEST.as_bytes()) {
+        let image = describe(IMAGE_MANIFEST, &changed);
+        // The old signature's manifest, listed for the changed image; and one that names the changed image.
+        assert_eq!(judge(&honest, &image).await, Token::Denied);
+        let mut registry = honest.clone();
+        let forged = signature_manifest(&image, &envelope);
+        assert_ne!(forged, manifest);
+        registry.list = vec![registry.add(IMAGE_MANIFEST, &forged)];
+        assert_eq!(judge(&registry, &image).await, Token::Denied);
+    }
+}
+
+#[tokio::test]
+async fn an_image_whose_size_or_media_type_is_lied_about_is_refused() {
+    let (image, _, registry) = honest();
+    for lie in [
+        Descriptor { size: image.size + 1, ..image.clone() },
+        Descriptor { size: 0, ..image.clone() },
+        Descriptor { media_type: "application/vnd.oci.image.index.v1+json".to_owned(), ..image.clone() },
+        Descriptor { media_type: String::new(), ..image.clone() },
+    ] {
+        assert_eq!(judge(&registry, &lie).await, Token::Denied, "{lie:?}");
+    }
+}
