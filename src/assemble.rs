@@ -115,7 +115,8 @@ pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
 fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
     work.absorb("platform", platform().as_bytes());
-    match serde_json::to_vec(config) {
+    // What decides, and nothing else: a log level costs no verdict.
+    match serde_json::to_vec(&(config.unmatched, &config.executors, &config.remember)) {
         Ok(bytes) => work.absorb("configuration", &bytes),
         Err(error) => work.problems.push(&TOP, format!("the configuration cannot be written down: {error}")),
     }
@@ -360,6 +361,17 @@ mod tests {
         fs::write(folder.path().join("0.pem"), &x).unwrap();
         fs::write(folder.path().join("1.pem"), format!("{y}{x}")).unwrap();
         assert_ne!(assembled(&config).admission.generation, before.admission.generation);
+    }
+
+    #[test]
+    fn who_may_ask_and_how_it_logs_keep_the_generation_and_what_decides_changes_it() {
+        let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        let before = assembled(&config).admission.generation;
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("{text}[access]\nuids = [7]\n[log]\nlevel = \"debug\"\n")).unwrap();
+        assert_eq!(assembled(&config).admission.generation, before);
+        fs::write(&config, format!("unmatched = \"allow\"\n{text}")).unwrap();
+        assert_ne!(assembled(&config).admission.generation, before);
     }
 
     #[test]

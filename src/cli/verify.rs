@@ -65,7 +65,7 @@ pub(super) struct Verified {
     pub(super) reference: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     descriptor: Option<Descriptor>,
-    pub(super) token: String,
+    pub(super) token: Token,
     pub(super) cause: String,
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,7 +159,7 @@ async fn here(admission: &Admission, verdicts: &Arc<Verdicts>, reference: &Refer
     Verified {
         reference: reference.to_string(),
         descriptor,
-        token: decision.verdict.token().to_string(),
+        token: decision.verdict.token(),
         cause: decision.verdict.cause().to_owned(),
         id: decision.id,
         report: decision.report,
@@ -172,7 +172,7 @@ async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, 
     let answer = |token: Token, cause: String, id: String, descriptor| Verified {
         reference: reference.to_string(),
         descriptor,
-        token: token.to_string(),
+        token,
         cause,
         id,
         report: None,
@@ -202,9 +202,7 @@ async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, 
 }
 
 fn show(verified: &Verified) {
-    if let Ok(token) = verified.token.parse() {
-        anstream::println!("{}", draw::line(token, &verified.cause, ""));
-    }
+    anstream::println!("{}", draw::line(verified.token, &verified.cause, ""));
     if let Some(report) = &verified.report {
         anstream::print!("{}", draw::tree(&verified.reference, report));
     }

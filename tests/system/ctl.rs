@@ -96,7 +96,7 @@ async fn verify_ends_with_the_code_of_the_worst_answer() {
         let said = text
             .lines()
             .filter_map(|line| line.split(' ').next())
-            .filter(|word| word.parse::<ratify::verdict::Token>().is_ok());
+            .filter(|word| ratify::verdict::Token::ALL.iter().any(|token| token.as_str() == *word));
         assert_eq!(said.collect::<Vec<_>>(), tokens, "{text}");
     }
 }
