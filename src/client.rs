@@ -40,11 +40,16 @@ pub enum Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreachable { socket, cause } if cause.starts_with("Permission denied") => {
+                let socket = socket.display();
+                write!(f, "ratifyd cannot be reached at {socket}: {cause}; its owner and group alone may connect")
+            }
             Self::Unreachable { socket, cause } => {
                 write!(f, "ratifyd cannot be reached at {}: {cause}; is ratifyd.socket active?", socket.display())
             }
             Self::Late { socket, waited } => {
-                write!(f, "ratifyd at {} has not answered within {waited:.1?}", socket.display())
+                let socket = socket.display();
+                write!(f, "ratifyd at {socket} has not answered within {waited:.1?}; see systemctl status ratifyd")
             }
             Self::Refused(status) => write!(f, "ratifyd refuses to answer: {}", status.message()),
         }

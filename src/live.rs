@@ -138,23 +138,8 @@ impl Live {
 
     /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`].
     pub async fn decide(self: &Arc<Self>, name: &str, descriptor: Descriptor, deadline: Instant) -> Decision {
-        let Ok(force) = timeout_at(deadline, self.current()).await else {
-            let cause = "the time ran out while configuration and trust files were read";
-            return Decision::unverified(Conclusion::unavailable(cause), false);
-        };
         let now = SystemTime::now();
-        let decision = match (&force.admission, Reference::with_host(name)) {
-            (Err(cause), _) => Decision::unverified(Conclusion::misconfigured(cause), false),
-            (Ok(_), Err(error)) => Decision::unverified(Conclusion::denied(error.to_string()), false),
-            (Ok(_), Ok(Reference { digest: Some(named), .. })) if named != descriptor.digest => {
-                let cause = format!("the name asks for {named}, but {} would be pulled", descriptor.digest);
-                Decision::unverified(Conclusion::denied(cause), false)
-            }
-            (Ok(admission), Ok(reference)) => {
-                let pull = Pull { repository: reference.repository, descriptor: descriptor.clone() };
-                admission.decide(&self.verdicts, &pull, now, deadline).await
-            }
-        };
+        let decision = self.judge(name, &descriptor, now, deadline).await;
         if let Some(count) = self.counts.get(decision.verdict.token().as_str()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -163,6 +148,33 @@ impl Live {
             self.recent.keep(Record::new(name, descriptor, now, &decision));
         }
         decision
+    }
+
+    async fn judge(
+        self: &Arc<Self>,
+        name: &str,
+        descriptor: &Descriptor,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> Decision {
+        let Ok(force) = timeout_at(deadline, self.current()).await else {
+            let cause = "the time ran out while configuration and trust files were read";
+            return Decision::unverified(Conclusion::unavailable(cause), false);
+        };
+        let admission = match &force.admission {
+            Ok(admission) => admission,
+            Err(cause) => return Decision::unverified(Conclusion::misconfigured(cause), false),
+        };
+        let reference = match Reference::with_host(name) {
+            Ok(reference) => reference,
+            Err(error) => return Decision::unverified(Conclusion::denied(error.to_string()), false),
+        };
+        if let Some(named) = reference.digest.filter(|named| *named != descriptor.digest) {
+            let cause = format!("the name asks for {named}, but {} would be pulled", descriptor.digest);
+            return Decision::unverified(Conclusion::denied(cause), false);
+        }
+        let pull = Pull { repository: reference.repository, descriptor: descriptor.clone() };
+        admission.decide(&self.verdicts, &pull, now, deadline).await
     }
 
     /// A recent verdict, by its id.

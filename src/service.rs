@@ -120,7 +120,8 @@ impl v1::node_server::Node for Service {
         let id = request.into_inner().id;
         let record = self.live.explain(&id).ok_or_else(|| {
             Status::not_found(format!(
-                "no verdict {id:?} is kept: the last {} since the start are",
+                "there is no verdict {:?}; the last {} since ratifyd started are kept",
+                verdict::brief(&id),
                 limits::RECENT_VERDICTS
             ))
         })?;

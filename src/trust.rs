@@ -150,8 +150,8 @@ impl Untrusted {
 
 fn mend_of(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "; create it, or take it out of the configuration",
-        io::ErrorKind::PermissionDenied => "; let the user that reads it do so, or hand it over with LoadCredential=",
+        io::ErrorKind::NotFound => "; create it, or name another file",
+        io::ErrorKind::PermissionDenied => "; let the user that ratifyd runs as read it",
         _ => "",
     }
 }
@@ -439,7 +439,7 @@ mod tests {
         let path = folder.path().join("none.pem");
         let shown = refusal(&path);
         assert!(shown.starts_with(&format!("{}: No such file", path.display())), "{shown}");
-        assert!(shown.ends_with("create it, or take it out of the configuration"), "{shown}");
+        assert!(shown.ends_with("create it, or name another file"), "{shown}");
         let below_a_file = file(folder.path(), "a", "x").join("b");
         assert!(refusal(&below_a_file).contains("Not a directory"), "{}", refusal(&below_a_file));
     }

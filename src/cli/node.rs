@@ -77,7 +77,7 @@ fn show_status(status: &Status) {
     let state = match (status.generation.is_empty(), status.config_current) {
         (true, _) => "nothing in force: every pull is answered MISCONFIGURED",
         (false, true) => "in force",
-        (false, false) => "changed on disk, but cannot be read; the one before it is in force",
+        (false, false) => "changed on disk and has problems; the one before it is in force",
     };
     anstream::println!(
         "ratifyd {} up {}",

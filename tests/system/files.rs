@@ -229,7 +229,7 @@ async fn a_trust_file_that_the_daemons_user_cannot_read_is_refused_with_the_mend
     chown(node.path("run"), Some(NOBODY), None).unwrap();
     chmod(&node.trust(), 0o600);
     node.launch(Launch { privileges: &AS_NOBODY, ..Launch::default() });
-    trusting.pull().refuses("MISCONFIGURED", "let the user that reads it do so, or hand it over with LoadCredential=");
+    trusting.pull().refuses("MISCONFIGURED", "let the user that ratifyd runs as read it");
     chmod(&trusting.node.trust(), 0o644);
     trusting.pull().allows("ALLOWED", "acme: ");
 }

@@ -73,9 +73,6 @@ pub enum BadOptions {
     /// Text that no header can carry.
     #[error("userAgent {0:?} has characters that a header cannot carry")]
     UserAgent(String),
-    /// TLS cannot be set up.
-    #[error("no https client can be set up: {0}")]
-    Client(String),
 }
 
 impl RegistryStore {
@@ -93,7 +90,7 @@ impl RegistryStore {
             return Err(BadOptions::UserAgent(user_agent.to_owned()));
         }
         Ok(Self {
-            transport: Transport::new(user_agent, options.plain_http).map_err(BadOptions::Client)?,
+            transport: Transport::new(user_agent, options.plain_http),
             max_manifest_bytes,
             max_blob_bytes: options.max_blob_bytes.unwrap_or(u64::MAX),
             lists: Cache::new(limits::REMEMBERED_REFERRERS, Some(options.remember_referrers)),

@@ -5,12 +5,13 @@
 //! Response headers are bounded by hyper: 100 fields and some 400 KiB over HTTP/1.1, 16 KiB over HTTP/2.
 
 use std::error::Error as _;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use reqwest::header::{self, HeaderMap, HeaderName};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 use tower::limit::ConcurrencyLimit;
 use tower::{Service, ServiceExt as _};
@@ -59,22 +60,9 @@ pub(super) struct Answer {
 }
 
 impl Transport {
-    /// # Errors
-    /// What keeps an HTTPS client from being made, in words.
-    pub(super) fn new(user_agent: &str, plain_http: bool) -> Result<Self, String> {
-        let client = Client::builder()
-            .user_agent(user_agent)
-            // Redirects are followed here, one by one, under our own rules.
-            .redirect(reqwest::redirect::Policy::none())
-            // A daemon does not inherit what containerd's environment says of proxies, so neither guesses.
-            .no_proxy()
-            .connect_timeout(limits::CONNECT_TIMEOUT)
-            // A registry may send us to many hosts, and each connection that is kept is a descriptor.
-            .pool_idle_timeout(limits::IDLE_TIMEOUT)
-            .pool_max_idle_per_host(limits::IDLE_CONNECTIONS)
-            .build()
-            .map_err(|error| cause(&error))?;
-        Ok(Self { exchange: Exchange { client, plain_http }, registries: Cache::new(limits::REGISTRIES, None) })
+    pub(super) fn new(user_agent: &str, plain_http: bool) -> Self {
+        let exchange = Exchange { clients: Arc::new(Clients::new(user_agent)), plain_http };
+        Self { exchange, registries: Cache::new(limits::REGISTRIES, None) }
     }
 
     /// The URL of something in a repository (OCI distribution specification, "Endpoints").
@@ -108,10 +96,56 @@ fn is_plain(repository: &Repository) -> bool {
     repository.is_loopback() && after_address.contains(':')
 }
 
+/// The clients, one for http and one for https, made when they are first needed: a node that asks no registry over
+/// https needs no CA certificates, and one that gets them later needs no restart.
+struct Clients {
+    user_agent: String,
+    http: OnceLock<Client>,
+    https: OnceLock<Client>,
+}
+
+impl Clients {
+    fn new(user_agent: &str) -> Self {
+        Self { user_agent: user_agent.to_owned(), http: OnceLock::new(), https: OnceLock::new() }
+    }
+
+    /// The client for a URL.
+    ///
+    /// # Errors
+    /// What keeps it from being made, in words.
+    fn of(&self, url: &Url) -> Result<Client, String> {
+        let is_http = url.scheme() == "http";
+        let kept = if is_http { &self.http } else { &self.https };
+        if let Some(client) = kept.get() {
+            return Ok(client.clone());
+        }
+        let builder = self.builder();
+        // Without roots the client for http loads no certificates, and trusts nobody should it ever be asked to.
+        let builder = if is_http { builder.tls_certs_only([]) } else { builder };
+        let client = builder.build().map_err(|error| {
+            format!("no https client can be made: {}; is the package ca-certificates installed?", deepest(&error))
+        })?;
+        Ok(kept.get_or_init(|| client).clone())
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        Client::builder()
+            .user_agent(&self.user_agent)
+            // Redirects are followed here, one by one, under our own rules.
+            .redirect(reqwest::redirect::Policy::none())
+            // A daemon does not inherit what containerd's environment says of proxies, so neither guesses.
+            .no_proxy()
+            .connect_timeout(limits::CONNECT_TIMEOUT)
+            // A registry may send us to many hosts, and each connection that is kept is a descriptor.
+            .pool_idle_timeout(limits::IDLE_TIMEOUT)
+            .pool_max_idle_per_host(limits::IDLE_CONNECTIONS)
+    }
+}
+
 /// One request and its whole answer, redirects included.
 #[derive(Clone)]
 struct Exchange {
-    client: Client,
+    clients: Arc<Clients>,
     plain_http: bool,
 }
 
@@ -143,7 +177,8 @@ impl Exchange {
         let mut url = get.url.clone();
         for _ in 0..=limits::REDIRECTS {
             let what = what_at(&get.url, &url);
-            let request = self.client.get(url.clone()).header(header::ACCEPT, get.accept);
+            let client = self.clients.of(&url).map_err(|cause| Error::Network { what: what.clone(), cause })?;
+            let request = client.get(url.clone()).header(header::ACCEPT, get.accept);
             // Content is hashed as it comes, so it must come as it is.
             let request = request.header(header::ACCEPT_ENCODING, "identity");
             let response = match request.send().await {
@@ -300,6 +335,15 @@ pub(super) fn brief(text: &str) -> String {
 }
 
 /// What went wrong, in one sentence instead of a chain.
+/// The innermost cause.
+fn deepest(error: &reqwest::Error) -> String {
+    let mut deepest: &(dyn std::error::Error + 'static) = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
 fn cause(error: &reqwest::Error) -> String {
     let mut deepest: &(dyn std::error::Error + 'static) = error;
     let mut refused = false;
@@ -335,7 +379,7 @@ mod tests {
 
     fn url(name: &str, plain_http: bool) -> String {
         let reference: Reference = name.parse().unwrap();
-        let transport = Transport::new("test", plain_http).unwrap();
+        let transport = Transport::new("test", plain_http);
         transport.url(&reference.repository, "manifests", "x").unwrap().to_string()
     }
 
