@@ -247,6 +247,7 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Drop for Leader<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::time::sleep;
 
@@ -433,5 +434,55 @@ mod tests {
             memo.flush();
         });
         assert_eq!((text(&asked), memo.kept()), (("old", false), 0));
+    }
+
+    /// What a leader does after so many milliseconds: answers, comes too late, or panics.
+    #[derive(Clone, Copy, Debug)]
+    enum Leads {
+        Answers(u64),
+        Late(u64),
+        Panics(u64),
+    }
+
+    async fn lead(leads: Leads) -> Answer {
+        let (Leads::Answers(after) | Leads::Late(after) | Leads::Panics(after)) = leads;
+        sleep(Duration::from_millis(after)).await;
+        match leads {
+            Leads::Answers(_) => answer("yes", Some(1)),
+            Leads::Late(_) => Answer { late: true, ..answer("too late", None) },
+            Leads::Panics(_) => panic!("a defect"),
+        }
+    }
+
+    fn leaders() -> impl Strategy<Value = Leads> {
+        prop_oneof![
+            (0..4000_u64).prop_map(Leads::Answers),
+            (0..4000_u64).prop_map(Leads::Late),
+            (0..4000_u64).prop_map(Leads::Panics)
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn whatever_leaders_do_every_asker_is_answered_by_their_own_deadline(
+            leaders in proptest::collection::vec(leaders(), 1..5),
+            askers in proptest::collection::vec((0..3000_u64, 1..5000_u64), 1..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let (memo, next) = (Memo::new(4), AtomicUsize::new(0));
+            let asked = askers.iter().map(async |(start, patience)| {
+                sleep(Duration::from_millis(*start)).await;
+                let deadline = Instant::now() + Duration::from_millis(*patience);
+                let asked = memo.ask("image", deadline, SystemTime::now(), || {
+                    lead(leaders[next.fetch_add(1, Ordering::SeqCst) % leaders.len()])
+                });
+                let asked = timeout_at(deadline + Duration::from_millis(1), asked).await;
+                asked.is_ok_and(|asked| Instant::now() <= deadline + Duration::from_millis(1) && text(&asked).0 != "")
+            });
+            let answered = runtime.block_on(futures_util::future::join_all(asked));
+            prop_assert!(answered.iter().all(|answered| *answered), "{answered:?}");
+        }
     }
 }

@@ -410,4 +410,20 @@ proptest! {
         let passed: Vec<String> = types.iter().filter(|content| content.contains("pass")).cloned().collect();
         prop_assert_eq!(token(&types, &root) == "ALLOWED", token(&passed, &root) == "ALLOWED");
     }
+
+    #[test]
+    fn no_fault_cut_list_or_spent_budget_ever_gives_an_allow(types in evidence(), root in policies(), spent in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let mut store = Memory { slow: spent.then_some(Duration::from_secs(60)), ..Memory::default() };
+        for content in &types {
+            store.attach(&image(), content);
+        }
+        if !spent {
+            // Cut short after whatever was found.
+            store.lists.insert(image().digest, Err(Error::TooLarge { what: "list".to_owned(), limit: 1, unit: "pages" }));
+        }
+        let line = runtime.block_on(judge(store, root));
+        prop_assert!(!line.starts_with("ALLOWED"), "{line}");
+        prop_assert!(types.is_empty() || line.starts_with("UNAVAILABLE") || line.starts_with("DENIED"), "{line}");
+    }
 }
