@@ -479,7 +479,7 @@ mod tests {
                     lead(leaders[next.fetch_add(1, Ordering::SeqCst) % leaders.len()])
                 });
                 let asked = timeout_at(deadline + Duration::from_millis(1), asked).await;
-                asked.is_ok_and(|asked| Instant::now() <= deadline + Duration::from_millis(1) && text(&asked).0 != "")
+                asked.is_ok_and(|asked| Instant::now() <= deadline + Duration::from_millis(1) && !text(&asked).0.is_empty())
             });
             let answered = runtime.block_on(futures_util::future::join_all(asked));
             prop_assert!(answered.iter().all(|answered| *answered), "{answered:?}");
