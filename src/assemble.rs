@@ -375,6 +375,30 @@ mod tests {
     }
 
     #[test]
+    fn certificates_may_stand_in_the_configuration_itself_and_a_bad_one_is_a_problem_with_its_place() {
+        let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        let text = |pem: &str| {
+            format!(
+                "[[executors]]\nscopes = [\"r.example\"]\n[[executors.verifiers]]\nname = \"v\"\ntype = \"notation\"\n\
+                 parameters.certificates = [{{ inline = {pem:?} }}]\n"
+            )
+        };
+        fs::write(&config, text(FIXTURES[1])).unwrap();
+        let found = assembled(&config);
+        assert!(found.problems.is_empty() && found.stamps.is_empty(), "{:?}", found.problems);
+        let repository = "r.example/a".parse::<Reference>().unwrap().repository;
+        let (_, rules) = found.admission.scopes.find(&repository).unwrap();
+        assert!(matches!(rules.mode, Mode::Verify { executor: Ok(_), .. }));
+
+        let other = certificates(FIXTURES[0]).pop().unwrap();
+        fs::write(&config, text(&other)).unwrap();
+        assert_ne!(assembled(&config).admission.generation, found.admission.generation);
+        fs::write(&config, text("no certificate")).unwrap();
+        let problems = assemble(&load(&config).unwrap(), &config).err().unwrap().lines();
+        assert!(problems[0].contains("config.toml:6:") && problems[0].contains("no certificate in it"), "{problems:?}");
+    }
+
+    #[test]
     fn a_comment_in_the_configuration_keeps_the_generation() {
         let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
         let before = assembled(&config).admission.generation;

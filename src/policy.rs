@@ -190,3 +190,30 @@ fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> S
     }
     support
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Descriptor, IMAGE_MANIFEST};
+    use crate::report::Fault;
+
+    #[test]
+    fn a_list_of_faults_without_end_is_weighed_by_no_more_of_them_than_there_can_be_rules() {
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let descriptor = Descriptor { media_type: IMAGE_MANIFEST.to_owned(), digest, size: 1 };
+        let mut report = Report::new(descriptor.clone());
+        let faulty: Vec<ArtifactId> =
+            (0..limits::REFERRERS).map(|_| report.add(Report::SUBJECT, descriptor.clone())).collect();
+        for id in &faulty {
+            report.get_mut(*id).unwrap().manifest = Read::Fault(Fault::new("gone"));
+        }
+        report.get_mut(Report::SUBJECT).unwrap().referrers = Listing::Whole(faulty);
+        let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+        assert_eq!(support(&report, Report::SUBJECT, &leaf, View::Hopeful).signers.len(), limits::POLICY_RULES);
+        assert!(support(&report, Report::SUBJECT, &leaf, View::Known).signers.is_empty());
+        // As many as any policy can ask for are still enough to hope for it.
+        let rules = limits::POLICY_RULES - 1;
+        let policy = Policy::new(Rule { verifier: None, threshold: rules, rules: vec![leaf; rules] }).unwrap();
+        assert_eq!(policy.standing(&report), Standing::Open);
+    }
+}

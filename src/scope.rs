@@ -141,11 +141,6 @@ impl<T> Scopes<T> {
     pub fn find(&self, repository: &Repository) -> Option<(&Pattern, &T)> {
         self.entries.iter().find(|(pattern, _)| pattern.matches(repository)).map(|(pattern, value)| (pattern, value))
     }
-
-    /// All values, one for each pattern.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().map(|(_, value)| value)
-    }
 }
 
 #[cfg(test)]

@@ -264,4 +264,14 @@ mod tests {
             assert!(line.len() < limits::REASON_BYTES && line.ends_with("... [7f3a]"), "{line}");
         }
     }
+
+    #[test]
+    fn a_cause_at_the_limit_is_kept_and_one_byte_more_is_cut() {
+        let cause = |length: usize| {
+            let verdict = Verdict::reach(Conclusion::denied("x".repeat(length)), false);
+            (verdict.cause().len(), verdict.cause().ends_with("..."))
+        };
+        assert_eq!(cause(limits::CAUSE_BYTES), (limits::CAUSE_BYTES, false));
+        assert_eq!(cause(limits::CAUSE_BYTES + 1), (limits::CAUSE_BYTES, true));
+    }
 }
