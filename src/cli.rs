@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tokio::time::Instant;
 
 use crate::client;
 use crate::verdict::Token;
@@ -145,6 +147,28 @@ struct NodeArguments {
     /// How to write the answer
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+/// What every question about an image can be told.
+#[derive(Args)]
+struct ImageArguments {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
+    config: PathBuf,
+    /// How to write the answer
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// How long one image may take, such as 30s
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl ImageArguments {
+    /// When the answer must be there.
+    fn deadline(&self) -> Result<Instant, Stop> {
+        let deadline = Instant::now().checked_add(self.timeout);
+        deadline.ok_or_else(|| Stop(Exit::Misconfigured, "--timeout is too long".to_owned()))
+    }
 }
 
 /// How an answer is written.

@@ -1,28 +1,18 @@
 //! `ratifyctl discover` and `resolve`: what a registry or layout holds, without a verdict on it.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::artifact::{Descriptor, Manifest};
 use crate::cli::source::Source;
-use crate::cli::{CONFIG, Exit, Output, Stop, draw, print_json};
+use crate::cli::{Exit, ImageArguments, Output, Stop, draw, print_json};
 use crate::limits;
 use crate::report::Tree;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Configuration file
-    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
-    config: PathBuf,
-    /// How to write the answer
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// How long it may take, such as 30s
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    image: ImageArguments,
     /// An image: `ghcr.io/acme/web:v1`, `oci-layout:DIR:TAG`
     #[arg(value_name = "REF")]
     reference: String,
@@ -51,7 +41,7 @@ pub(super) async fn resolve(arguments: Arguments) -> Result<Exit, Stop> {
     let (source, deadline) = open(&arguments)?;
     let descriptor = within(deadline, source.resolve()).await?;
     let reference = source.name();
-    match arguments.output {
+    match arguments.image.output {
         Output::Json => print_json(&Resolved { schema_version: 1, reference: &reference, descriptor: &descriptor })?,
         Output::Text | Output::Sarif => anstream::println!("{}", descriptor.digest),
     }
@@ -63,7 +53,7 @@ pub(super) async fn discover(arguments: Arguments) -> Result<Exit, Stop> {
     let descriptor = within(deadline, source.resolve()).await?;
     let tree = within(deadline, async { Ok(walk(&source, descriptor.clone()).await) }).await?;
     let reference = source.name();
-    match arguments.output {
+    match arguments.image.output {
         Output::Json => print_json(&Discovered {
             schema_version: 1,
             reference: &reference,
@@ -81,9 +71,8 @@ pub(super) async fn discover(arguments: Arguments) -> Result<Exit, Stop> {
 }
 
 fn open(arguments: &Arguments) -> Result<(Source, Instant), Stop> {
-    let source = Source::open(&arguments.reference, &arguments.config)?;
-    let deadline = Instant::now().checked_add(arguments.timeout);
-    Ok((source, deadline.ok_or_else(|| Stop(Exit::Misconfigured, "--timeout is too long".to_owned()))?))
+    let source = Source::open(&arguments.reference, &arguments.image.config)?;
+    Ok((source, arguments.image.deadline()?))
 }
 
 async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {

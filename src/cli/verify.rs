@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
 use crate::assemble::{self, InLayout};
-use crate::cli::{CONFIG, Exit, Output, Stop, draw, print_json, sarif, source};
+use crate::cli::{Exit, ImageArguments, Output, Stop, draw, print_json, sarif, source};
 use crate::client;
 use crate::limits;
 use crate::memo::Memo;
@@ -23,15 +23,8 @@ use crate::wire::{self, v1};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Configuration file
-    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
-    config: PathBuf,
-    /// How to write the answer
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// How long one image may take, such as 30s
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    image: ImageArguments,
     /// The name whose scope applies to images in OCI layouts, which have none of their own
     #[arg(long = "as", value_name = "NAME", value_parser = name)]
     name: Option<Reference>,
@@ -76,30 +69,29 @@ pub(super) struct Verified {
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     let images = open(&arguments)?;
-    let (admission, config) = source::load(&arguments.config)?;
+    let (admission, config) = source::load(&arguments.image.config)?;
     let verdicts = Memo::new(limits::MEMO_ENTRIES);
     let mut results = Vec::new();
     for image in &images {
-        let deadline = Instant::now().checked_add(arguments.timeout);
-        let deadline = deadline.ok_or_else(|| Stop(Exit::Misconfigured, "--timeout is too long".to_owned()))?;
+        let deadline = arguments.image.deadline()?;
         let verified = match image {
             Image::InRegistry(reference) if arguments.daemon => {
                 by_daemon(&arguments.socket, &admission, reference, deadline).await
             }
             Image::InRegistry(reference) => here(&admission, &verdicts, reference, deadline).await,
             Image::InLayout { written, reference, store } => {
-                let over = assemble::assemble_over(&config, &arguments.config, Arc::clone(store));
+                let over = assemble::assemble_over(&config, &arguments.image.config, Arc::clone(store));
                 let over = over.map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
                 let verified = here(&over.admission, &verdicts, reference, deadline).await;
                 Verified { reference: written.clone(), ..verified }
             }
         };
-        if arguments.output == Output::Text {
+        if arguments.image.output == Output::Text {
             show(&verified);
         }
         results.push(verified);
     }
-    match arguments.output {
+    match arguments.image.output {
         Output::Text => {}
         Output::Json => print_json(&Document { schema_version: 1, results: &results })?,
         Output::Sarif => print_json(&sarif::log(&results))?,
