@@ -4,6 +4,8 @@
 //! tests are one path. A daemon whose configuration is bad starts all the same and answers MISCONFIGURED: one that
 //! exits would take its socket with it.
 
+mod connections;
+
 use std::future::{Future, pending};
 use std::io::{self, IsTerminal as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -15,13 +17,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -144,6 +145,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
     at_once: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let connections = seats();
     let (health, health_service) = tonic_health::server::health_reporter();
     let looking_after = tokio::spawn(look_after(Arc::clone(&live), health));
     let reloading = tokio::spawn({
@@ -163,7 +165,7 @@ pub async fn serve(
         .add_service(NodeServer::new(service.clone()).max_decoding_message_size(limits::CALL_BYTES))
         .add_service(AdminServer::new(service).max_decoding_message_size(limits::CALL_BYTES))
         .add_service(health_service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(connections::accept(listener, connections), async move {
             stop.await;
             info!("stopping: no new calls, those in flight may end");
             tell_systemd(NotifyState::Stopping);
@@ -187,6 +189,20 @@ pub async fn serve(
     reloading.abort();
     info!("stopped");
     outcome
+}
+
+/// How many connections may be open at once: [`limits::CONNECTIONS`], or half of what the kernel lets the process
+/// open, so that registries and files always find room.
+fn seats() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // The usual soft limit of 1024 is there for programs that call select(2).
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+            warn!("the limit of open files cannot be raised: {error}");
+        }
+    }
+    let open = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    open.map_or(limits::CONNECTIONS, |files| (files / 2).clamp(1, limits::CONNECTIONS))
 }
 
 /// Looks at the files now and then, and tells health whether pulls can be decided.

@@ -202,6 +202,10 @@ pub const CALL_HEADER_BYTES: u32 = 16 * 1024;
 /// Most calls under way on one connection. The shim makes one.
 pub const CALLS_PER_CONNECTION: u32 = 256;
 
+/// Most connections on the socket at once. Each pull has one for as long as it waits for its verdict; an idle one
+/// costs some 32 KiB.
+pub const CONNECTIONS: usize = 2048;
+
 /// Most entries of an OCI layout's index.json.
 pub const LAYOUT_ENTRIES: usize = 4096;
 

@@ -13,6 +13,7 @@ mod ctl;
 mod ctl_more;
 mod decisions;
 mod files;
+mod flood;
 mod lifecycle;
 mod log;
 mod mutation;
