@@ -37,13 +37,19 @@ demo: tools shim ## Show an allow, a deny with its reason, and the report, on re
 	@TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(CARGO_TARGET_DIR)/debug" tests/demo
 
 .PHONY: lint
-lint: ## Format, clippy with warnings as errors, docs, scripts
+lint: ## Format, clippy with warnings as errors, docs, crates
 	$(call stage,format,tests/tools/needs && cargo fmt --check)
 	$(call stage,clippy,cargo clippy --locked --quiet --all-targets -- -D warnings)
 	$(call stage,clippy of the shim alone,cargo clippy --locked --quiet --no-default-features --features shim --lib --bin ratify-image-verifier -- -D warnings)
 	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation --lib -- -D warnings)
 	$(call stage,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items --lib)
-	$(call stage,one TLS and crypto stack,! cargo tree --locked --edges normal --prefix none | grep -E '^(ring|native-tls|openssl|openssl-sys) ')
+	$(call stage,crates,$(MAKE) --no-print-directory $(DENY) && tests/tools/deny $(DENY))
+
+# Looks at licences, second TLS or crypto stacks, sources and advisories (deny.toml).
+DENY := $(CACHE)/cargo-deny-0.20.2/bin/cargo-deny
+
+$(DENY):
+	env -u CARGO_TARGET_DIR cargo install --locked --quiet --no-default-features --version 0.20.2 --root $(CACHE)/cargo-deny-0.20.2 cargo-deny
 
 comma := ,
 
