@@ -17,6 +17,7 @@ mod config;
 mod discover;
 mod draw;
 mod node;
+mod out;
 mod sarif;
 mod source;
 mod verify;
@@ -56,7 +57,7 @@ impl From<Token> for Exit {
     }
 }
 
-/// Why a command stops before its work is done: what to tell, and the exit code.
+/// Why a command stops before its work is done: the exit code, and what to tell if anything.
 struct Stop(Exit, String);
 
 #[derive(Parser)]
@@ -189,7 +190,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("ratifyctl: {error}");
+            out::complain(&error.to_string());
             return Exit::Unavailable.into();
         }
     };
@@ -213,14 +214,18 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(Stop(exit, message)) => {
-            anstream::eprintln!("ratifyctl: {message}");
+            if !message.is_empty() {
+                out::complain(&message);
+            }
             exit.into()
         }
     }
 }
 
 fn complete(shell: clap_complete::Shell) -> Result<Exit, Stop> {
-    clap_complete::generate(shell, &mut Arguments::command(), "ratifyctl", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "ratifyctl", &mut script);
+    out::text(String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }
 
@@ -235,20 +240,9 @@ fn man(name: Option<&str>) -> Result<Exit, Stop> {
             found.name(format!("ratifyctl-{name}"))
         }
     };
-    let written = clap_mangen::Man::new(command).render(&mut std::io::stdout());
-    written.map(|()| Exit::Done).map_err(|error| Stop(Exit::Unavailable, error.to_string()))
-}
-
-/// Prints one JSON document.
-fn print_json(document: &impl serde::Serialize) -> Result<(), Stop> {
-    let text = serde_json::to_string_pretty(document).map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
-    anstream::println!("{text}");
-    Ok(())
-}
-
-/// Prints one JSON document on one line, for lists that go on.
-fn print_line(document: &impl serde::Serialize) -> Result<(), Stop> {
-    let text = serde_json::to_string(document).map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
-    anstream::println!("{text}");
-    Ok(())
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(command).render(&mut page);
+    rendered.map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
+    out::text(String::from_utf8_lossy(&page))?;
+    Ok(Exit::Done)
 }

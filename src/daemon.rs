@@ -7,7 +7,7 @@
 mod connections;
 
 use std::future::{Future, pending};
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,8 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ratifyd: {error}");
+            // Nobody is left to tell when that fails too.
+            let _ = writeln!(io::stderr(), "ratifyd: {error}");
             ExitCode::FAILURE
         }
     }
@@ -296,7 +297,8 @@ fn start_log(log: &Log) {
         LogLevel::Trace => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written (a full disk) would be complained about on stderr too, and panic there.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match log.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use crate::assemble;
-use crate::cli::{Exit, Stop, print_json};
+use crate::cli::{Exit, Stop, out};
 use crate::config;
 
 /// The format in which a configuration is shown.
@@ -25,12 +25,10 @@ pub(super) fn check(file: &Path) -> Result<Exit, Stop> {
         Err(problems) => problems.lines(),
     };
     if problems.is_empty() {
-        anstream::println!("{}: no problems", file.display());
+        out::line(format_args!("{}: no problems", file.display()))?;
         return Ok(Exit::Done);
     }
-    for problem in &problems {
-        anstream::println!("{problem}");
-    }
+    out::line(problems.join("\n"))?;
     Ok(Exit::Misconfigured)
 }
 
@@ -42,12 +40,12 @@ pub(super) fn show(file: &Path, format: Format) -> Result<Exit, Stop> {
         Format::Json => config::to_json(&config).map_err(|error| error.to_string()),
     };
     let shown = shown.map_err(|error| Stop(Exit::Misconfigured, error))?;
-    anstream::println!("{}", shown.trim_end());
+    out::line(shown.trim_end())?;
     Ok(Exit::Done)
 }
 
 /// Prints the schema.
 pub(super) fn schema() -> Result<Exit, Stop> {
-    print_json(&config::schema())?;
+    out::json(&config::schema())?;
     Ok(Exit::Done)
 }

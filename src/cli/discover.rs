@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::artifact::{Descriptor, Manifest};
 use crate::cli::source::Source;
-use crate::cli::{Exit, ImageArguments, Output, Stop, draw, print_json};
+use crate::cli::{Exit, ImageArguments, Output, Stop, draw, out};
 use crate::limits;
 use crate::report::Tree;
 
@@ -42,8 +42,8 @@ pub(super) async fn resolve(arguments: Arguments) -> Result<Exit, Stop> {
     let descriptor = within(deadline, source.resolve()).await?;
     let reference = source.name();
     match arguments.image.output {
-        Output::Json => print_json(&Resolved { schema_version: 1, reference: &reference, descriptor: &descriptor })?,
-        Output::Text | Output::Sarif => anstream::println!("{}", descriptor.digest),
+        Output::Json => out::json(&Resolved { schema_version: 1, reference: &reference, descriptor: &descriptor })?,
+        Output::Text | Output::Sarif => out::line(&descriptor.digest)?,
     }
     Ok(Exit::Done)
 }
@@ -54,16 +54,16 @@ pub(super) async fn discover(arguments: Arguments) -> Result<Exit, Stop> {
     let tree = within(deadline, async { Ok(walk(&source, descriptor.clone()).await) }).await?;
     let reference = source.name();
     match arguments.image.output {
-        Output::Json => print_json(&Discovered {
+        Output::Json => out::json(&Discovered {
             schema_version: 1,
             reference: &reference,
             descriptor: &descriptor,
             referrers: &tree,
         })?,
         Output::Text | Output::Sarif => {
-            anstream::print!("{}", draw::tree(&reference, &tree));
+            out::text(draw::tree(&reference, &tree))?;
             if tree.referrers.is_empty() && tree.note.is_none() {
-                anstream::println!("nothing refers to it");
+                out::line("nothing refers to it")?;
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::artifact::Descriptor;
-use crate::cli::{Exit, NodeArguments, Output, Stop, draw, print_json, print_line};
+use crate::cli::{Exit, NodeArguments, Output, Stop, draw, out};
 use crate::client::{self, Unanswered};
 use crate::limits;
 use crate::report::Tree;
@@ -67,36 +67,32 @@ pub(super) async fn status(node: &NodeArguments) -> Result<Exit, Stop> {
     });
     let status = Status::from(asked.await.map_err(unanswered)?);
     match node.output {
-        Output::Json => print_json(&status)?,
-        Output::Text | Output::Sarif => show_status(&status),
+        Output::Json => out::json(&status)?,
+        Output::Text | Output::Sarif => out::text(status_text(&status))?,
     }
     Ok(Exit::Done)
 }
 
-fn show_status(status: &Status) {
+fn status_text(status: &Status) -> String {
     let state = match (status.generation.is_empty(), status.config_current) {
         (true, _) => "nothing in force: every pull is answered MISCONFIGURED",
         (false, true) => "in force",
         (false, false) => "changed on disk and has problems; the one before it is in force",
     };
-    anstream::println!(
-        "ratifyd {} up {}",
-        status.version,
-        humantime::format_duration(Duration::from_secs(status.uptime_seconds))
-    );
-    anstream::println!("configuration  {}: {state}", printable(&status.config_path));
+    let up = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
+    let mut lines = vec![
+        format!("ratifyd {} up {up}", status.version),
+        format!("configuration  {}: {state}", printable(&status.config_path)),
+    ];
     if !status.generation.is_empty() {
-        anstream::println!("generation     {}", status.generation.chars().take(16).collect::<String>());
+        lines.push(format!("generation     {}", status.generation.chars().take(16).collect::<String>()));
     }
-    let counts: Vec<String> = Token::ALL
-        .iter()
-        .filter_map(|token| status.verdicts.get(token.as_str()).map(|count| format!("{token} {count}")))
-        .collect();
-    anstream::println!("verdicts       {}", counts.join(", "));
-    anstream::println!("remembered     {}", status.remembered);
-    for problem in &status.problems {
-        anstream::println!("problem        {}", printable(problem));
-    }
+    let counted = |token: &Token| status.verdicts.get(token.as_str()).map(|count| format!("{token} {count}"));
+    let counts: Vec<String> = Token::ALL.iter().filter_map(counted).collect();
+    lines.push(format!("verdicts       {}", counts.join(", ")));
+    lines.push(format!("remembered     {}", status.remembered));
+    lines.extend(status.problems.iter().map(|problem| format!("problem        {}", printable(problem))));
+    lines.join("\n") + "\n"
 }
 
 /// A verdict with its report; the document of `--output json`.
@@ -150,23 +146,21 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
         report,
     };
     match node.output {
-        Output::Json => print_json(&explained)?,
-        Output::Text | Output::Sarif => show_explained(token, &explained),
+        Output::Json => out::json(&explained)?,
+        Output::Text | Output::Sarif => out::text(explained_text(token, &explained))?,
     }
     Ok(Exit::Done)
 }
 
-fn show_explained(token: Token, explained: &Explained) {
-    anstream::println!("{}", draw::line(token, &explained.cause, &explained.id));
-    anstream::println!("at {}", explained.time);
-    match &explained.report {
-        Some(report) => anstream::print!("{}", draw::tree(&explained.reference, report)),
-        None => anstream::println!(
-            "{}\n{}\nnothing was verified",
-            printable(&explained.reference),
-            explained.descriptor.digest
-        ),
-    }
+fn explained_text(token: Token, explained: &Explained) -> String {
+    let line = draw::line(token, &explained.cause, &explained.id);
+    let report = match &explained.report {
+        Some(report) => draw::tree(&explained.reference, report),
+        None => {
+            format!("{}\n{}\nnothing was verified\n", printable(&explained.reference), explained.descriptor.digest)
+        }
+    };
+    format!("{line}\nat {}\n{report}", explained.time)
 }
 
 /// A recent verdict, one line or one JSON object each.
@@ -202,10 +196,10 @@ pub(super) async fn verdicts(node: &NodeArguments, watch: bool) -> Result<Exit, 
             cause: verdict.cause,
         };
         match node.output {
-            Output::Json => print_line(&listed)?,
+            Output::Json => out::json_line(&listed)?,
             Output::Text | Output::Sarif => {
                 let Listed { time, id, token, reference, cause, .. } = &listed;
-                anstream::println!("{time} {id} {token} {} {}", printable(reference), printable(cause));
+                out::line(format_args!("{time} {id} {token} {} {}", printable(reference), printable(cause)))?;
             }
         }
     }
@@ -232,8 +226,8 @@ pub(super) async fn flush(node: &NodeArguments) -> Result<Exit, Stop> {
     });
     let reply = asked.await.map_err(unanswered)?;
     match node.output {
-        Output::Json => print_json(&Flushed { schema_version: 1, forgotten: reply.forgotten })?,
-        Output::Text | Output::Sarif => anstream::println!("forgot {} verdicts", reply.forgotten),
+        Output::Json => out::json(&Flushed { schema_version: 1, forgotten: reply.forgotten })?,
+        Output::Text | Output::Sarif => out::line(format_args!("forgot {} verdicts", reply.forgotten))?,
     }
     Ok(Exit::Done)
 }

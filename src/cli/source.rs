@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::admission::Admission;
 use crate::artifact::Descriptor;
 use crate::assemble::{self, InLayout};
-use crate::cli::{Exit, Stop};
+use crate::cli::{Exit, Stop, out};
 use crate::config::Config;
 use crate::reference::{Reference, Repository};
 use crate::store::Store;
@@ -69,7 +69,7 @@ pub(super) fn load(path: &Path) -> Result<(Admission, Config), Stop> {
     let assembled =
         assemble::assemble(&config, path).map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
     for problem in &assembled.problems {
-        anstream::eprintln!("ratifyctl: {problem}");
+        out::complain(problem);
     }
     Ok((assembled.admission, config))
 }

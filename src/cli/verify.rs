@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
 use crate::assemble::{self, InLayout};
-use crate::cli::{Exit, ImageArguments, Output, Stop, draw, print_json, sarif, source};
+use crate::cli::{Exit, ImageArguments, Output, Stop, draw, out, sarif, source};
 use crate::client;
 use crate::limits;
 use crate::memo::Memo;
@@ -87,14 +87,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
             }
         };
         if arguments.image.output == Output::Text {
-            show(&verified);
+            show(&verified)?;
         }
         results.push(verified);
     }
     match arguments.image.output {
         Output::Text => {}
-        Output::Json => print_json(&Document { schema_version: 1, results: &results })?,
-        Output::Sarif => print_json(&sarif::log(&results))?,
+        Output::Json => out::json(&Document { schema_version: 1, results: &results })?,
+        Output::Sarif => out::json(&sarif::log(&results))?,
     }
     Ok(results.iter().map(|verified| verified.exit).max().unwrap_or(Exit::Done))
 }
@@ -193,9 +193,7 @@ async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, 
     }
 }
 
-fn show(verified: &Verified) {
-    anstream::println!("{}", draw::line(verified.token, &verified.cause, ""));
-    if let Some(report) = &verified.report {
-        anstream::print!("{}", draw::tree(&verified.reference, report));
-    }
+fn show(verified: &Verified) -> Result<(), Stop> {
+    let report = verified.report.as_ref().map(|report| draw::tree(&verified.reference, report)).unwrap_or_default();
+    out::text(format_args!("{}\n{report}", draw::line(verified.token, &verified.cause, "")))
 }

@@ -14,6 +14,7 @@ mod ctl_more;
 mod decisions;
 mod files;
 mod flood;
+mod full_disk;
 mod lifecycle;
 mod log;
 mod mutation;

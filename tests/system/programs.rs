@@ -157,6 +157,8 @@ pub struct Launch<'a> {
     /// What runs the daemon in its place.
     pub wrapper: &'a [&'a str],
     pub stdin: Option<OwnedFd>,
+    /// Where the log goes, if not to the node's folder.
+    pub log: Option<OwnedFd>,
 }
 
 /// A daemon under a service manager that is this test: it is told when the daemon is ready and when it stops. The
@@ -177,7 +179,8 @@ impl Daemon {
         let stderr = File::options().create(true).append(true).open(&log).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).args(launch.privileges).arg("--").args(launch.wrapper);
-        command.arg(DAEMON).args(arguments).env("NOTIFY_SOCKET", address).stdout(Stdio::null()).stderr(stderr);
+        command.arg(DAEMON).args(arguments).env("NOTIFY_SOCKET", address).stdout(Stdio::null());
+        command.stderr(launch.log.map_or_else(|| Stdio::from(stderr), Stdio::from));
         for variable in ["RUST_LOG", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "RATIFYD_CONFIG", "RATIFYD_SOCKET"] {
             command.env_remove(variable);
         }
