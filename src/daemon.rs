@@ -160,6 +160,8 @@ pub async fn serve(
     let (stopping, mut stopped) = watch::channel(false);
     let service = Service::new(live);
     let server = Server::builder()
+        // Whoever begins a call and never ends it is not waited for; an answer that streams may take longer.
+        .timeout(limits::CALL_TIMEOUT)
         .max_concurrent_streams(limits::CALLS_PER_CONNECTION)
         .http2_max_header_list_size(limits::CALL_HEADER_BYTES)
         .add_service(ImageVerifierServer::new(service.clone()).max_decoding_message_size(limits::CALL_BYTES))

@@ -15,6 +15,7 @@ mod decisions;
 mod files;
 mod flood;
 mod full_disk;
+mod hostile;
 mod lifecycle;
 mod log;
 mod mutation;
