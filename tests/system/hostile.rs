@@ -88,7 +88,7 @@ async fn a_caller_with_a_huge_question_is_refused_and_the_next_one_is_served() {
 async fn a_caller_that_lies_about_an_allowed_image_gets_nothing_of_its_allow() {
     let registry = Registry::start().await;
     let image = signed(&registry, "acme/web");
-    let node = Node::start(&executor(&registry.host(), ""));
+    let node = Node::start(&executor(registry.host(), ""));
     let name = format!("{}/acme/web:v1", registry.host());
     node.pull(&name, &image).allows("ALLOWED", "acme");
     for lie in [
