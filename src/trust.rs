@@ -21,7 +21,7 @@ use crate::limits;
 /// Why the file is not to be trusted or cannot be read, and the mend.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
     let own = rustix::process::geteuid().as_raw();
-    let physical = resolve(path, own)?;
+    let physical = walk(path, |path, metadata| check_step(path, metadata, own))?;
     // Without O_NONBLOCK, opening a named pipe would wait for a writer. O_NOFOLLOW: `resolve` followed all links.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&physical, flags, Mode::empty()).map_err(|error| Untrusted::io(path, error.into()))?;
@@ -35,11 +35,11 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
     })
 }
 
-/// The state of a path at one moment, to be compared with a later one: what the path leads to, and the link
-/// itself where it is one. Taken before a file is read, it tells whether what was read may have changed since.
+/// The state of a path at one moment, to be compared with a later one: every directory and link on the way, and what
+/// they lead to. Taken before a file is read, it tells whether what was read, or why it was not, may have changed since.
 #[derive(Clone, Debug)]
 pub struct Stamp {
-    link: Result<State, io::ErrorKind>,
+    way: Vec<State>,
     target: Result<State, io::ErrorKind>,
     /// Whether the last change was so long before that a later one must show: file systems count time in ticks.
     settled: bool,
@@ -48,7 +48,7 @@ pub struct Stamp {
 impl PartialEq for Stamp {
     /// Whether both are the same state, whenever they were taken.
     fn eq(&self, other: &Self) -> bool {
-        self.link == other.link && self.target == other.target
+        self.way == other.way && self.target == other.target
     }
 }
 
@@ -59,11 +59,19 @@ impl Stamp {
     /// The state of a path now. A file that is missing, or cannot be looked at, has a state as well.
     #[must_use]
     pub fn of(path: &Path) -> Self {
-        let state = |metadata: io::Result<Metadata>| metadata.map(|m| State::of(&m)).map_err(|error| error.kind());
-        let (link, target) = (state(path.symlink_metadata()), state(path.metadata()));
+        let mut way = Vec::new();
+        let led = walk(path, |_, metadata| {
+            way.push(if metadata.is_dir() { State::of_directory(metadata) } else { State::of(metadata) });
+            Ok(())
+        });
+        let target = match led.map(|physical| physical.symlink_metadata()) {
+            Ok(Ok(metadata)) => Ok(State::of(&metadata)),
+            Ok(Err(error)) | Err(Untrusted::Io { error, .. }) => Err(error.kind()),
+            Err(_) => Err(io::ErrorKind::Other),
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let settled = [&link, &target].into_iter().flatten().all(|state| !state.changed_within(TICK, now));
-        Self { link, target, settled }
+        let settled = way.iter().chain(&target).all(|state| !state.changed_within(TICK, now));
+        Self { way, target, settled }
     }
 
     /// Whether the path still is as it was; a change that might not show counts as one.
@@ -156,15 +164,15 @@ fn mend_of(error: &io::Error) -> &'static str {
     }
 }
 
-/// Follows a path to what it leads to, one component at a time, and checks every directory and link on the way:
-/// who may change one of them may put another file in place.
-fn resolve(path: &Path, own: u32) -> Result<PathBuf, Untrusted> {
+/// Follows a path to what it leads to, one component at a time, and visits every directory and link on the way: who
+/// may change one of them may put another file in place.
+fn walk(path: &Path, mut visit: impl FnMut(&Path, &Metadata) -> Result<(), Untrusted>) -> Result<PathBuf, Untrusted> {
     let io = |error| Untrusted::io(path, error);
     let absolute = std::path::absolute(path).map_err(io)?;
     let mut physical = PathBuf::from("/");
     let mut rest = components(&absolute);
     let mut links = 0;
-    check_directory(&physical, &physical.symlink_metadata().map_err(io)?, own)?;
+    visit(&physical, &physical.symlink_metadata().map_err(io)?)?;
     while let Some(component) = rest.pop() {
         if component == Path::new("..") {
             physical.pop();
@@ -177,7 +185,7 @@ fn resolve(path: &Path, own: u32) -> Result<PathBuf, Untrusted> {
             if links > limits::TRUST_LINKS {
                 return Err(io(Errno::LOOP.into()));
             }
-            check_owner(&next, &metadata, own)?;
+            visit(&next, &metadata)?;
             let target = next.read_link().map_err(io)?;
             if target.is_absolute() {
                 physical = PathBuf::from("/");
@@ -186,13 +194,21 @@ fn resolve(path: &Path, own: u32) -> Result<PathBuf, Untrusted> {
             continue;
         }
         if metadata.is_dir() {
-            check_directory(&next, &metadata, own)?;
+            visit(&next, &metadata)?;
         } else if !rest.is_empty() {
             return Err(io(Errno::NOTDIR.into()));
         }
         physical = next;
     }
     Ok(physical)
+}
+
+/// Checks a directory or link on the way to a file.
+fn check_step(path: &Path, metadata: &Metadata, own: u32) -> Result<(), Untrusted> {
+    check_owner(path, metadata, own)?;
+    // A link has no mode of its own. In a sticky directory only its owner and the entry's may rename or remove an
+    // entry (unlink(2)), and every entry on the way is checked for its own owner.
+    if metadata.is_symlink() || metadata.mode() & STICKY != 0 { Ok(()) } else { check_mode(path, metadata) }
 }
 
 /// The names in a path, the last first; `..` stays.
@@ -213,13 +229,6 @@ fn check_file(path: &Path, metadata: &Metadata, own: u32, limit: u64) -> Result<
         return Err(Untrusted::TooLarge { path: path.to_owned(), limit });
     }
     Ok(())
-}
-
-fn check_directory(path: &Path, metadata: &Metadata, own: u32) -> Result<(), Untrusted> {
-    check_owner(path, metadata, own)?;
-    // In a sticky directory only its owner and the entry's may rename or remove an entry (unlink(2)), and every
-    // entry on the way is checked for its own owner.
-    if metadata.mode() & STICKY != 0 { Ok(()) } else { check_mode(path, metadata) }
 }
 
 fn check_owner(path: &Path, metadata: &Metadata, own: u32) -> Result<(), Untrusted> {
@@ -286,6 +295,11 @@ impl State {
         let (seconds, nanoseconds) = self.changed;
         let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else { return false };
         now.checked_sub(Duration::new(seconds, nanoseconds)).is_some_and(|age| age < span)
+    }
+
+    /// What says who may put another entry into a directory. What entries there are is none of its state.
+    fn of_directory(metadata: &Metadata) -> Self {
+        Self { size: 0, modified: (0, 0), changed: (0, 0), ..Self::of(metadata) }
     }
 
     fn of(metadata: &Metadata) -> Self {
@@ -551,6 +565,8 @@ mod tests {
         differs("a link to a file");
         file(folder.path(), "b", "xyz1");
         differs("a link to a changed file");
+        chmod(folder.path(), 0o777);
+        differs("a folder in which everybody may write");
         fs::hard_link(folder.path().join("b"), folder.path().join("c")).unwrap();
         fs::remove_file(&path).unwrap();
         symlink("c", &path).unwrap();
