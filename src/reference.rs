@@ -164,7 +164,8 @@ pub fn canonical_host(host: &str) -> Result<String, String> {
         canonical_name(name.strip_suffix('.').unwrap_or(name)).ok_or_else(|| format!("{host:?} is not a host"))?;
     let name = name.as_str();
     let port = match port.strip_prefix(':') {
-        None => "",
+        None if port.is_empty() => "",
+        None => return Err(format!("{host:?} is not a host")),
         Some("443") => "",
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|p| p > 0) => {
             port
@@ -191,11 +192,13 @@ fn host_without_port(host: &str) -> &str {
     host.get(..end).unwrap_or(host)
 }
 
-/// The one way to write a host without its port. An IPv6 address has many; and what ends in a number is an IPv4
-/// address to whoever connects (WHATWG URL, "ends in a number checker"), so it must be written as one.
+/// The one way to write a host without its port. An IPv6 address has many, and a mapped one (RFC 4291, section 2.5.5.2)
+/// leads to the IPv4 address in it; what ends in a number is an IPv4 address to whoever connects (WHATWG URL, "ends in a
+/// number checker"), so it must be written as one.
 fn canonical_name(name: &str) -> Option<String> {
     if let Some(address) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-        return address.parse::<Ipv6Addr>().ok().map(|address| format!("[{address}]"));
+        let address = address.parse::<Ipv6Addr>().ok()?;
+        return Some(address.to_ipv4_mapped().map_or_else(|| format!("[{address}]"), |mapped| mapped.to_string()));
     }
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_number = last.bytes().all(|b| b.is_ascii_digit())
@@ -258,7 +261,11 @@ mod tests {
         for name in ["[fd00::5]:5000/a", "[fd00:0::5]:5000/a", "[FD00:0:0:0:0:0:0:5]:5000/a", "[fd00::0005]:05000/a"] {
             assert_eq!(parse(name), "[fd00::5]:5000/a");
         }
-        assert_eq!(parse("10.0.0.1:5000/a"), "10.0.0.1:5000/a");
+        for name in
+            ["10.0.0.1:5000/a", "[::ffff:10.0.0.1]:5000/a", "[::FFFF:a00:1]:5000/a", "[0:0:0:0:0:ffff:a00:1]:5000/a"]
+        {
+            assert_eq!(parse(name), "10.0.0.1:5000/a");
+        }
         for name in ["127.1/a", "0x7f.1/a", "127.0.0.01/a", "2130706433.0x1/a", "10.0.0.256:5000/a", "example.1/a"] {
             assert!(parse(name).starts_with("error: "), "{name}: {}", parse(name));
         }
@@ -296,6 +303,9 @@ mod tests {
             "https://ghcr.io/a",
             "[::1/a",
             "[zz]:1/a",
+            "[::1]x/a",
+            "[::1].example/a",
+            "[::1]5000/a",
             "ghcr.io/acme/web\n",
             "ghcr.io/acme/web%2f",
             "ghcr.io/acme/w\u{e9}b",

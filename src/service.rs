@@ -2,7 +2,7 @@
 //! The peer's uid (SO_PEERCRED) decides who may ask what. The daemon's own uid is no credential.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
@@ -14,11 +14,10 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::admission::Decision;
-use crate::artifact::Descriptor;
 use crate::limits;
 use crate::live::{self, Live, Record};
 use crate::verdict::{self, Verdict};
-use crate::wire::v1;
+use crate::wire::{self, v1};
 
 /// Answers all three services.
 #[derive(Clone)]
@@ -70,13 +69,7 @@ impl v1::image_verifier_server::ImageVerifier for Service {
         let start = Instant::now();
         self.admit_verifier(&request).await?;
         let deadline = deadline(request.metadata(), start);
-        let v1::VerifyRequest { name, descriptor } = request.into_inner();
-        let descriptor = descriptor.ok_or_else(|| Status::invalid_argument("the request has no descriptor"))?;
-        let descriptor =
-            Descriptor::try_from(descriptor).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if descriptor.media_type.len() > limits::MEDIA_TYPE_BYTES {
-            return Err(Status::invalid_argument("the descriptor's media type is longer than any can be"));
-        }
+        let (name, descriptor) = wire::question(request.into_inner()).map_err(Status::invalid_argument)?;
         let digest = descriptor.digest.clone();
         let decision = self.live.decide(&name, descriptor, deadline).await;
         info!(
@@ -190,31 +183,15 @@ fn peer<T>(request: &Request<T>) -> Result<u32, Status> {
 
 /// When the answer must be under way: the call's own deadline less a margin, within [`limits::CALL_TIMEOUT`].
 fn deadline(metadata: &MetadataMap, start: Instant) -> Instant {
-    let told = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
+    let told = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(wire::grpc_timeout);
     let allowed = told.unwrap_or(limits::CALL_TIMEOUT).min(limits::CALL_TIMEOUT);
     start.checked_add(allowed.saturating_sub(limits::ANSWER_MARGIN)).unwrap_or(start)
 }
 
-/// A `grpc-timeout` header: up to eight digits and a unit (gRPC over HTTP/2, "Requests").
-fn grpc_timeout(value: &str) -> Option<Duration> {
-    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count.checked_mul(3600)?)),
-        "M" => Some(Duration::from_secs(count.checked_mul(60)?)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

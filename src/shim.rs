@@ -26,7 +26,8 @@ const DESCRIPTOR_TYPE: &str = "application/vnd.oci.descriptor.v1+json";
 const TIMEOUT_VARIABLE: &str = "RATIFYD_TIMEOUT";
 
 /// What the shim says: a token, and why.
-struct Answer {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
     token: Token,
     cause: String,
     id: String,
@@ -46,6 +47,23 @@ impl Answer {
     fn unavailable(cause: impl Into<String>) -> Self {
         Self::refusal(Token::Unavailable, cause)
     }
+
+    /// The line for containerd. In audit it says the same, and that it blocks nothing.
+    #[must_use]
+    pub fn line(&self, audit: bool) -> String {
+        if audit && self.token != Token::Audit {
+            let cause = format!("not enforcing; the answer was: {} {}", self.token, self.cause);
+            reason_line(Token::Audit, &cause, &self.id)
+        } else {
+            reason_line(self.token, &self.cause, &self.id)
+        }
+    }
+
+    /// Whether containerd may go on.
+    #[must_use]
+    pub fn allows(&self, audit: bool) -> bool {
+        audit || self.token.allows()
+    }
 }
 
 /// Answers containerd.
@@ -60,18 +78,9 @@ pub fn main() -> ExitCode {
 
 /// Prints the line and tells the exit code. Called by an `-audit` name it reports the same and never blocks.
 fn report(answer: &Answer, audit: bool) -> ExitCode {
-    let line = if audit && answer.token != Token::Audit {
-        reason_line(
-            Token::Audit,
-            &format!("not enforcing; the answer was: {} {}", answer.token, answer.cause),
-            &answer.id,
-        )
-    } else {
-        reason_line(answer.token, &answer.cause, &answer.id)
-    };
     // containerd may have closed stdout; the exit code says it all the same.
-    let _ = writeln!(io::stdout(), "{line}");
-    if audit || answer.token.allows() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let _ = writeln!(io::stdout(), "{}", answer.line(audit));
+    if answer.allows(audit) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The whole of it: what is asked, until when, whom, and what they say.
@@ -102,7 +111,11 @@ async fn verify(
     .await
 }
 
-fn understand(verdict: Option<v1::Verdict>) -> Result<Answer, Answer> {
+/// The daemon's verdict as the shim's own answer.
+///
+/// # Errors
+/// A refusal: there is none, or its token is not known.
+pub fn understand(verdict: Option<v1::Verdict>) -> Result<Answer, Answer> {
     let verdict = verdict.unwrap_or_default();
     let Some(token) = wire::token(&verdict) else {
         return Err(Answer::misconfigured(
@@ -122,7 +135,7 @@ fn timeout() -> Result<Duration, Answer> {
 
 /// What containerd asks.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Question {
+pub struct Question {
     name: String,
     digest: String,
     media_type: String,
@@ -131,7 +144,10 @@ struct Question {
 impl Question {
     /// Reads containerd's arguments: Go's flags, so `-name X`, `--name X` and `-name=X` are one. Arguments that
     /// this version does not know are passed over, as containerd may come to give more.
-    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, Answer> {
+    ///
+    /// # Errors
+    /// A refusal that names the argument which is missing, given twice or of another value than it may have.
+    pub fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, Answer> {
         let mut question = Self::default();
         while let Some(argument) = arguments.next() {
             let Some(argument) = argument.to_str() else { continue };
@@ -171,7 +187,10 @@ impl Question {
     }
 
     /// The descriptor on stdin, which must be of the digest in the arguments.
-    fn check(&self, stdin: &[u8]) -> Result<Descriptor, Answer> {
+    ///
+    /// # Errors
+    /// A refusal: stdin has no descriptor, or one of another digest.
+    pub fn check(&self, stdin: &[u8]) -> Result<Descriptor, Answer> {
         let descriptor = Descriptor::parse(stdin)
             .map_err(|error| Answer::misconfigured(format!("stdin is not a descriptor: {error}")))?;
         if descriptor.digest.as_str() == self.digest {

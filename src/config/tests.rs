@@ -691,7 +691,10 @@ fn the_bytes_of_a_configuration_depend_on_its_meaning_alone() {
 fn syntax_errors_come_with_their_places_and_without_what_is_written_there() {
     let shown = problems("a = hunter2\nb = 1\nb = 2\n[[executors]\n");
     assert!(shown.len() >= 3, "{shown:?}");
-    assert!(shown[0].starts_with("1:5: ") && shown.iter().any(|line| line == "3:1: key b is given twice"), "{shown:?}");
+    assert!(
+        shown[0].starts_with("1:5: ") && shown.iter().any(|line| line == "3:1: key \"b\" is given twice"),
+        "{shown:?}"
+    );
     assert!(!shown.join("\n").contains("hunter2"), "{shown:?}");
 }
 

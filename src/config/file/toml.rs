@@ -7,6 +7,7 @@ use std::thread;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::file::decoder::quote;
 use crate::config::file::{Entry, INTEGER_TOO_LARGE, Lines, Node, Position, Value, too_deep};
 use crate::config::problem::{Place, Problems};
 use crate::limits;
@@ -36,7 +37,7 @@ fn read_here(text: &str, problems: &mut Problems) -> Option<Node> {
         let span = error.span().unwrap_or_default();
         // Only a key is repeated in the message: other text may be a secret with its quotes left out.
         let message = match (error.message(), text.get(span.clone())) {
-            ("duplicate key", Some(key)) => format!("key {key} is given twice"),
+            ("duplicate key", Some(key)) => format!("key {} is given twice", quote(key.trim_matches(['"', '\'']))),
             (message, _) => message.to_owned(),
         };
         problems.push(&reader.place(span), message);
@@ -125,8 +126,16 @@ mod tests {
         let shown = problems_of("a = \nb = 1\nb = 2\n\"c\" = hunter2\n");
         let places: Vec<_> = shown.lines().map(|line| line.split(": ").next().unwrap()).collect();
         assert_eq!(places, ["c:1:5", "c:3:1", "c:4:7"], "{shown}");
-        assert!(shown.contains("c:3:1: key b is given twice"), "{shown}");
+        assert!(shown.contains("c:3:1: key \"b\" is given twice"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_given_twice_is_told_in_one_short_printable_line() {
+        let shown = problems_of("\"a\u{202e}\u{9b}\" = 1\n'a\u{202e}\u{9b}' = 2\n");
+        assert_eq!(shown, r#"c:2:1: key "a\u{202e}\u{9b}" is given twice"#);
+        let long = "k".repeat(1000);
+        assert!(problems_of(&format!("{long} = 1\n{long} = 2\n")).len() < 200);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 ///
 /// # Errors
 /// A field that is not of the grammar, or two different targets.
-pub(super) fn next<'a>(fields: impl IntoIterator<Item = &'a str>) -> Result<Option<&'a str>, String> {
+pub fn next<'a>(fields: impl IntoIterator<Item = &'a str>) -> Result<Option<&'a str>, String> {
     let mut next = None;
     for field in fields {
         let mut rest = skip(field);

@@ -4,10 +4,10 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-mod referrers;
+pub mod referrers;
 mod transport;
-mod redirect;
-mod link;
+pub mod redirect;
+pub mod link;
 mod cache;
 
 use std::time::Duration;

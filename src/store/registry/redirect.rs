@@ -13,7 +13,7 @@ use reqwest::Url;
 ///
 /// # Errors
 /// Why the redirect is not followed, in words that hold no query: queries carry signatures.
-pub(super) fn target(asked: &Url, from: &Url, location: &str, plain_http: bool) -> Result<Url, String> {
+pub fn target(asked: &Url, from: &Url, location: &str, plain_http: bool) -> Result<Url, String> {
     let mut to = from.join(location).map_err(|error| format!("the redirect cannot be read: {error}"))?;
     to.set_fragment(None);
     let host = to.host_str().unwrap_or_default().to_owned();

@@ -56,8 +56,9 @@ async fn all_pages(transport: &Transport, repository: &Repository, first: Answer
     let mut seen = HashSet::from([first.url.clone()]);
     let mut page = first;
     loop {
-        list.add(&page)?;
-        let Some(url) = next_page(&page)? else { return Ok(list) };
+        list.take(&page)?;
+        let next = next_page(&page.url, page.headers(&header::LINK)?).map_err(|cause| page.malformed(cause))?;
+        let Some(url) = next else { return Ok(list) };
         if !seen.insert(url.clone()) {
             return Err(page.malformed("the list of referrers goes round in circles: a page names an earlier one"));
         }
@@ -70,17 +71,19 @@ async fn all_pages(transport: &Transport, repository: &Repository, first: Answer
     }
 }
 
-/// Where the next page is. It lies where this one came from: same scheme, host, port and path.
-fn next_page(page: &Answer) -> Result<Option<Url>, Error> {
-    let fields = page.headers(&header::LINK)?;
-    let Some(target) = super::link::next(fields).map_err(|cause| page.malformed(cause))? else { return Ok(None) };
-    let read = page.url.join(target);
-    let mut next = read.map_err(|error| page.malformed(format!("the next page's URL cannot be read: {error}")))?;
+/// Where the next page is, by the `Link` header fields of the page at `page`. It lies where that one came from: same
+/// scheme, host, port and path.
+///
+/// # Errors
+/// Why it cannot be told, or is not followed, in words that hold no query.
+pub fn next_page<'a>(page: &Url, fields: impl IntoIterator<Item = &'a str>) -> Result<Option<Url>, String> {
+    let Some(target) = super::link::next(fields)? else { return Ok(None) };
+    let mut next = page.join(target).map_err(|error| format!("the next page's URL cannot be read: {error}"))?;
     next.set_fragment(None);
-    let same_place = next.origin() == page.url.origin() && unescaped(next.path()) == unescaped(page.url.path());
+    let same_place = next.origin() == page.origin() && unescaped(next.path()) == unescaped(page.path());
     if !same_place || !next.username().is_empty() || next.password().is_some() {
         let elsewhere = brief(what(&next).trim_start_matches("GET "));
-        return Err(page.malformed(format!("the next page of the list lies elsewhere, at {elsewhere:?}")));
+        return Err(format!("the next page of the list lies elsewhere, at {elsewhere:?}"));
     }
     Ok(Some(next))
 }
@@ -107,7 +110,7 @@ async fn tagged(transport: &Transport, repository: &Repository, subject: &Digest
         return Ok(List::default());
     }
     let mut list = List::default();
-    list.add(&answer)?;
+    list.take(&answer)?;
     Ok(list)
 }
 
@@ -120,9 +123,9 @@ fn tag(digest: &Digest) -> String {
 
 const PAGE: Bound = Bound::AtMost(limits::REFERRERS_PAGE_BYTES);
 
-/// A list as it grows.
-#[derive(Default)]
-struct List {
+/// A list as it grows: each digest once, at most [`limits::REFERRERS`].
+#[derive(Debug, Default)]
+pub struct List {
     entries: Vec<Descriptor>,
     positions: HashMap<Digest, usize>,
 }
@@ -139,40 +142,58 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor
 }
 
 impl List {
-    /// Adds the entries of a page, which must be an image index and nothing else.
-    fn add(&mut self, page: &Answer) -> Result<(), Error> {
-        let media_type = super::media_type(page)?;
-        if media_type != IMAGE_INDEX {
-            let cause =
-                format!("the list of referrers has media type {:?} instead of {IMAGE_INDEX}", brief(&media_type));
-            return Err(page.malformed(cause));
-        }
-        Manifest::parse(IMAGE_INDEX, &page.body).map_err(|error| page.malformed(error.to_string()))?;
-        let read = json::from_slice::<Page>(&page.body);
-        let read = read.map_err(|error| page.malformed(format!("the list of referrers cannot be read: {error}")))?;
-        read.manifests.into_iter().try_for_each(|entry| self.push(entry, page))
+    fn take(&mut self, page: &Answer) -> Result<(), Error> {
+        self.add(&page.what, &super::media_type(page)?, &page.body)
     }
 
-    fn push(&mut self, entry: Descriptor, page: &Answer) -> Result<(), Error> {
+    /// Adds the entries of a page, which must be an image index and nothing else. `what` names it for errors.
+    ///
+    /// # Errors
+    /// The page cannot be read, says two things of one digest, or goes past a bound. What was added before it stays.
+    pub fn add(&mut self, what: &str, media_type: &str, page: &[u8]) -> Result<(), Error> {
+        if media_type != IMAGE_INDEX {
+            let found = brief(media_type);
+            return Err(malformed(
+                what,
+                format!("the list of referrers has media type {found:?} instead of {IMAGE_INDEX}"),
+            ));
+        }
+        Manifest::parse(IMAGE_INDEX, page).map_err(|error| malformed(what, error.to_string()))?;
+        let read = json::from_slice::<Page>(page);
+        let read = read.map_err(|error| malformed(what, format!("the list of referrers cannot be read: {error}")))?;
+        read.manifests.into_iter().try_for_each(|entry| self.push(entry, what))
+    }
+
+    /// The entries so far, in their order.
+    #[must_use]
+    pub fn entries(&self) -> &[Descriptor] {
+        &self.entries
+    }
+
+    fn push(&mut self, entry: Descriptor, what: &str) -> Result<(), Error> {
         if entry.media_type.len() > limits::MEDIA_TYPE_BYTES {
             let limit = limits::MEDIA_TYPE_BYTES;
-            return Err(page.malformed(format!("the media type of {} is longer than {limit} bytes", entry.digest)));
+            return Err(malformed(what, format!("the media type of {} is longer than {limit} bytes", entry.digest)));
         }
         if let Some(known) = self.positions.get(&entry.digest).and_then(|position| self.entries.get(*position)) {
             return if *known == entry {
                 Ok(())
             } else {
-                Err(page.malformed(format!("the list of referrers describes {} in two ways", entry.digest)))
+                Err(malformed(what, format!("the list of referrers describes {} in two ways", entry.digest)))
             };
         }
         if self.entries.len() >= limits::REFERRERS {
             let limit = u64::try_from(limits::REFERRERS).unwrap_or(u64::MAX);
-            return Err(Error::TooLarge { what: page.what.clone(), limit, unit: "referrers" });
+            return Err(Error::TooLarge { what: what.to_owned(), limit, unit: "referrers" });
         }
         self.positions.insert(entry.digest.clone(), self.entries.len());
         self.entries.push(entry);
         Ok(())
     }
+}
+
+fn malformed(what: &str, cause: String) -> Error {
+    Error::Malformed { what: what.to_owned(), cause }
 }
 
 #[cfg(test)]

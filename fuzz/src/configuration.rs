@@ -1,0 +1,102 @@
+//! The configuration in its three formats: what is taken means the same when it is shown and read again, and what is
+//! not is told in one printable line for each problem.
+
+use ratify::config::{self, Config, KeyMaterial, Mode, Problems, VerifierKind};
+use ratify::limits;
+use serde_json::json;
+
+use super::assert_one_line;
+
+/// A configuration in TOML.
+pub fn config_toml(data: &[u8]) -> bool {
+    configuration("config.toml", data)
+}
+
+/// A configuration in JSON.
+pub fn config_json(data: &[u8]) -> bool {
+    configuration("config.json", data)
+}
+
+/// A configuration in YAML.
+pub fn config_yaml(data: &[u8]) -> bool {
+    configuration("config.yaml", data)
+}
+
+fn configuration(file: &str, data: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(data) else { return false };
+    match config::parse(file, text, &environment) {
+        Ok(config) => {
+            assert_shown(&config);
+            true
+        }
+        Err(problems) => {
+            assert_told(file, &problems);
+            false
+        }
+    }
+}
+
+/// What is shown has no variables left.
+fn assert_shown(config: &Config) {
+    let (toml, json) = (config::to_toml(config).unwrap(), config::to_json(config).unwrap());
+    for (file, shown) in [("config.toml", &toml), ("config.json", &json), ("config.yaml", &json)] {
+        let again = config::parse(file, shown, &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{shown}"));
+        assert_eq!(meaning(&again), meaning(config), "{file}");
+    }
+}
+
+/// A configuration without the places of its parts.
+fn meaning(config: &Config) -> String {
+    serde_json::to_string(config).unwrap()
+}
+
+fn assert_told(file: &str, problems: &Problems) {
+    let lines = problems.lines();
+    assert!((1..=limits::CONFIG_PROBLEMS + 1).contains(&lines.len()), "{} lines", lines.len());
+    for line in lines {
+        assert!(line.starts_with(&format!("{file}:")), "a line of its own: {line:?}");
+        assert_one_line(&line);
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "A" => Some("a".to_owned()),
+        "EMPTY" => Some(String::new()),
+        "VARIABLE" => Some("${A}".to_owned()),
+        "LONG" => Some("x".repeat(limits::EXPANDED_BYTES - 1)),
+        _ => None,
+    }
+}
+
+/// `${NAME}` in a string: what was put in is put in once, and stays what it is when it is shown.
+pub fn expansion(data: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(data) else { return false };
+    let parameters = json!({ "certificates": [{ "files": [format!("/{text}")] }] });
+    let verifiers = json!([{ "name": "a", "type": "notation", "parameters": parameters }]);
+    let file = json!({ "executors": [{ "scopes": ["registry.example"], "verifiers": verifiers }] });
+    let config = match config::parse("config.json", &file.to_string(), &environment) {
+        Ok(config) => config,
+        Err(problems) => {
+            assert_told("config.json", &problems);
+            return false;
+        }
+    };
+    let path = path(&config);
+    assert!(path.len() <= limits::EXPANDED_BYTES);
+    if !text.contains("${") {
+        assert_eq!(path, format!("/{text}"));
+    } else if !["${A}", "${EMPTY}", "${VARIABLE}", "${LONG}"].iter().any(|variable| text.contains(variable)) {
+        assert_eq!(path, format!("/{}", text.replace("$${", "${")));
+    }
+    assert_shown(&config);
+    true
+}
+
+/// The one path in a configuration.
+fn path(config: &Config) -> String {
+    let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let KeyMaterial::File(path) = &notation.certificate_authorities[0] else { panic!("{config:?}") };
+    path.value.to_str().unwrap().to_owned()
+}

@@ -1,0 +1,87 @@
+//! What every parser of outside bytes holds to, whatever the bytes: for each a function that says whether it took
+//! them, and panics where a promise is broken. `fuzz_targets/` hands them to a fuzzer, `tests/fuzz.rs` of the main
+//! package gives them the seeds. They ask no network and no clock, and touch no file but one in memory.
+//!
+//! An input of several parts has them separated by a line of its own, `%%`.
+
+#![forbid(unsafe_code)]
+
+use ratify::verdict::printable;
+
+mod configuration;
+mod made;
+mod signatures;
+mod socket;
+mod store;
+mod words;
+
+pub use configuration::{config_json, config_toml, config_yaml, expansion};
+pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
+pub use socket::{arguments, descriptor, duration, wire};
+pub use store::{archive, layout, layout_reference, link, redirect, referrers};
+pub use words::{digest, json, manifest, reason, reference, report, scope};
+
+/// Gives a parser some bytes; whether it took them.
+pub type Target = fn(&[u8]) -> bool;
+
+/// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
+pub const TARGETS: [(&str, Target); 30] = [
+    ("archive", archive),
+    ("arguments", arguments),
+    ("certificate", certificate),
+    ("chain", chain),
+    ("config_json", config_json),
+    ("config_toml", config_toml),
+    ("config_yaml", config_yaml),
+    ("descriptor", descriptor),
+    ("digest", digest),
+    ("duration", duration),
+    ("envelope", envelope),
+    ("expansion", expansion),
+    ("identity", identity),
+    ("json", json),
+    ("layout", layout),
+    ("layout_reference", layout_reference),
+    ("link", link),
+    ("manifest", manifest),
+    ("name", name),
+    ("pem", pem),
+    ("public_key", public_key),
+    ("reason", reason),
+    ("redirect", redirect),
+    ("reference", reference),
+    ("referrers", referrers),
+    ("report", report),
+    ("scope", scope),
+    ("signed", signed),
+    ("time", time),
+    ("wire", wire),
+];
+
+/// The parts of an input.
+fn parts(data: &[u8]) -> Vec<&[u8]> {
+    const SEPARATOR: &[u8] = b"\n%%\n";
+    let (mut parts, mut rest) = (Vec::new(), data);
+    while let Some(at) = rest.windows(SEPARATOR.len()).position(|window| window == SEPARATOR) {
+        parts.push(&rest[..at]);
+        rest = &rest[at + SEPARATOR.len()..];
+    }
+    parts.push(rest);
+    parts
+}
+
+/// A part as text; the empty text where there is no such part, or it is none.
+fn text_of<'a>(parts: &[&'a [u8]], index: usize) -> &'a str {
+    parts.get(index).and_then(|part| str::from_utf8(part).ok()).unwrap_or_default()
+}
+
+/// What may be in a header field that is read as text (RFC 9110, section 5.5, without obs-text).
+fn is_header(text: &str) -> bool {
+    text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
+}
+
+/// Text for a person's terminal is one line without control characters, whatever is quoted in it.
+#[track_caller]
+fn assert_one_line(text: &str) {
+    assert!(printable(text) == text, "not one printable line: {text:?}");
+}
