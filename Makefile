@@ -52,5 +52,9 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
 
 .PHONY: bench
-bench: tools build ## Measure against /bin/true and notation, in one interleaved run
+bench: bench-pure tools build ## Measure the pure functions, then pulls against /bin/true and notation
 	$(call stage,bench,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" cargo bench --locked --quiet --profile dev --bench node)
+
+.PHONY: bench-pure
+bench-pure: ## Measure the pure functions against the bare signature checks
+	$(call stage,bench of pure functions,tests/tools/needs && cargo bench --locked --quiet --bench pure -- --quiet)
