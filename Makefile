@@ -57,6 +57,13 @@ comma := ,
 test: tools shim ## Run every test: unit, integration, end to end (the last need root)
 	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
 
+# Without the features that the programs need: what is measured is then not built with what tests add to it.
+BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation
+
 .PHONY: bench
-bench: tools build ## Measure against /bin/true and notation, in one interleaved run
-	$(call stage,bench,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" cargo bench --locked --quiet --profile dev --bench node)
+bench: bench-pure tools build ## Measure the pure functions, then pulls against /bin/true and notation
+	$(call stage,bench of pulls,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" $(BENCH) --bench node)
+
+.PHONY: bench-pure
+bench-pure: ## Measure the pure functions against the bare signature checks
+	$(call stage,bench of pure functions,tests/tools/needs && $(BENCH) --bench pure -- --quiet)

@@ -110,6 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn envelopes_of_the_notation_tool_pass_by_the_algorithm_of_each_common_key() {
+        for name in ["rsa-2048", "rsa-3072", "p-256", "p-384"] {
+            let read = |ending: &str| {
+                let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/notation");
+                std::fs::read(format!("{folder}/{name}.{ending}")).unwrap()
+            };
+            let pass = passed(judge(&read("jws"), &read("pem"), "*"));
+            assert_eq!(pass.detail, format!("signed by CN=fixture {name},O=acme,ST=WA,C=US"));
+        }
+    }
+
+    #[test]
     fn envelopes_of_the_notation_tool_fail_by_other_roots_and_identities() {
         let stage = |outcome| match outcome {
             Outcome::Failed(failure) => failure.stage,
