@@ -278,7 +278,12 @@ fn nested(levels: usize) -> (Policy, Report) {
     for level in 0..levels {
         let referrer = report.add(above, image.clone());
         report.get_mut(above).unwrap().referrers = Listing::Whole(vec![referrer]);
-        let pass = Pass { detail: String::new(), signer: Some(format!("spki-sha256:{level:064x}")), valid_until: None };
+        let pass = Pass {
+            detail: String::new(),
+            signer: Some(format!("spki-sha256:{level:064x}")),
+            identity: None,
+            valid_until: None,
+        };
         report.get_mut(referrer).unwrap().findings =
             vec![Finding { verifier: format!("acme{level}"), outcome: Outcome::Passed(pass) }];
         above = referrer;

@@ -15,6 +15,9 @@ pub const STDIN_BYTES: usize = 64 * 1024;
 /// event or an alert is useful while it is short.
 pub const REASON_BYTES: usize = 1024;
 
+/// Longest id of a verdict that is shown, in bytes. The daemon's own have 12.
+pub const ID_BYTES: usize = 64;
+
 /// Largest manifest or index, in bytes (OCI distribution specification, "Pushing manifests": registries
 /// should accept at least 4 MiB; the common ones accept no more).
 pub const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -187,20 +190,29 @@ pub const RECENT_VERDICTS: usize = 512;
 /// Most verdicts that one who watches may be behind; older ones are skipped.
 pub const WATCH_BACKLOG: usize = 256;
 
+/// How long a walk goes on for which nobody waits any more. Who was killed by its caller may ask again at once.
+pub const ABANDONED_AFTER: Duration = Duration::from_secs(2);
+
+/// Most questions that one user other than root has under way, those of callers who hung up included for
+/// [`ABANDONED_AFTER`]: whoever may only ask must not crowd out the node's own pulls.
+pub const CALLS_PER_USER: usize = 32;
+
 /// How long pulls in flight may take to end once the daemon was asked to stop.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// Largest message that the socket takes. A request to verify has about 300 bytes.
-pub const CALL_BYTES: usize = 64 * 1024;
+/// Largest message that the socket takes. A request to verify has about 300 bytes; with the longest name
+/// ([`NAME_BYTES`]), media type and digest it has 1100.
+pub const CALL_BYTES: usize = 4 * 1024;
 
 /// Largest answer to `explain`: one report may take all of [`RECENT_BYTES`], and JSON adds its own.
 pub const EXPLAIN_BYTES: usize = 4 * RECENT_BYTES;
 
 /// Largest list of headers of one call, in bytes.
-pub const CALL_HEADER_BYTES: u32 = 16 * 1024;
+pub const CALL_HEADER_BYTES: u32 = 4 * 1024;
 
-/// Most calls under way on one connection. The shim makes one.
-pub const CALLS_PER_CONNECTION: u32 = 256;
+/// Most calls under way on one connection. The shim makes one. With [`CONNECTIONS`], [`CALL_BYTES`] and
+/// [`CALL_HEADER_BYTES`] this bounds what callers who never finish can make the daemon hold: 256 MiB.
+pub const CALLS_PER_CONNECTION: u32 = 16;
 
 /// Most connections on the socket at once. Each pull has one for as long as it waits for its verdict; an idle one
 /// costs some 32 KiB.

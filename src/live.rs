@@ -36,6 +36,8 @@ pub struct Live {
     force: ArcSwap<InForce>,
     /// Held while files are read, so that they are read once however many noticed a change.
     reading: Mutex<()>,
+    /// Held while files are looked at.
+    looking: Arc<tokio::sync::Mutex<()>>,
     verdicts: Arc<Verdicts>,
     recent: recent::Recent,
     counts: BTreeMap<&'static str, AtomicU64>,
@@ -82,6 +84,7 @@ impl Live {
             path: path.to_owned(),
             force: ArcSwap::from_pointee(force),
             reading: Mutex::new(()),
+            looking: Arc::default(),
             verdicts: Memo::new(limits::MEMO_ENTRIES),
             recent: recent::Recent::default(),
             counts: Token::ALL.map(|token| (token.as_str(), AtomicU64::new(0))).into(),
@@ -92,7 +95,17 @@ impl Live {
     /// What is in force now; read again first if a file changed.
     pub async fn current(self: &Arc<Self>) -> Arc<InForce> {
         let force = self.force.load_full();
-        if force.is_stale() { self.read_again(false).await } else { force }
+        if self.is_stale(&force).await { self.read_again(false).await } else { force }
+    }
+
+    /// Whether a file has changed. A file system that hangs takes one thread, and those who ask have their deadlines.
+    async fn is_stale(&self, force: &Arc<InForce>) -> bool {
+        let (force, looking) = (Arc::clone(force), Arc::clone(&self.looking).lock_owned().await);
+        let look = tokio::task::spawn_blocking(move || {
+            let _one_at_a_time = looking;
+            force.is_stale()
+        });
+        look.await.unwrap_or(true)
     }
 
     /// Reads all files again, changed or not.

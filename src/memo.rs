@@ -1,6 +1,7 @@
 //! Ask once, share, remember for a while: cache and single flight in one type.
 //!
-//! The leader runs in a task of its own, so a caller who goes away harms nobody. A leader that panics wakes its
+//! The leader runs in a task of its own, so a caller who goes away harms nobody; once all have gone for a while it is
+//! given up. A leader that panics wakes its
 //! waiters with nothing, which they answer with a deny. Lifetimes run on the monotonic clock, validity on the
 //! wall clock. Only what [`Remember`] allows is kept; the rest is shared by those who wait and forgotten.
 
@@ -12,7 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::limits;
 
 /// An answer that can be shared.
 pub trait Remember: Send + Sync + Sized + 'static {
@@ -57,7 +60,7 @@ enum Slot<V> {
     Kept { answer: Arc<V>, until: Instant, valid_until: Option<u64>, since: Instant },
 }
 
-impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Memo<K, V> {
+impl<K: Eq + Hash + Clone + Send + Sync + 'static, V: Remember> Memo<K, V> {
     /// A memo that keeps at most `capacity` answers; the oldest goes first.
     #[must_use]
     pub fn new(capacity: usize) -> Arc<Self> {
@@ -174,7 +177,7 @@ impl<K, V> Drop for Memo<K, V> {
     }
 }
 
-enum Opened<K: Eq + Hash + Clone + Send + 'static, V: Remember> {
+enum Opened<K: Eq + Hash + Clone + Send + Sync + 'static, V: Remember> {
     Found(Found<V>),
     Ours(watch::Receiver<Option<Arc<V>>>, Leader<K, V>),
 }
@@ -212,16 +215,19 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 /// Finds out, and leaves no slot behind whatever happens.
-struct Leader<K: Eq + Hash + Clone + Send + 'static, V: Remember> {
+struct Leader<K: Eq + Hash + Clone + Send + Sync + 'static, V: Remember> {
     memo: Weak<Memo<K, V>>,
     key: K,
     sender: watch::Sender<Option<Arc<V>>>,
     flushes: u64,
 }
 
-impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Leader<K, V> {
+impl<K: Eq + Hash + Clone + Send + Sync + 'static, V: Remember> Leader<K, V> {
     async fn run(self, work: impl Future<Output = V>) {
-        let answer = Arc::new(work.await);
+        let answer = tokio::select! {
+            answer = work => Arc::new(answer),
+            () = self.abandoned() => return,
+        };
         if let Some(memo) = self.memo.upgrade() {
             memo.settle(&self.key, &answer, self.flushes);
         }
@@ -229,7 +235,35 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Leader<K, V> {
     }
 }
 
-impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Drop for Leader<K, V> {
+impl<K: Eq + Hash + Clone + Send + Sync + 'static, V: Remember> Leader<K, V> {
+    /// Ends when nobody has waited for the answer at two looks in a row. The question is open again by then: who comes
+    /// later finds no leader that is about to give up.
+    async fn abandoned(&self) {
+        let mut lonely = false;
+        loop {
+            sleep(limits::ABANDONED_AFTER / 2).await;
+            let alone = self.give_up_if_alone(lonely);
+            if alone && lonely {
+                return;
+            }
+            lonely = alone;
+        }
+    }
+
+    /// Whether nobody waits; if so and `certain`, opens the question again.
+    fn give_up_if_alone(&self, certain: bool) -> bool {
+        let Some(memo) = self.memo.upgrade() else { return true };
+        let mut state = memo.lock();
+        // One receiver is the slot's own.
+        let alone = self.sender.receiver_count() <= 1;
+        if alone && certain {
+            state.slots.remove(&self.key);
+        }
+        alone
+    }
+}
+
+impl<K: Eq + Hash + Clone + Send + Sync + 'static, V: Remember> Drop for Leader<K, V> {
     /// Runs on a panic too: the question must be open again before the waiters wake.
     fn drop(&mut self) {
         if self.sender.borrow().is_some() {
@@ -237,7 +271,11 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Remember> Drop for Leader<K, V> {
         }
         if let Some(memo) = self.memo.upgrade() {
             let mut state = memo.lock();
-            if matches!(state.slots.get(&self.key), Some(Slot::Running { .. })) {
+            let ours = |slot: &Slot<V>| match slot {
+                Slot::Running { answer, .. } => answer.same_channel(&self.sender.subscribe()),
+                Slot::Kept { .. } => false,
+            };
+            if state.slots.get(&self.key).is_some_and(ours) {
                 state.slots.remove(&self.key);
             }
         }
@@ -249,7 +287,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use tokio::time::sleep;
 
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct Answer {
@@ -366,6 +403,43 @@ mod tests {
         let first = memo.ask("image", after(8), SystemTime::now(), slow);
         assert!(tokio::time::timeout(Duration::from_secs(1), first).await.is_err());
         let second = memo.ask("image", after(8), SystemTime::now(), || async { answer("asked twice", None) });
+        assert_eq!(text(&second.await), ("yes", false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_nobody_waits_for_any_more_is_given_up_and_can_be_asked_again() {
+        let memo = Memo::new(10);
+        let ended = Arc::new(AtomicUsize::new(0));
+        let slow = || {
+            let ended = Arc::clone(&ended);
+            async move {
+                sleep(Duration::from_secs(20)).await;
+                ended.fetch_add(1, Ordering::SeqCst);
+                answer("yes", None)
+            }
+        };
+        for waits in [Duration::from_millis(1), Duration::from_secs(5)] {
+            let gone = memo.ask("image", after(30), SystemTime::now(), slow);
+            assert!(tokio::time::timeout(waits, gone).await.is_err());
+            sleep(limits::ABANDONED_AFTER + Duration::from_millis(1)).await;
+            assert!(memo.lock().slots.is_empty(), "{waits:?}");
+        }
+        let again = memo.ask("image", after(30), SystemTime::now(), || async { answer("asked again", None) }).await;
+        assert_eq!(text(&again), ("asked again", false));
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(ended.load(Ordering::SeqCst), 0, "the walks have ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_others_wait_for_is_not_given_up() {
+        let memo = Memo::new(10);
+        let slow = || async {
+            sleep(Duration::from_secs(20)).await;
+            answer("yes", None)
+        };
+        let first = memo.ask("image", after(30), SystemTime::now(), slow);
+        assert!(tokio::time::timeout(Duration::from_secs(1), first).await.is_err());
+        let second = memo.ask("image", after(30), SystemTime::now(), || async { answer("asked twice", None) });
         assert_eq!(text(&second.await), ("yes", false));
     }
 

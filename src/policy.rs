@@ -3,7 +3,8 @@
 //!
 //! A rule that names a verifier is satisfied by a referrer that this verifier passes and, where it has rules of
 //! its own, by that referrer's referrers. A rule without a verifier groups others. A group holds when enough of
-//! its rules do; within it one signer counts for one rule only, so n of m always means n signers.
+//! its rules do; within it one signer counts for one rule only, so n of m always means n signers: n keys, and n names
+//! too, as far as certificates name them. One person with two certificates, by renewal or otherwise, is one signer.
 //! The policy is monotone: a finding that did not pass, whatever it is, never helps.
 
 use crate::config::Rule;
@@ -38,6 +39,15 @@ enum View {
     Known,
     /// As if each had turned out well.
     Hopeful,
+}
+
+/// What tells one signer from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The signing key.
+    Key,
+    /// The name in its certificate; the key where there is none.
+    Name,
 }
 
 impl Policy {
@@ -103,7 +113,7 @@ impl Policy {
         leaves(&self.root)
             .into_iter()
             .filter(|leaf| {
-                let support = support(report, Report::SUBJECT, leaf, View::Known);
+                let support = support(report, Report::SUBJECT, leaf, View::Known, By::Key);
                 !support.free && support.signers.is_empty()
             })
             .filter_map(|leaf| leaf.verifier.as_deref())
@@ -147,23 +157,26 @@ fn leaves(group: &Rule) -> Vec<&Rule> {
 /// Whether a group's rules hold for the referrers of an artifact.
 fn holds(report: &Report, id: ArtifactId, group: &Rule, view: View) -> bool {
     match report.get(id).map(|artifact| &artifact.referrers) {
-        Some(Listing::Whole(_)) => assign::holds(&gate(report, id, group, view), view == View::Hopeful),
+        // Each by itself is monotone, and so are both: more signatures never make one person of two.
+        Some(Listing::Whole(_)) => [By::Key, By::Name]
+            .into_iter()
+            .all(|by| assign::holds(&gate(report, id, group, view, by), view == View::Hopeful)),
         // A list that is not whole never allows: what is missing from it might matter.
         Some(Listing::Pending | Listing::Fault(_)) => view == View::Hopeful,
         Some(Listing::NotAsked) | None => false,
     }
 }
 
-fn gate<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View) -> Gate<'a> {
+fn gate<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View, by: By) -> Gate<'a> {
     let gates = group.rules.iter().map(|rule| match rule.verifier {
-        Some(_) => Gate::Leaf(support(report, id, rule, view)),
-        None => gate(report, id, rule, view),
+        Some(_) => Gate::Leaf(support(report, id, rule, view, by)),
+        None => gate(report, id, rule, view, by),
     });
     Gate::Group { threshold: group.threshold, gates: gates.collect() }
 }
 
 /// What speaks for a verifier's rule among the referrers of an artifact.
-fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> Support<'a> {
+fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View, by: By) -> Support<'a> {
     let mut support = Support::default();
     let Some(Listing::Whole(referrers)) = report.get(id).map(|artifact| &artifact.referrers) else { return support };
     for &referrer in referrers {
@@ -177,8 +190,9 @@ fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> S
             match &finding.outcome {
                 Outcome::Passed(pass) => {
                     if rule.rules.is_empty() || holds(report, referrer, rule, view) {
-                        match &pass.signer {
-                            Some(key) => support.signers.extend([Signer::Key(key)]),
+                        let name = pass.identity.as_ref().filter(|_| by == By::Name);
+                        match name.or(pass.signer.as_ref()) {
+                            Some(signer) => support.signers.extend([Signer::Known(signer)]),
                             None => support.free = true,
                         }
                     }
@@ -209,8 +223,11 @@ mod tests {
         }
         report.get_mut(Report::SUBJECT).unwrap().referrers = Listing::Whole(faulty);
         let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
-        assert_eq!(support(&report, Report::SUBJECT, &leaf, View::Hopeful).signers.len(), limits::POLICY_RULES);
-        assert!(support(&report, Report::SUBJECT, &leaf, View::Known).signers.is_empty());
+        assert_eq!(
+            support(&report, Report::SUBJECT, &leaf, View::Hopeful, By::Key).signers.len(),
+            limits::POLICY_RULES
+        );
+        assert!(support(&report, Report::SUBJECT, &leaf, View::Known, By::Key).signers.is_empty());
         // As many as any policy can ask for are still enough to hope for it.
         let rules = limits::POLICY_RULES - 1;
         let policy = Policy::new(Rule { verifier: None, threshold: rules, rules: vec![leaf; rules] }).unwrap();

@@ -64,6 +64,9 @@ pub struct Pass {
     /// A key's fingerprint, so that two certificates of one key are one signer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signer: Option<String>,
+    /// The name that the signer's certificate vouches for: two keys of one name are one signer too.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub identity: Option<String>,
     /// The first moment at which the finding no longer holds, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_until: Option<u64>,

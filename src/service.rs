@@ -1,6 +1,8 @@
 //! The three gRPC services of the socket: turns messages into words, asks, and turns words into messages.
 //! The peer's uid (SO_PEERCRED) decides who may ask what. The daemon's own uid is no credential.
 
+mod askers;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +18,7 @@ use tracing::info;
 use crate::admission::Decision;
 use crate::limits;
 use crate::live::{self, Live, Record};
+use crate::service::askers::Askers;
 use crate::verdict::{self, Verdict};
 use crate::wire::{self, v1};
 
@@ -23,13 +26,14 @@ use crate::wire::{self, v1};
 #[derive(Clone)]
 pub struct Service {
     live: Arc<Live>,
+    askers: Arc<Askers>,
 }
 
 impl Service {
     /// A service over a node's state.
     #[must_use]
     pub fn new(live: Arc<Live>) -> Self {
-        Self { live }
+        Self { live, askers: Arc::default() }
     }
 
     /// Lets root pass, and those whom the configuration names.
@@ -68,6 +72,11 @@ impl v1::image_verifier_server::ImageVerifier for Service {
     async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyReply>, Status> {
         let start = Instant::now();
         self.admit_verifier(&request).await?;
+        let uid = peer(&request)?;
+        let asking = self.askers.begin(uid).ok_or_else(|| {
+            let limit = limits::CALLS_PER_USER;
+            Status::resource_exhausted(format!("uid {uid} has {limit} questions under way: ask fewer at a time"))
+        })?;
         let deadline = deadline(request.metadata(), start);
         let (name, descriptor) = wire::question(request.into_inner()).map_err(Status::invalid_argument)?;
         let digest = descriptor.digest.clone();
@@ -82,6 +91,7 @@ impl v1::image_verifier_server::ImageVerifier for Service {
             remembered = decision.remembered,
             "verdict"
         );
+        asking.answered();
         Ok(Response::new(reply(&decision)))
     }
 }

@@ -171,7 +171,7 @@ impl Verdict {
 /// at most [`limits::REASON_BYTES`] with its line feed; a long cause is cut, the id never is.
 #[must_use]
 pub fn reason_line(token: Token, cause: &str, id: &str) -> String {
-    let tail = if id.is_empty() { String::new() } else { format!(" [{}]", printable(id)) };
+    let tail = if id.is_empty() { String::new() } else { format!(" [{}]", cut(&printable(id), limits::ID_BYTES)) };
     let line = format!("{token} {}", printable(cause).trim());
     cut(&line, limits::REASON_BYTES.saturating_sub(tail.len() + 1)) + &tail
 }
@@ -220,6 +220,12 @@ mod tests {
             Conclusion::misconfigured("d"),
             Conclusion::unavailable("e"),
         ]
+    }
+
+    #[test]
+    fn an_id_without_end_leaves_the_line_its_token_and_cause() {
+        let line = reason_line(Token::Denied, "because", &"x".repeat(30_000));
+        assert!(line.starts_with("DENIED because [xxx") && line.len() < 100, "{line}");
     }
 
     #[test]

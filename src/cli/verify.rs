@@ -7,12 +7,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admission::{Admission, Decision, Pull, Verdicts};
+use crate::admission::{Admission, Decision, Pull};
 use crate::artifact::Descriptor;
 use crate::assemble::{self, InLayout};
 use crate::cli::{Exit, ImageArguments, Output, Stop, draw, out, sarif, source};
 use crate::client;
-use crate::limits;
 use crate::memo::Memo;
 use crate::reference::Reference;
 use crate::report::Tree;
@@ -70,7 +69,6 @@ pub(super) struct Verified {
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     let images = open(&arguments)?;
     let (admission, config) = source::load(&arguments.image.config)?;
-    let verdicts = Memo::new(limits::MEMO_ENTRIES);
     let mut results = Vec::new();
     for image in &images {
         let deadline = arguments.image.deadline()?;
@@ -78,11 +76,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
             Image::InRegistry(reference) if arguments.daemon => {
                 by_daemon(&arguments.socket, &admission, reference, deadline).await
             }
-            Image::InRegistry(reference) => here(&admission, &verdicts, reference, deadline).await,
+            Image::InRegistry(reference) => here(&admission, reference, deadline).await,
             Image::InLayout { written, reference, store } => {
                 let over = assemble::assemble_over(&config, &arguments.image.config, Arc::clone(store));
                 let over = over.map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
-                let verified = here(&over.admission, &verdicts, reference, deadline).await;
+                let verified = here(&over.admission, reference, deadline).await;
                 Verified { reference: written.clone(), ..verified }
             }
         };
@@ -140,11 +138,13 @@ async fn resolve(admission: &Admission, reference: &Reference, deadline: Instant
     }
 }
 
-async fn here(admission: &Admission, verdicts: &Arc<Verdicts>, reference: &Reference, deadline: Instant) -> Verified {
+/// Verifies in this process. What one image was told is no answer for the next: it may lie in another place.
+async fn here(admission: &Admission, reference: &Reference, deadline: Instant) -> Verified {
+    let verdicts = Memo::new(1);
     let (descriptor, decision) = match resolve(admission, reference, deadline).await {
         Ok(descriptor) => {
             let pull = Pull { repository: reference.repository.clone(), descriptor: descriptor.clone() };
-            (Some(descriptor), admission.decide(verdicts, &pull, SystemTime::now(), deadline).await)
+            (Some(descriptor), admission.decide(&verdicts, &pull, SystemTime::now(), deadline).await)
         }
         Err(conclusion) => (None, Decision::unverified(conclusion, false)),
     };

@@ -66,21 +66,29 @@ impl Connected for Connection {
     }
 }
 
+impl Connection {
+    /// Fails once the seat is lost. Asked before every read and write: a peer that reads nothing must not hold on to a
+    /// connection by having an answer wait for it.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.seat.is_lost(cx) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if Pin::new(&mut self.seat.lost).poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -93,6 +101,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -125,7 +134,17 @@ struct Sitter {
 struct Seat {
     seats: Arc<Seats>,
     number: u64,
-    lost: oneshot::Receiver<()>,
+    /// None once it is lost.
+    held: Option<oneshot::Receiver<()>>,
+}
+
+impl Seat {
+    fn is_lost(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.held.as_mut().is_some_and(|held| Pin::new(held).poll(cx).is_ready()) {
+            self.held = None;
+        }
+        self.held.is_none()
+    }
 }
 
 impl Seats {
@@ -147,7 +166,7 @@ impl Seats {
         if taken.seats.len() > self.most {
             taken.make_room();
         }
-        Seat { seats: Arc::clone(self), number, lost }
+        Seat { seats: Arc::clone(self), number, held: Some(lost) }
     }
 }
 
@@ -181,11 +200,12 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Waker;
 
     /// The numbers of the seats still held.
     fn kept(seats: &mut [Seat]) -> Vec<u64> {
-        let held = |seat: &mut Seat| seat.lost.try_recv() == Err(oneshot::error::TryRecvError::Empty);
-        seats.iter_mut().filter_map(|seat| held(seat).then_some(seat.number)).collect()
+        let mut cx = Context::from_waker(Waker::noop());
+        seats.iter_mut().filter_map(|seat| (!seat.is_lost(&mut cx)).then_some(seat.number)).collect()
     }
 
     fn taken_by(seats: &Arc<Seats>, users: &[u32]) -> Vec<Seat> {

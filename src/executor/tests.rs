@@ -87,7 +87,7 @@ impl Store for Memory {
     }
 }
 
-/// Finds what the artifact's type says: `NAME/pass/KEY`, `NAME/fail/STAGE`, `NAME/fault`, for a verifier `NAME`;
+/// Finds what the artifact's type says: `NAME/pass/KEY` or `NAME/pass/KEY=IDENTITY`, `NAME/fail/STAGE`, `NAME/fault`, for a verifier `NAME`;
 /// `any/...` for every verifier.
 struct Told(&'static str);
 
@@ -106,7 +106,8 @@ impl Verifier for Told {
         match words[1] {
             "pass" => Outcome::Passed(Pass {
                 detail: "fine".to_owned(),
-                signer: words.get(2).map(|key| (*key).to_owned()),
+                signer: words.get(2).map(|signer| signer.split('=').next().unwrap().to_owned()),
+                identity: words.get(2).and_then(|signer| signer.split_once('=')).map(|(_, name)| name.to_owned()),
                 valid_until: words.get(3).map(|until| until.parse().unwrap()),
             }),
             "fail" => Outcome::Failed(Failure {
@@ -255,6 +256,10 @@ async fn one_signer_never_counts_for_two_rules() {
         "{line}"
     );
     assert_eq!(judge_types(&["any/pass/k", "any/pass/l"], two()).await, "ALLOWED a: fine; b: fine");
+    let (alice, renewed, bob) = ("any/pass/k=alice", "any/pass/l=alice", "any/pass/m=bob");
+    assert!(judge_types(&[alice, renewed], two()).await.starts_with("DENIED"), "one person with two keys");
+    assert!(judge_types(&[alice, "any/pass/k=bob"], two()).await.starts_with("DENIED"), "one key under two names");
+    assert!(judge_types(&[alice, renewed, bob], two()).await.starts_with("ALLOWED"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -356,7 +361,15 @@ async fn nesting_at_the_limit_and_one_past_it() {
 
 /// What one referrer may be in the property tests.
 fn evidence() -> impl Strategy<Value = Vec<String>> {
-    let kind = prop_oneof![Just("pass/k"), Just("pass/l"), Just("pass/m"), Just("fail/identity"), Just("fault")];
+    let kind = prop_oneof![
+        Just("pass/k"),
+        Just("pass/l"),
+        Just("pass/k=alice"),
+        Just("pass/l=alice"),
+        Just("pass/m=bob"),
+        Just("fail/identity"),
+        Just("fault")
+    ];
     let who = prop_oneof![Just("a"), Just("b"), Just("any")];
     proptest::collection::btree_set((who, kind).prop_map(|(who, kind)| format!("{who}/{kind}")), 0..8)
         .prop_map(|set| set.into_iter().collect::<Vec<_>>())

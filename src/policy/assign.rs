@@ -9,8 +9,8 @@ use crate::report::ArtifactId;
 /// Who speaks for a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Signer<'a> {
-    /// A signing key, by its fingerprint.
-    Key(&'a str),
+    /// A signing key's fingerprint, or the name in its certificate.
+    Known(&'a str),
     /// An artifact that could not be checked, or not yet: it might bring a signer of its own.
     Unknown(ArtifactId),
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn leaf(keys: &[&'static str]) -> Gate<'static> {
-        Gate::Leaf(Support { free: false, signers: keys.iter().map(|key| Signer::Key(key)).collect() })
+        Gate::Leaf(Support { free: false, signers: keys.iter().map(|key| Signer::Known(key)).collect() })
     }
 
     fn group(threshold: usize, gates: Vec<Gate<'static>>) -> Gate<'static> {

@@ -77,7 +77,7 @@ struct Layout {
 enum Source {
     Folder(PathBuf),
     /// An archive, and where in it the content of each file begins and how long it is.
-    Archive(File, HashMap<PathBuf, (u64, u64)>),
+    Archive(File, HashMap<PathBuf, Option<(u64, u64)>>),
 }
 
 /// One entry of index.json.
@@ -201,10 +201,13 @@ impl Layout {
         }
     }
 
-    /// Whether an entry is a referrer, or a list of referrers.
+    /// Whether an entry is a referrer, or a list of referrers. What has a tag of its own is an image, whatever it
+    /// says of itself: importers give it that name.
     fn is_about_another(&self, entry: &Entry) -> bool {
-        let is_referrer = self.referrers.values().flatten().any(|referrer| *referrer == entry.descriptor);
-        is_referrer || entry.tag().and_then(subject_of_tag).is_some()
+        match entry.tag() {
+            Some(tag) => subject_of_tag(tag).is_some(),
+            None => self.referrers.values().flatten().any(|referrer| *referrer == entry.descriptor),
+        }
     }
 
     /// The candidates for referrers of a digest, each once.
@@ -241,8 +244,9 @@ impl Layout {
         let read = match &self.source {
             Source::Folder(folder) => read_file(&folder.join(file), limit),
             Source::Archive(archive, files) => match files.get(file) {
-                Some((_, length)) if *length > limit => Ok(None),
-                Some((offset, length)) => read_at(archive, *offset, *length).map(Some),
+                Some(Some((_, length))) if *length > limit => Ok(None),
+                Some(Some((offset, length))) => read_at(archive, *offset, *length).map(Some),
+                Some(None) => Err(io::Error::other("not a regular file")),
                 None => Err(io::ErrorKind::NotFound.into()),
             },
         };
@@ -318,21 +322,46 @@ fn read_at(archive: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where the files of an archive lie. Of a file given twice the last counts, as when it is unpacked.
-fn contents(archive: &File) -> io::Result<HashMap<PathBuf, (u64, u64)>> {
+/// Where the files of an archive lie. Whatever another reader could understand otherwise (a name given twice, outside
+/// of the archive or in an extension) is refused: it might import another image than was verified.
+fn contents(archive: &File) -> io::Result<HashMap<PathBuf, Option<(u64, u64)>>> {
     let mut files = HashMap::new();
     for entry in tar::Archive::new(archive).entries_with_seek()? {
-        let entry = entry?;
-        if !entry.header().entry_type().is_file() {
+        let mut entry = entry?;
+        let kind = entry.header().entry_type();
+        if kind.is_dir() || kind.is_pax_global_extensions() {
             continue;
         }
-        let path: PathBuf = entry.path()?.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-        files.insert(path, (entry.raw_file_position(), entry.size()));
+        let path = plain_name(&mut entry)?;
+        let place = if kind.is_file() { Some((entry.raw_file_position(), entry.size())) } else { None };
+        if files.insert(path.clone(), place).is_some() {
+            return Err(io::Error::other(format!("{} is in the archive twice", path.display())));
+        }
         if files.len() > limits::LAYOUT_FILES {
             return Err(io::Error::other(format!("more than {} files in the archive", limits::LAYOUT_FILES)));
         }
     }
     Ok(files)
+}
+
+/// An entry's name, below the archive's own folder.
+fn plain_name(entry: &mut tar::Entry<'_, &File>) -> io::Result<PathBuf> {
+    let mut name = PathBuf::new();
+    for part in entry.path()?.components() {
+        match part {
+            Component::Normal(part) => name.push(part),
+            Component::CurDir => {}
+            Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
+                return Err(io::Error::other(format!("{} does not lie within the archive", entry.path()?.display())));
+            }
+        }
+    }
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        if extension?.key_bytes().starts_with(b"GNU.sparse.") {
+            return Err(io::Error::other(format!("{} is sparse: write the archive without holes", name.display())));
+        }
+    }
+    Ok(name)
 }
 
 const MARKER: &str = "oci-layout";
@@ -396,6 +425,11 @@ mod tests {
         }
 
         fn archive(&self) -> PathBuf {
+            self.archive_with(|_| ())
+        }
+
+        /// An archive to which `more` adds something after all that belongs there.
+        fn archive_with(&self, more: impl FnOnce(&mut tar::Builder<File>)) -> PathBuf {
             fs::write(self.folder.path().join("index.json"), self.index()).unwrap();
             let path = self.folder.path().join("layout.tar");
             let mut archive = tar::Builder::new(File::create(&path).unwrap());
@@ -403,6 +437,7 @@ mod tests {
                 archive.append_path_with_name(self.folder.path().join(file), format!("./{file}")).unwrap();
             }
             archive.append_dir_all("blobs", self.folder.path().join("blobs")).unwrap();
+            more(&mut archive);
             archive.finish().unwrap();
             path
         }
@@ -494,6 +529,57 @@ mod tests {
         let garbage = empty.path().join("garbage.tar");
         fs::write(&garbage, "x".repeat(2000)).unwrap();
         assert!(LayoutStore::open(&garbage).is_err());
+    }
+
+    /// A file of an archive under a name that the builder itself would not write.
+    fn add(archive: &mut tar::Builder<File>, name: &str, content: &str) {
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        archive.append(&header, content.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn an_archive_that_another_reader_could_understand_otherwise_is_refused() {
+        let mut draft = Draft::new();
+        draft.image("one", Some("v1"));
+        let index = draft.index();
+        assert!(LayoutStore::open(&draft.archive()).is_ok());
+        let refusal = |more: &dyn Fn(&mut tar::Builder<File>)| {
+            let archive = draft.archive_with(|archive| more(archive));
+            LayoutStore::open(&archive).err().unwrap().to_string()
+        };
+        for name in ["index.json", "./index.json", "././index.json"] {
+            assert!(refusal(&|a| add(a, name, &index)).contains("index.json is in the archive twice"), "{name}");
+        }
+        for name in ["../index.json", "/index.json", "blobs/../index.json"] {
+            let said = refusal(&|a| add(a, name, &index));
+            assert!(said.contains(&format!("{name} does not lie within the archive")), "{said}");
+        }
+        let sparse = refusal(&|archive| {
+            archive.append_pax_extensions([("GNU.sparse.name", &b"index.json"[..])]).unwrap();
+            add(archive, "other", &index);
+        });
+        assert!(sparse.contains("other is sparse"), "{sparse}");
+        let link = refusal(&|archive| {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Link);
+            header.set_size(0);
+            archive.append_link(&mut header, "index.json", "oci-layout").unwrap();
+        });
+        assert!(link.contains("twice"), "{link}");
+    }
+
+    #[test]
+    fn what_has_a_tag_is_an_image_whatever_it_says_it_refers_to() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", Some("v1"));
+        let disguised = draft.referrer(&image, "application/x.signature");
+        draft.entry(&disguised, Some("latest"));
+        let store = draft.open().unwrap();
+        assert!(found(&store, None, None).unwrap_err().contains("2 images are in it"));
+        assert_eq!(found(&store, Some("latest"), None), Ok(disguised));
     }
 
     #[test]

@@ -31,8 +31,8 @@ fn image() -> Descriptor {
 
 fn let_this_process_open_many_files() {
     let files = getrlimit(Resource::Nofile);
-    let many = Some(files.maximum.unwrap_or(u64::MAX).max(11_000));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(11_000), maximum: many }).unwrap();
+    let many = Some(files.maximum.unwrap_or(u64::MAX).max(20_000));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(20_000), maximum: many }).unwrap();
 }
 
 /// Files that the daemon has open.
@@ -70,6 +70,31 @@ fn ten_thousand_idle_connections_delay_no_pull_and_are_not_all_kept() {
     drop(connections);
     until("the end of the connections", || open_files(&node) <= before + 16);
     node.pull(NAME, &image()).allows("EXEMPT", "`unmatched` is \"allow\"");
+}
+
+/// Connections that ask for answers without end and read none, so that the daemon cannot write any more.
+fn stuck(node: &Node, count: usize) -> Vec<UnixStream> {
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0ABCDEFGH";
+    let connection = |_| {
+        let mut connection = UnixStream::connect(node.socket()).unwrap();
+        connection.set_nonblocking(true).unwrap();
+        connection.write_all(PREFACE).unwrap();
+        // Until the socket takes no more, or the daemon has closed it.
+        while connection.write(PING).is_ok() {}
+        connection
+    };
+    (0..count).map(connection).collect()
+}
+
+#[test]
+fn connections_on_which_nobody_reads_answers_give_way_too() {
+    needs_root!();
+    let mut node = Node::down(OPEN);
+    node.launch(Launch { wrapper: &["prlimit", "--nofile=100:100"], ..Launch::default() });
+    let held = stuck(&node, 120);
+    node.pull(NAME, &image()).allows("EXEMPT", "`unmatched` is \"allow\"");
+    until("the end of those that gave way", || open_files(&node) <= 50 + 25);
+    drop(held);
 }
 
 #[test]
@@ -138,7 +163,7 @@ fn a_client_is_told_how_many_calls_and_headers_the_daemon_takes() {
 #[tokio::test]
 async fn a_call_with_more_headers_than_that_is_refused() {
     let node = Node::start(OPEN);
-    // Names, overhead and gRPC's own headers take the rest.
+    // Names, overhead and gRPC's own headers take the rest of 1 KiB.
     let limit = usize::try_from(limits::CALL_HEADER_BYTES).unwrap();
     for (length, answered) in [(limit - 1024, true), (limit + 1, false)] {
         let mut request = Request::new(v1::StatusRequest {});

@@ -84,7 +84,7 @@ fn honest() -> (Descriptor, Vec<u8>, Hostile) {
     (image, manifest, registry)
 }
 
-fn signature_manifest(subject: &Descriptor, envelope: &Descriptor) -> Vec<u8> {
+pub fn signature_manifest(subject: &Descriptor, envelope: &Descriptor) -> Vec<u8> {
     let json = |descriptor: &Descriptor| serde_json::to_string(descriptor).unwrap();
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","artifactType":"application/vnd.cncf.notary.signature","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}},"layers":[{}],"subject":{},"annotations":{{"k":"v"}}}}"#,

@@ -213,7 +213,9 @@ fn integer(text: &str) -> Option<(&str, u32)> {
     if let Some(digits) = text.strip_prefix("0x") {
         return all(digits, 16).then_some((digits, 16));
     }
-    all(unsigned(text), 10).then_some((text, 10))
+    // YAML 1.1 reads 010 as eight, 1.2 as ten: no reader may guess.
+    let is_plain = all(unsigned(text), 10) && (unsigned(text).len() == 1 || !unsigned(text).starts_with('0'));
+    is_plain.then_some((text, 10))
 }
 
 fn is_float(text: &str) -> bool {
@@ -309,7 +311,6 @@ mod tests {
             ("12", "12"),
             ("-12", "-12"),
             ("+12", "12"),
-            ("010", "10"),
             ("0o10", "8"),
             ("0x1f", "31"),
             ("1.", "a float"),
@@ -377,6 +378,14 @@ mod tests {
             assert_eq!(problems_of(text), expected, "{text}");
         }
         assert_eq!(problems_of("'<<': 1\n'1': 2\n'*a': '&b'\nc: '!d'\n"), "");
+    }
+
+    #[test]
+    fn an_integer_that_readers_of_other_versions_take_for_octal_is_none() {
+        for text in ["a: 010\n", "a: -08\n", "a: 00\n"] {
+            assert_eq!(tree(text), "{a@1:1=a float@1:4}@1:1", "{text}");
+        }
+        assert_eq!(tree("a: 0o10\n"), tree("a: 8\n"));
     }
 
     #[test]

@@ -60,6 +60,7 @@ fn check(
     Ok(Pass {
         detail: format!("signed by {}", leaf.subject()),
         signer: Some(leaf.key_fingerprint()),
+        identity: Some(leaf.subject().to_string()),
         valid_until: valid_until(&envelope),
     })
 }
