@@ -15,6 +15,10 @@ pub const STDIN_BYTES: usize = 64 * 1024;
 /// event or an alert is useful while it is short.
 pub const REASON_BYTES: usize = 1024;
 
+/// Longest id of a verdict that is shown in a reason line, in bytes. Ours have 12; a daemon of another version is heard
+/// too.
+pub const ID_BYTES: usize = 64;
+
 /// Largest manifest or index, in bytes (OCI distribution specification, "Pushing manifests": registries
 /// should accept at least 4 MiB; the common ones accept no more).
 pub const MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
