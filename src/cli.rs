@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tokio::time::Instant;
 
 use crate::client;
-use crate::verdict::Token;
+use crate::verdict::{Token, printable};
 
 mod config;
 mod discover;
@@ -213,10 +213,15 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(Stop(exit, message)) => {
-            anstream::eprintln!("ratifyctl: {message}");
+            anstream::eprintln!("ratifyctl: {}", told(&message));
             exit.into()
         }
     }
+}
+
+/// A message for the terminal: it may quote what an archive or a registry says.
+fn told(message: &str) -> String {
+    message.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 fn complete(shell: clap_complete::Shell) -> Result<Exit, Stop> {
@@ -251,4 +256,14 @@ fn print_line(document: &impl serde::Serialize) -> Result<(), Stop> {
     let text = serde_json::to_string(document).map_err(|error| Stop(Exit::Unavailable, error.to_string()))?;
     anstream::println!("{text}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_archive_says_cannot_move_the_operators_cursor() {
+        assert_eq!(told("a.tar: not a number: \u{1b}[2J\u{9b}\r1\nb\u{202e}"), "a.tar: not a number:  [2J  1\nb ");
+    }
 }
