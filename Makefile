@@ -51,6 +51,10 @@ comma := ,
 test: tools shim ## Run every test: unit, integration, end to end (the last need root)
 	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
 
+.PHONY: fuzz
+fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
+	@CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
+
 .PHONY: bench
 bench: tools build ## Measure against /bin/true and notation, in one interleaved run
 	$(call stage,bench,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" cargo bench --locked --quiet --profile dev --bench node)
