@@ -15,7 +15,8 @@ pub const STDIN_BYTES: usize = 64 * 1024;
 /// event or an alert is useful while it is short.
 pub const REASON_BYTES: usize = 1024;
 
-/// Longest id of a verdict that is shown, in bytes. The daemon's own have 12.
+/// Longest id of a verdict that is shown in a reason line, in bytes. Ours have 12; a daemon of another version is heard
+/// too.
 pub const ID_BYTES: usize = 64;
 
 /// Largest manifest or index, in bytes (OCI distribution specification, "Pushing manifests": registries

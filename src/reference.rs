@@ -16,7 +16,7 @@ pub const DOCKER_HUB: &str = "docker.io";
 /// Other names of Docker Hub that clients put into references.
 const DOCKER_HUB_ALIASES: [&str; 3] = ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
 
-/// A repository: canonical registry host (with its port where that is not 443) and path.
+/// A repository: canonical registry host, as [`canonical_host`] writes it, and path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
     registry: String,
@@ -56,7 +56,7 @@ impl fmt::Display for BadReference {
 impl std::error::Error for BadReference {}
 
 impl Repository {
-    /// The canonical host, with its port where that is not 443.
+    /// The canonical host, with its port where that is not 443 or where nothing else tells that it is a host.
     #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
@@ -138,21 +138,23 @@ impl FromStr for Reference {
     }
 }
 
-/// Splits the host off as the distribution grammar does: the first component is a host when it has a dot,
-/// a colon or an uppercase letter, or is `localhost`.
+/// Splits the host off, where the first component is one.
 fn split_host(name: &str) -> (&str, &str) {
     match name.split_once('/') {
-        Some((host, rest))
-            if host == "localhost" || host.contains(['.', ':']) || host.bytes().any(|b| b.is_ascii_uppercase()) =>
-        {
-            (host, rest)
-        }
+        Some((host, rest)) if is_host(host) => (host, rest),
         _ => (DOCKER_HUB, name),
     }
 }
 
+/// Whether the first component of a name is a host, by the distribution grammar: it has a dot, a colon or an uppercase
+/// letter, or is `localhost`.
+fn is_host(component: &str) -> bool {
+    component == "localhost" || component.contains(['.', ':']) || component.bytes().any(|b| b.is_ascii_uppercase())
+}
+
 /// The one way to write a registry's host: lowercase, no trailing dot, no port 443, Docker Hub's aliases as
-/// `docker.io`. Patterns of scopes go through here too.
+/// `docker.io`. A host of one label keeps or gets its port 443: `acme/web` would be read as Docker Hub's. Patterns of
+/// scopes go through here too.
 ///
 /// # Errors
 /// What is wrong with the host, in words.
@@ -180,6 +182,7 @@ pub fn canonical_host(host: &str) -> Result<String, String> {
     if port.is_empty() && DOCKER_HUB_ALIASES.contains(&name) {
         return Ok(DOCKER_HUB.to_owned());
     }
+    let port = if port.is_empty() && !is_host(name) { ":443" } else { &port };
     Ok(format!("{name}{port}"))
 }
 
@@ -246,6 +249,16 @@ mod tests {
         assert_eq!(parse("GHCR.IO.:443/acme/web:v1"), "ghcr.io/acme/web:v1");
         assert_eq!(parse("registry.example:5000/a/b/c"), "registry.example:5000/a/b/c");
         assert_eq!(parse("[::1]:5000/a"), "[::1]:5000/a");
+    }
+
+    #[test]
+    fn a_host_of_one_label_is_never_shown_as_a_name_of_docker_hub() {
+        for name in ["ACME/web", "acme:443/web", "acme./web", "Acme.:0443/web"] {
+            assert_eq!(parse(name), "acme:443/web");
+        }
+        assert_eq!(parse("acme/web"), "docker.io/acme/web");
+        assert_eq!(parse("acme:5000/web"), "acme:5000/web");
+        assert_eq!(parse("localhost:443/web"), "localhost/web");
     }
 
     #[test]

@@ -168,10 +168,10 @@ impl Verdict {
 }
 
 /// The reason line: token, cause, and the verdict's id where there is one. One line of printable characters,
-/// at most [`limits::REASON_BYTES`] with its line feed; a long cause is cut, the id never is.
+/// at most [`limits::REASON_BYTES`] with its line feed; a long cause is cut, an id of up to [`limits::ID_BYTES`] never is.
 #[must_use]
 pub fn reason_line(token: Token, cause: &str, id: &str) -> String {
-    let tail = if id.is_empty() { String::new() } else { format!(" [{}]", cut(&printable(id), limits::ID_BYTES)) };
+    let tail = if id.is_empty() { String::new() } else { format!(" [{}]", printable(&cut(id, limits::ID_BYTES))) };
     let line = format!("{token} {}", printable(cause).trim());
     cut(&line, limits::REASON_BYTES.saturating_sub(tail.len() + 1)) + &tail
 }
@@ -268,6 +268,16 @@ mod tests {
         for cause in ["x".repeat(fits + 1), "é".repeat(fits)] {
             let line = reason_line(Token::Denied, &cause, "7f3a");
             assert!(line.len() < limits::REASON_BYTES && line.ends_with("... [7f3a]"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_id_at_the_limit_is_kept_and_one_past_it_is_cut() {
+        let line = |length: usize| reason_line(Token::Denied, &"x".repeat(2000), &"i".repeat(length));
+        assert!(line(limits::ID_BYTES).ends_with(&format!(" [{}]", "i".repeat(limits::ID_BYTES))));
+        for length in [limits::ID_BYTES + 1, 2000] {
+            let line = line(length);
+            assert!(line.ends_with("i...]") && line.len() < limits::REASON_BYTES, "{line}");
         }
     }
 

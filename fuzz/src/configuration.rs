@@ -39,7 +39,10 @@ fn configuration(file: &str, data: &[u8]) -> bool {
 /// What is shown has no variables left.
 fn assert_shown(config: &Config) {
     let (toml, json) = (config::to_toml(config).unwrap(), config::to_json(config).unwrap());
-    for (file, shown) in [("config.toml", &toml), ("config.json", &json), ("config.yaml", &json)] {
+    // YAML takes fewer characters as they are (YAML 1.2.2, section 5.1).
+    let is_yaml = !json.contains(|c: char| c.is_control() && c != '\n' || matches!(c, '\u{fffe}' | '\u{ffff}'));
+    let yaml = is_yaml.then_some(("config.yaml", &json));
+    for (file, shown) in [("config.toml", &toml), ("config.json", &json)].into_iter().chain(yaml) {
         let again = config::parse(file, shown, &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{shown}"));
         assert_eq!(meaning(&again), meaning(config), "{file}");
     }

@@ -229,7 +229,7 @@ fn open(archive: &[u8]) -> Option<LayoutStore> {
         file.set_len(0).unwrap();
         file.write_all_at(archive, 0).unwrap();
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        LayoutStore::open(&path).inspect_err(|error| assert_one_line(&error.to_string())).ok()
+        LayoutStore::open(&path).ok()
     })
 }
 
