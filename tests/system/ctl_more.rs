@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use ratify::artifact::Descriptor;
+use ratify::artifact::{Descriptor, IMAGE_MANIFEST};
 use serde_json::{Value, json};
 
-use crate::common::registry::{Registry, Reply};
-use crate::node::{Node, executor, signed};
+use crate::common::registry::{Registry, Reply, describe};
+use crate::mutation::signature_manifest;
+use crate::node::{MANIFEST, Node, SIGNATURE, executor, signed};
 use crate::programs::{CTL, run};
 
 /// A registry with a signed image, `acme/web:v1`, and an unsigned one, `acme/web:v2`; a node with a daemon for them.
@@ -143,6 +144,33 @@ async fn an_image_in_a_layout_needs_a_name_whose_scope_applies() {
     assert!(node.ctl(&["verify", "--daemon", &reference]).complained(2).contains("leave --daemon out"));
     let none = format!("oci-layout:{}", node.path("none").display());
     assert!(node.ctl(&["verify", "--as", "other.example/a", &none]).complained(3).contains("No such file"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_one_image_was_told_is_no_answer_for_the_same_image_in_another_place() {
+    let (registry, node, image) = shop().await;
+    let layout = |name: &str, signed: bool| {
+        let (folder, mut entries) = (node.path(name), vec![serde_json::to_value(&image).unwrap()]);
+        fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+        let put = |bytes: &[u8]| {
+            let descriptor = describe(IMAGE_MANIFEST, bytes);
+            fs::write(folder.join("blobs/sha256").join(descriptor.digest.hex()), bytes).unwrap();
+            descriptor
+        };
+        put(MANIFEST.as_bytes());
+        if signed {
+            let envelope = Descriptor { media_type: "application/jose+json".to_owned(), ..put(SIGNATURE) };
+            entries.push(serde_json::to_value(put(&signature_manifest(&image, &envelope))).unwrap());
+        }
+        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        fs::write(folder.join("index.json"), json!({"schemaVersion": 2, "manifests": entries}).to_string()).unwrap();
+        format!("oci-layout:{}", folder.display())
+    };
+    let (signed, bare) = (layout("signed", true), layout("bare", false));
+    let name = format!("{}/acme/web", registry.host());
+    let said = node.ctl(&["verify", "--as", &name, &signed, &bare]).ended(1);
+    let tokens: Vec<&str> = said.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(tokens.contains(&"ALLOWED") && tokens.contains(&"DENIED"), "{said}");
 }
 
 #[test]
