@@ -195,7 +195,8 @@ fn functions(bench: &mut Bench) -> Vec<(String, Option<f64>)> {
     }
     for levels in [1, limits::DEPTH] {
         let (policy, report) = nested(levels);
-        measure(&format!("decide policy, {levels} nested"), &mut || assert!(policy.is_satisfied(black_box(&report))));
+        let what = format!("decide policy, rules {levels} deep");
+        measure(&what, &mut || assert!(policy.is_satisfied(black_box(&report))));
     }
     let scopes = scopes();
     let repository = name().parse::<Reference>().unwrap().repository;
