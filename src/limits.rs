@@ -8,6 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// (OCI distribution specification, "Pulling manifests"); a host and a sha512 digest fit into the rest.
 pub const NAME_BYTES: usize = 640;
 
+/// Longest path of a repository, in bytes (OCI distribution specification, "Pulling manifests": many clients take no
+/// more).
+pub const PATH_BYTES: usize = 255;
+
+/// Longest tag, in bytes (OCI distribution specification, "Pulling manifests").
+pub const TAG_BYTES: usize = 128;
+
 /// Most bytes that the shim reads from stdin. containerd writes a descriptor of about 155 bytes.
 pub const STDIN_BYTES: usize = 64 * 1024;
 

@@ -1,7 +1,7 @@
 //! Image names: from the text that containerd or a person hands in to a canonical repository.
 //!
 //! Two names of one repository become equal here, so that a scope cannot be dodged by writing the host
-//! in another way. The grammar is the distribution project's, as oci-client implements it.
+//! in another way. The grammar is that of the OCI distribution specification ("Pulling manifests").
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -123,18 +123,57 @@ impl FromStr for Reference {
         }
         let (host, rest) = split_host(name);
         let registry = canonical_host(host).map_err(|cause| BadReference::new(name, cause))?;
-        // The host is canonical already; a stand-in keeps the library from giving it a meaning of its own.
-        let parsed: oci_client::Reference =
-            format!("registry.invalid/{rest}").parse().map_err(|error| BadReference::new(name, format!("{error}")))?;
-        let digest = match parsed.digest() {
+        let (rest, digest) = split(rest, '@');
+        let (path, tag) = split(rest, ':');
+        check_path(path).map_err(|cause| BadReference::new(name, cause))?;
+        if let Some(tag) = tag {
+            check_tag(tag).map_err(|cause| BadReference::new(name, cause))?;
+        }
+        let digest = match digest {
             Some(digest) => Some(digest.parse().map_err(|error| BadReference::new(name, format!("{error}")))?),
             None => None,
         };
-        let library = registry == DOCKER_HUB && !parsed.repository().contains('/');
-        let path = if library { format!("library/{}", parsed.repository()) } else { parsed.repository().to_owned() };
-        // The library makes up `latest`; only what is written counts here.
-        let tag = parsed.tag().filter(|tag| rest.contains(&format!(":{tag}"))).map(str::to_owned);
+        let library = registry == DOCKER_HUB && !path.contains('/');
+        let path = if library { format!("library/{path}") } else { path.to_owned() };
+        let tag = tag.map(str::to_owned);
         Ok(Self { repository: Repository { registry, path }, tag, digest })
+    }
+}
+
+/// The text before a character, and the text after it where it is there.
+fn split(text: &str, at: char) -> (&str, Option<&str>) {
+    text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// Components of lowercase letters and digits, in which single separators stand: `.`, `_`, `__` or hyphens.
+fn check_path(path: &str) -> Result<(), String> {
+    if path.len() > limits::PATH_BYTES {
+        return Err(format!("its path is longer than {} bytes", limits::PATH_BYTES));
+    }
+    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_separator = |text: &str| matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-');
+    let is_component = |text: &str| {
+        text.starts_with(is_alphanumeric)
+            && text.ends_with(is_alphanumeric)
+            && text.split(is_alphanumeric).all(is_separator)
+    };
+    match path.split('/').find(|component| !is_component(component)) {
+        Some("") if path.is_empty() => Err("it names no repository".to_owned()),
+        Some(component) => Err(format!("{component:?} cannot stand in a repository's path")),
+        None => Ok(()),
+    }
+}
+
+/// Letters, digits, `_`, `.` and `-`, the first one a letter, a digit or `_`.
+fn check_tag(tag: &str) -> Result<(), String> {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let is_tag = tag.bytes().next().is_some_and(is_word) && tag.bytes().all(|b| is_word(b) || matches!(b, b'.' | b'-'));
+    if tag.len() > limits::TAG_BYTES {
+        Err(format!("its tag is longer than {} bytes", limits::TAG_BYTES))
+    } else if is_tag {
+        Ok(())
+    } else {
+        Err(format!("{tag:?} is not a tag"))
     }
 }
 
@@ -329,9 +368,23 @@ mod tests {
     }
 
     #[test]
-    fn a_name_at_the_limit_is_read() {
-        let name = format!("ghcr.io/{}:{}", "a".repeat(255 - 8), "t".repeat(128));
-        assert!(!parse(&name).starts_with("error: "), "{}", parse(&name));
+    fn paths_and_tags_at_the_limit_and_one_past_it() {
+        let name = |path: usize, tag: usize| format!("ghcr.io/{}:{}", "a".repeat(path), "t".repeat(tag));
+        let at_limit = name(limits::PATH_BYTES, limits::TAG_BYTES);
+        assert_eq!(parse(&at_limit), at_limit);
+        assert!(parse(&name(limits::PATH_BYTES + 1, 1)).contains("its path is longer than 255 bytes"));
+        assert!(parse(&name(1, limits::TAG_BYTES + 1)).contains("its tag is longer than 128 bytes"));
+    }
+
+    #[test]
+    fn paths_and_tags_are_of_the_grammar_and_nothing_else() {
+        for name in ["a.b_c__d-e---f/0/1.2", "a:_", "a:A.b-C_9", "a--b", "a/b/c/d/e/f"] {
+            assert_eq!(parse(&format!("ghcr.io/{name}")), format!("ghcr.io/{name}"));
+        }
+        let bad = "a..b a._b a___b a.-b a-_b -a a- .a a. _a a__ a/ /a a//b A a:.b a:-b a:b:c a:b/c a: a@ a:b@ :b @";
+        for name in bad.split(' ').chain(["a b", "a:v\u{e9}", "a\u{661}", "a:\u{661}"]) {
+            assert!(parse(&format!("ghcr.io/{name}")).starts_with("error: "), "{name:?}");
+        }
     }
 
     #[test]
