@@ -7,7 +7,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine as _;
@@ -32,6 +32,9 @@ use ratify::verifier::notation::{ARTIFACT_TYPE, Trust, verify_envelope};
 const RESULTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/criterion");
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/notation");
+
+/// Rounds of what is compared, beside criterion's measurements.
+const ROUNDS: usize = 501;
 
 /// Envelopes of the notation tool, what they are, and the algorithm of their signature.
 const ENVELOPES: [(&str, &str, &dyn VerificationAlgorithm); 6] = [
@@ -59,17 +62,9 @@ fn main() {
         "\n| signature | bare check | all checks | parse chain | check chain | verify envelope | ratio to bare check | ratio to all checks |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for (what, [bare, floor, parse, chain, verify]) in envelopes {
-        println!(
-            "| {what} | {} | {} | {} | {} | {} | {} | {} |",
-            shown(bare),
-            shown(floor),
-            shown(parse),
-            shown(chain),
-            shown(verify),
-            ratio(verify, bare),
-            ratio(verify, floor)
-        );
+    for (what, Row { medians, ratios }) in envelopes {
+        let ratios = ratios.map_or(["-".to_owned(), "-".to_owned()], |ratios| ratios.map(|it| format!("{it:.2}")));
+        println!("| {what} | {} | {} |", medians.map(shown).join(" | "), ratios.join(" | "));
     }
     println!("\n| function | median |\n|---|---|");
     for (what, median) in functions {
@@ -95,9 +90,14 @@ impl Bench {
     }
 }
 
-/// Measures what is done with one envelope: the bare check of its signature, all bare checks, the parsing of its
-/// chain, the checking of it, and the whole.
-fn envelope(bench: &mut Bench, name: &str, algorithm: &'static dyn VerificationAlgorithm) -> [Option<f64>; 5] {
+/// What is done with one envelope: the bare check of its signature, all bare checks, the parsing of its chain, the
+/// checking of it, and the whole; and the whole's ratios to the first two.
+struct Row {
+    medians: [Option<f64>; 5],
+    ratios: Option<[f64; 2]>,
+}
+
+fn envelope(bench: &mut Bench, name: &str, algorithm: &'static dyn VerificationAlgorithm) -> Row {
     let read = |file: &str| fs::read(Path::new(FIXTURES).join(file)).unwrap();
     let bytes = read(&format!("{name}.jws"));
     let subject = Descriptor::parse(&read("subject.json")).unwrap();
@@ -109,9 +109,15 @@ fn envelope(bench: &mut Bench, name: &str, algorithm: &'static dyn VerificationA
     let ders: Vec<Vec<u8>> = certificates.map(|text| STANDARD.decode(text.as_str().unwrap()).unwrap()).collect();
     let checks = checks(&envelope, algorithm, &ders);
     let chain: Vec<Certificate> = ders.iter().map(|der| Certificate::from_der(der).unwrap()).collect();
-    [
-        bench.measure(name, "bare check", || checks[0].run()),
-        bench.measure(name, "all checks", || checks.iter().for_each(Check::run)),
+    let bare = || checks[0].run();
+    let all = || checks.iter().for_each(Check::run);
+    let whole = || {
+        let outcome = verify_envelope("application/jose+json", black_box(&bytes), &subject, &trust, now);
+        assert!(matches!(outcome, Outcome::Passed(_)));
+    };
+    let medians = [
+        bench.measure(name, "bare check", bare),
+        bench.measure(name, "all checks", all),
         bench.measure(name, "parse chain", || {
             ders.iter().map(|der| Certificate::from_der(black_box(der)).unwrap()).collect::<Vec<_>>()
         }),
@@ -119,11 +125,22 @@ fn envelope(bench: &mut Bench, name: &str, algorithm: &'static dyn VerificationA
             chain::check_code_signing(black_box(&chain)).unwrap();
             chain::check_validity(black_box(&chain), now).unwrap();
         }),
-        bench.measure(name, "verify envelope", || {
-            let outcome = verify_envelope("application/jose+json", black_box(&bytes), &subject, &trust, now);
-            assert!(matches!(outcome, Outcome::Passed(_)));
-        }),
-    ]
+        bench.measure(name, "verify envelope", whole),
+    ];
+    Row { medians, ratios: medians[4].map(|_| [ratio(whole, bare), ratio(whole, all)]) }
+}
+
+/// How many times as long one takes as the other: the median over rounds in which both run, so that the machine is
+/// as busy for the one as for the other.
+fn ratio(one: impl Fn(), other: impl Fn()) -> f64 {
+    let time = |function: &dyn Fn()| {
+        let start = Instant::now();
+        function();
+        start.elapsed().as_secs_f64()
+    };
+    let mut ratios: Vec<f64> = (0..ROUNDS).map(|_| time(&one) / time(&other)).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ROUNDS / 2]
 }
 
 /// One signature check of the crypto library.
@@ -314,8 +331,4 @@ fn name() -> String {
 
 fn shown(nanoseconds: Option<f64>) -> String {
     nanoseconds.map_or_else(|| "-".to_owned(), |nanoseconds| format!("{:.1} µs", nanoseconds / 1000.0))
-}
-
-fn ratio(of: Option<f64>, to: Option<f64>) -> String {
-    of.zip(to).map_or_else(|| "-".to_owned(), |(of, to)| format!("{:.2}", of / to))
 }
