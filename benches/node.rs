@@ -312,8 +312,10 @@ impl Crowd {
 fn common(reason: &str, image: &Image) -> String {
     let name = image.name.rsplit('/').next().unwrap();
     let reason = reason.replace(&format!("/{name}"), "/...");
-    let parts = reason.split("sha256:").map(|part| part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
-    let reason = parts.collect::<Vec<_>>().join("sha256:...");
+    let mut parts = reason.split("sha256:");
+    let head = parts.next().unwrap().to_owned();
+    let without_digits = |part: &str| format!("sha256:...{}", part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    let reason = head + &parts.map(without_digits).collect::<String>();
     reason.split(" [").next().unwrap().trim().to_owned()
 }
 
