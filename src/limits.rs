@@ -132,6 +132,9 @@ pub const REGISTRY_REQUESTS: usize = 32;
 /// the hosts, so their number is not ours.
 pub const REGISTRIES: u64 = 256;
 
+/// Largest body of a refusal that is looked into for the registry's own words, in bytes. Docker Hub's have 200.
+pub const REFUSAL_BYTES: u64 = 8 * 1024;
+
 /// Most redirects followed for one request. Registries in front of a store of objects take one, registries in front
 /// of registries two.
 pub const REDIRECTS: usize = 3;

@@ -239,6 +239,28 @@ async fn a_manifest_of_another_stated_type_than_its_descriptor_is_refused_and_pa
 // ---- statuses and connections
 
 #[tokio::test]
+async fn a_refusal_is_told_in_the_registrys_own_words_as_far_as_they_are_short() {
+    let registry = Registry::start().await;
+    let repository = registry.repository(REPO);
+    let read = async |status, body: String| {
+        registry.reply("/blobs/", Reply::refusal(status, body));
+        store().blob(&repository, &entry(0), BLOB).await.unwrap_err().to_string()
+    };
+    let envelope = |message: &str| json!({"errors": [{"code": "TOOMANYREQUESTS", "message": message}]}).to_string();
+    let told = read(429, envelope("You have reached your pull rate limit")).await;
+    assert!(told.contains("(429) and says \"You have reached your pull rate limit\"; try again later"), "{told}");
+    let told = read(403, envelope("no\u{1b}[2J")).await;
+    assert!(told.contains("(403) and says \"no\\u{1b}[2J\""), "{told}");
+    let limit = usize::try_from(ratify::limits::REFUSAL_BYTES).unwrap();
+    let padded = |length: usize| format!("{}{}", envelope("no"), " ".repeat(length - envelope("no").len()));
+    assert!(read(500, padded(limit)).await.ends_with("status 500 and says \"no\""));
+    for body in [padded(limit + 1), "<html>".to_owned(), r#"{"errors":[]}"#.to_owned(), String::new()] {
+        assert!(read(500, body).await.ends_with("status 500"));
+    }
+    assert!(read(500, envelope(&"x".repeat(5000))).await.len() < 500);
+}
+
+#[tokio::test]
 async fn every_status_has_its_own_error() {
     let registry = Registry::start().await;
     let repository = registry.repository(REPO);

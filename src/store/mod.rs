@@ -44,20 +44,25 @@ pub enum Error {
         cause: String,
     },
     /// The registry asks to be asked less.
-    #[error("{what}: the registry is throttling (429); try again later or raise its limits")]
+    #[error("{what}: the registry is throttling (429){}; try again later or raise its limits", says(said))]
     Throttled {
         /// What was asked of whom.
         what: String,
+        /// What the registry says about it; empty if nothing.
+        said: String,
     },
     /// The registry wants credentials, or other ones.
     #[error(
-        "{what}: the registry refuses access ({status}); no credentials are sent: the repository must be readable without them"
+        "{what}: the registry refuses access ({status}){}; no credentials are sent: the repository must be readable without them",
+        says(said)
     )]
     Refused {
         /// What was asked of whom.
         what: String,
         /// The HTTP status.
         status: u16,
+        /// What the registry says about it; empty if nothing.
+        said: String,
     },
     /// There is no such thing.
     #[error("{what}: not found")]
@@ -66,12 +71,14 @@ pub enum Error {
         what: String,
     },
     /// Another answer than the protocol knows.
-    #[error("{what}: the registry answers with status {status}")]
+    #[error("{what}: the registry answers with status {status}{}", says(said))]
     Status {
         /// What was asked of whom.
         what: String,
         /// The HTTP status.
         status: u16,
+        /// What the registry says about it; empty if nothing.
+        said: String,
     },
     /// The bytes are not those that the digest names.
     #[error("{what}: the content has digest {found} instead of {expected}")]
@@ -111,6 +118,11 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+}
+
+/// A registry's own words within a sentence of ours.
+fn says(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(" and says {said:?}") }
 }
 
 impl From<Error> for Fault {

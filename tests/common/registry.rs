@@ -77,6 +77,11 @@ impl Reply {
         Self { status, headers: Vec::new(), body: Vec::new(), end: End::Whole }
     }
 
+    /// A status with a body.
+    pub fn refusal(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..Self::status(status) }
+    }
+
     /// Status 200 with a body.
     pub fn ok(media_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { body: body.into(), ..Self::status(200) }.header("Content-Type", media_type)

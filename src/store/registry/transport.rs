@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
+use oci_client::errors::OciEnvelope;
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
@@ -19,6 +20,7 @@ use tower::{Service, ServiceExt as _};
 use super::cache::Cache;
 use super::redirect;
 use crate::artifact::Descriptor;
+use crate::json;
 use crate::limits;
 use crate::reference::{DOCKER_HUB, Repository};
 use crate::store::Error;
@@ -201,12 +203,12 @@ impl Exchange {
             return Ok(None);
         }
         let Some(location) = one_header(response.headers(), &header::LOCATION, what)? else {
-            return Err(refusal(status, what));
+            return Err(refusal(status, what, String::new()));
         };
         let malformed = |cause| Error::Malformed { what: what.to_owned(), cause };
         let next = redirect::target(&get.url, response.url(), location, self.plain_http).map_err(malformed)?;
         if get.only_to.as_ref().is_some_and(|end| !next.path().ends_with(end)) {
-            return Err(refusal(status, what));
+            return Err(refusal(status, what, String::new()));
         }
         Ok(Some(next))
     }
@@ -217,19 +219,29 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-fn refusal(status: StatusCode, what: &str) -> Error {
+fn refusal(status: StatusCode, what: &str, said: String) -> Error {
     let (what, status) = (what.to_owned(), status.as_u16());
     match status {
-        401 | 403 => Error::Refused { what, status },
+        401 | 403 => Error::Refused { what, status, said },
         404 => Error::NotFound { what },
-        429 => Error::Throttled { what },
-        _ => Error::Status { what, status },
+        429 => Error::Throttled { what, said },
+        _ => Error::Status { what, status, said },
     }
+}
+
+/// What a registry says of its refusal (OCI distribution specification, "Error Codes"); nothing if it says it in
+/// another way.
+async fn said(response: Response) -> String {
+    let bytes = body(response, "", Bound::AtMost(limits::REFUSAL_BYTES)).await.unwrap_or_default();
+    let envelope: Option<OciEnvelope> = json::from_slice(&bytes).ok();
+    let first = envelope.and_then(|envelope| envelope.errors.into_iter().next());
+    first.map(|error| brief(&error.message)).unwrap_or_default()
 }
 
 async fn answer(response: Response, what: String, bound: Bound) -> Result<Answer, Error> {
     if response.status() != StatusCode::OK {
-        return Err(refusal(response.status(), &what));
+        let status = response.status();
+        return Err(refusal(status, &what, said(response).await));
     }
     let (url, headers) = (response.url().clone(), response.headers().clone());
     if let Some(encoding) = one_header(&headers, &header::CONTENT_ENCODING, &what)?
