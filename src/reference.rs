@@ -123,17 +123,19 @@ impl FromStr for Reference {
         }
         let (host, rest) = split_host(name);
         let registry = canonical_host(host).map_err(|cause| BadReference::new(name, cause))?;
+        // Neither a tag nor a digest has a slash.
+        let library = if registry == DOCKER_HUB && !rest.contains('/') { "library/" } else { "" };
         // The host is canonical already; a stand-in keeps the library from giving it a meaning of its own.
-        let parsed: oci_client::Reference =
-            format!("registry.invalid/{rest}").parse().map_err(|error| BadReference::new(name, format!("{error}")))?;
+        let parsed: oci_client::Reference = format!("registry.invalid/{library}{rest}")
+            .parse()
+            .map_err(|error| BadReference::new(name, format!("{error}")))?;
         let digest = match parsed.digest() {
             Some(digest) => Some(digest.parse().map_err(|error| BadReference::new(name, format!("{error}")))?),
             None => None,
         };
-        let library = registry == DOCKER_HUB && !parsed.repository().contains('/');
-        let path = if library { format!("library/{}", parsed.repository()) } else { parsed.repository().to_owned() };
         // The library makes up `latest`; only what is written counts here.
         let tag = parsed.tag().filter(|tag| rest.contains(&format!(":{tag}"))).map(str::to_owned);
+        let path = parsed.repository().to_owned();
         Ok(Self { repository: Repository { registry, path }, tag, digest })
     }
 }
@@ -332,6 +334,16 @@ mod tests {
     fn a_name_at_the_limit_is_read() {
         let name = format!("ghcr.io/{}:{}", "a".repeat(255 - 8), "t".repeat(128));
         assert!(!parse(&name).starts_with("error: "), "{}", parse(&name));
+    }
+
+    #[test]
+    fn a_path_of_docker_hub_is_bounded_with_what_is_put_before_it() {
+        for (length, is_read) in [(255 - "library/".len(), true), (256 - "library/".len(), false)] {
+            let path = "a".repeat(length);
+            for name in [path.clone(), format!("docker.io/{path}"), format!("docker.io/library/{path}")] {
+                assert_eq!(!parse(&name).starts_with("error: "), is_read, "{name}");
+            }
+        }
     }
 
     #[test]
