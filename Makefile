@@ -53,7 +53,7 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
-	@CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
+	@tests/tools/needs && CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
 
 .PHONY: bench
 bench: tools build ## Measure against /bin/true and notation, in one interleaved run
