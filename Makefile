@@ -59,7 +59,7 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
-	@CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
+	@tests/tools/needs && CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
 
 # Without the features that the programs need: what is measured is then not built with what tests add to it.
 BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation
