@@ -86,7 +86,7 @@ test-node: tools package ## Install, use, upgrade and remove the package on a no
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
-	@CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
+	@tests/tools/needs && CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
 
 # Without the features that the programs need: what is measured is then not built with what tests add to it.
 BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation

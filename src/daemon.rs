@@ -5,6 +5,7 @@
 //! exits would take its socket with it.
 
 mod connections;
+mod folders;
 
 use std::future::{Future, pending};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -22,7 +23,7 @@ use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -32,6 +33,7 @@ use tracing_subscriber::EnvFilter;
 use crate::assemble;
 use crate::client;
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::daemon::folders::Folders;
 use crate::limits;
 use crate::live::Live;
 use crate::service::Service;
@@ -42,8 +44,15 @@ use crate::wire::v1::node_server::NodeServer;
 /// The name under which gRPC health answers.
 const HEALTH_NAME: &str = "ratify.v1.ImageVerifier";
 
-/// How often files are looked at while nobody asks, so that the log and health tell early what a pull would find.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How often files are looked at while nobody asks and no folder tells of a change, unless the watchdog wants to hear
+/// from us more often.
+const LOOK_AFTER: Duration = Duration::from_secs(15);
+
+/// How long after a change files are looked at: some come in several steps, and a file system's clock has ticks.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// The longest that looking may take before the watchdog is told that we are alive all the same.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 #[command(name = "ratifyd", version, about = "Verifies container images for containerd's image-verifier shim")]
@@ -208,19 +217,29 @@ fn seats() -> usize {
     open.map_or(limits::CONNECTIONS, |files| (files / 2).clamp(1, limits::CONNECTIONS))
 }
 
-/// Looks at the files now and then, and tells health whether pulls can be decided.
+/// Looks at the files now and then, and tells health whether pulls can be decided, and the watchdog that we are alive.
 async fn look_after(live: Arc<Live>, health: HealthReporter) {
-    let mut ticks = interval(LOOK_AFTER);
+    let mut ticks = interval(sd_notify::watchdog_enabled().map_or(LOOK_AFTER, |limit| LOOK_AFTER.min(limit / 2)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut folders = Folders::new();
     let mut known = None;
     loop {
-        ticks.tick().await;
-        let serving = live.current().await.admission.is_ok();
-        if known.replace(serving) != Some(serving) {
-            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-            for name in [HEALTH_NAME, ""] {
-                health.set_service_status(name, status).await;
+        tokio::select! {
+            _ = ticks.tick() => {},
+            () = folders.changed() => sleep(SETTLE).await,
+        }
+        if let Ok(force) = timeout(LOOK_TIMEOUT, live.current()).await {
+            folders.watch(&force.folders);
+            let serving = force.admission.is_ok();
+            if known.replace(serving) != Some(serving) {
+                let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+                for name in [HEALTH_NAME, ""] {
+                    health.set_service_status(name, status).await;
+                }
             }
+        }
+        if sd_notify::watchdog_enabled().is_some() {
+            tell_systemd(NotifyState::Watchdog);
         }
     }
 }

@@ -2,9 +2,11 @@
 //! of such a document need not agree on what it says. Depth is bounded by serde_json (128 levels), the number of
 //! members by [`limits::JSON_MEMBERS`].
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::limits;
@@ -21,6 +23,10 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Er
     document.end()?;
     serde_json::from_slice(bytes)
 }
+
+/// A key of an object, copied only where it is written with escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Walks a document and keeps nothing of it but the number of its members.
 struct Walk<'a> {
@@ -43,8 +49,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
+        let mut seen = BTreeSet::new();
+        while let Some(Key(key)) = map.next_key()? {
             *self.members = self.members.saturating_add(1);
             if *self.members > limits::JSON_MEMBERS {
                 return Err(de::Error::custom(format_args!("more than {} members", limits::JSON_MEMBERS)));

@@ -54,6 +54,8 @@ pub struct InForce {
     pub config_current: bool,
     /// What is wrong with configuration and trust, one problem each.
     pub problems: Vec<String>,
+    /// Where the files lie, by their own names and at the end of links: what changes there is worth a look.
+    pub folders: Vec<PathBuf>,
     stamps: Vec<(PathBuf, Stamp)>,
 }
 
@@ -143,6 +145,7 @@ impl Live {
                 config: None,
                 config_current: false,
                 problems: vec![cause],
+                folders: Vec::new(),
                 stamps: Vec::new(),
             });
         }
@@ -237,22 +240,24 @@ fn read(path: &Path, last_good: Option<Arc<Config>>) -> InForce {
     let config_current = fresh.is_some();
     let in_force =
         fresh.or_else(|| last_good.and_then(|config| Some((assemble::assemble(&config, path).ok()?, config))));
-    match in_force {
-        Some((Assembled { admission, stamps, problems: trust_problems }, config)) => InForce {
-            admission: Ok(Arc::new(admission)),
-            config: Some(config),
-            config_current,
-            problems: problems.into_iter().chain(trust_problems).collect(),
-            stamps: stamps.into_iter().chain([config_stamp]).collect(),
-        },
-        None => InForce {
-            admission: Err(first_of(&problems)),
-            config: None,
-            config_current,
-            problems,
-            stamps: vec![config_stamp],
-        },
-    }
+    let (admission, config, stamps, problems) = match in_force {
+        Some((Assembled { admission, mut stamps, problems: trust_problems }, config)) => {
+            stamps.push(config_stamp);
+            let problems = problems.into_iter().chain(trust_problems).collect();
+            (Ok(Arc::new(admission)), Some(config), stamps, problems)
+        }
+        None => (Err(first_of(&problems)), None, vec![config_stamp], problems),
+    };
+    let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
+    InForce { admission, config, config_current, problems, folders, stamps }
+}
+
+/// The folder that a path names, and the one that it leads to.
+fn folders_of(path: &Path) -> Vec<PathBuf> {
+    let named = std::path::absolute(path).ok();
+    let physical = path.canonicalize().ok();
+    let folders = [named, physical].into_iter().flatten();
+    folders.filter_map(|path| path.parent().map(Path::to_owned)).collect()
 }
 
 fn first_of(problems: &[String]) -> String {

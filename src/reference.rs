@@ -125,7 +125,9 @@ impl FromStr for Reference {
         let registry = canonical_host(host).map_err(|cause| BadReference::new(name, cause))?;
         let (rest, digest) = split(rest, '@');
         let (path, tag) = split(rest, ':');
-        check_path(path).map_err(|cause| BadReference::new(name, cause))?;
+        let library = registry == DOCKER_HUB && !path.is_empty() && !path.contains('/');
+        let path = if library { format!("library/{path}") } else { path.to_owned() };
+        check_path(&path).map_err(|cause| BadReference::new(name, cause))?;
         if let Some(tag) = tag {
             check_tag(tag).map_err(|cause| BadReference::new(name, cause))?;
         }
@@ -133,8 +135,6 @@ impl FromStr for Reference {
             Some(digest) => Some(digest.parse().map_err(|error| BadReference::new(name, format!("{error}")))?),
             None => None,
         };
-        let library = registry == DOCKER_HUB && !path.contains('/');
-        let path = if library { format!("library/{path}") } else { path.to_owned() };
         let tag = tag.map(str::to_owned);
         Ok(Self { repository: Repository { registry, path }, tag, digest })
     }
@@ -384,6 +384,16 @@ mod tests {
         let bad = "a..b a._b a___b a.-b a-_b -a a- .a a. _a a__ a/ /a a//b A a:.b a:-b a:b:c a:b/c a: a@ a:b@ :b @";
         for name in bad.split(' ').chain(["a b", "a:v\u{e9}", "a\u{661}", "a:\u{661}"]) {
             assert!(parse(&format!("ghcr.io/{name}")).starts_with("error: "), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_docker_hub_is_bounded_with_what_is_put_before_it() {
+        for (length, is_read) in [(255 - "library/".len(), true), (256 - "library/".len(), false)] {
+            let path = "a".repeat(length);
+            for name in [path.clone(), format!("docker.io/{path}"), format!("docker.io/library/{path}")] {
+                assert_eq!(!parse(&name).starts_with("error: "), is_read, "{name}");
+            }
         }
     }
 

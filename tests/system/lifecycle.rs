@@ -25,6 +25,15 @@ fn image() -> Descriptor {
     describe("application/vnd.oci.image.manifest.v1+json", b"image")
 }
 
+#[test]
+fn the_watchdog_hears_of_the_daemon_again_and_again() {
+    let mut node = Node::down(OPEN);
+    node.launch(Launch { wrapper: &["env", "WATCHDOG_USEC=200000"], ..Launch::default() });
+    for _ in 0..3 {
+        node.daemon.as_mut().unwrap().tells("WATCHDOG=1");
+    }
+}
+
 /// Fails unless this node's daemon answers now.
 #[track_caller]
 fn answers(node: &Node) {
