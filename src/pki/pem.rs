@@ -21,8 +21,11 @@ pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
     let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).map(|(number, line)| (number, line.trim_ascii()));
     while let Some((line, text)) = lines.next() {
         let Some(label) = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else {
-            if text.windows(BEGIN.len()).any(|part| part == BEGIN) {
+            if has(text, BEGIN.trim_ascii_end()) {
                 return Err(BadBundle::Begin { line });
+            }
+            if has(text, END) {
+                return Err(BadBundle::End { line });
             }
             continue;
         };
@@ -43,6 +46,10 @@ pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
         (true, Some(&DER_SEQUENCE)) => Err(BadBundle::LooksLikeDer),
         (true, _) => Err(BadBundle::Empty),
     }
+}
+
+fn has(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// The text of a block up to the line that ends it.
@@ -81,6 +88,12 @@ pub enum BadBundle {
         /// Which.
         line: usize,
     },
+    /// A line that ends a block where none is open: the line that begins it is damaged.
+    #[error("line {line}: a block ends here whose -----BEGIN CERTIFICATE----- line is missing or damaged")]
+    End {
+        /// Which.
+        line: usize,
+    },
     /// A block of another kind.
     #[error("line {line}: a block of {found:?} stands here, expected only CERTIFICATE")]
     Label {
@@ -114,6 +127,7 @@ pub enum BadBundle {
 }
 
 const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END";
 const DASHES: &[u8] = b"-----";
 const CERTIFICATE: &str = "CERTIFICATE";
 const END_CERTIFICATE: &[u8] = b"-----END CERTIFICATE-----";
@@ -137,6 +151,21 @@ mod tests {
 
     fn certificate(number: usize) -> Vec<u8> {
         chain().remove(number).der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_whose_first_line_is_damaged_is_not_passed_over() {
+        let two = format!("{}{}", pem("CERTIFICATE", &certificate(0)), pem("CERTIFICATE", &certificate(1)));
+        let second = two.rfind(str::from_utf8(BEGIN).unwrap()).unwrap();
+        let end = two.lines().count();
+        for damage in ["---\u{4}--BEGIN", "----BEGIN", "-----BEGLN"] {
+            let damaged = format!("{}{}", &two[..second], two[second..].replacen("-----BEGIN", damage, 1));
+            assert_eq!(anchors_from_pem(damaged.as_bytes()), Err(BadBundle::End { line: end }), "{damage}");
+        }
+        for text in ["# -----BEGIN\n", "-----BEGIN \n", "x-----BEGIN CERTIFICATE\n"] {
+            let line = two.lines().count() + 1;
+            assert_eq!(anchors_from_pem(format!("{two}{text}").as_bytes()), Err(BadBundle::Begin { line }), "{text}");
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ fn place(url: &Url) -> Place {
         Ok(IpAddr::V6(address)) if address.is_unicast_link_local() => Place::ThisLink,
         Ok(IpAddr::V6(_)) => Place::Elsewhere,
         Err(_) => {
-            let name = host.strip_suffix('.').unwrap_or(host);
+            // However many dots: what a resolver makes of them is not known here.
+            let name = host.trim_end_matches('.');
             // RFC 6761, section 6.3: localhost and all names below it.
             if name == "localhost" || name.ends_with(".localhost") { Place::ThisMachine } else { Place::Elsewhere }
         }
@@ -112,6 +113,7 @@ mod tests {
     fn a_remote_registry_cannot_point_at_this_machine_or_its_links() {
         for host in [
             "localhost",
+            "localhost..",
             "LOCALHOST.",
             "a.localhost",
             "127.0.0.1",
