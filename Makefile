@@ -31,18 +31,40 @@ build: ## Build the daemon and ratifyctl for use, and the shim
 	@$(MAKE) --no-print-directory shim
 	@echo "$(RELEASE)/ratifyd"; echo "$(RELEASE)/ratifyctl"; echo "$(SHIM)"
 
+CARGO_DEB := $(CACHE)/cargo-deb-3.8.0/bin/cargo-deb
+CARGO_RPM := $(CACHE)/cargo-generate-rpm-0.21.1/bin/cargo-generate-rpm
+
+$(CARGO_DEB):
+	env -u CARGO_TARGET_DIR cargo install --locked --quiet --version 3.8.0 --root $(CACHE)/cargo-deb-3.8.0 cargo-deb
+
+$(CARGO_RPM):
+	env -u CARGO_TARGET_DIR cargo install --locked --quiet --version 0.21.1 --root $(CACHE)/cargo-generate-rpm-0.21.1 cargo-generate-rpm
+
+# Another machine's packages are built by TARGET=TRIPLE; cargo needs a linker for it (CARGO_TARGET_..._LINKER).
+.PHONY: package
+package: build $(CARGO_DEB) $(CARGO_RPM) ## Make .deb, .rpm and an archive; TARGET=TRIPLE: for another machine
+ifneq ($(TARGET),)
+	$(call stage,build for $(TARGET),cargo build --locked --quiet --release --target $(TARGET) --bin ratifyd --bin ratifyctl)
+	$(call stage,shim for $(TARGET),RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --profile shim \
+		--target $(TARGET) --no-default-features --features shim --bin ratify-image-verifier)
+endif
+	$(call stage,package,CARGO_DEB="$(CARGO_DEB)" CARGO_RPM="$(CARGO_RPM)" RUNS="$(RELEASE)/ratifyctl" \
+		BUILT="$(CARGO_TARGET_DIR)$(if $(TARGET),/$(TARGET))/release" \
+		SHIM="$(CARGO_TARGET_DIR)/$(or $(TARGET),$(HOST))/shim/ratify-image-verifier" packaging/build $(TARGET))
+
 .PHONY: demo
 demo: tools shim ## Show an allow, a deny with its reason, and the report, on real programs
 	$(call stage,build,cargo build --locked --quiet --bin ratifyd --bin ratifyctl)
 	@TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(CARGO_TARGET_DIR)/debug" tests/demo
 
 .PHONY: lint
-lint: ## Format, clippy with warnings as errors, docs, crates
+lint: ## Format, clippy with warnings as errors, docs, units, crates
 	$(call stage,format,tests/tools/needs && cargo fmt --check)
 	$(call stage,clippy,cargo clippy --locked --quiet --all-targets -- -D warnings)
 	$(call stage,clippy of the shim alone,cargo clippy --locked --quiet --no-default-features --features shim --lib --bin ratify-image-verifier -- -D warnings)
 	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation --lib -- -D warnings)
 	$(call stage,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items --lib)
+	$(call stage,units,tests/tools/units)
 	$(call stage,crates,$(MAKE) --no-print-directory $(DENY) && tests/tools/deny $(DENY))
 
 # Looks at licences, second TLS or crypto stacks, sources and advisories (deny.toml).
@@ -56,6 +78,11 @@ comma := ,
 .PHONY: test
 test: tools shim ## Run every test: unit, integration, end to end (the last need root)
 	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
+
+.PHONY: test-node
+test-node: tools package ## Install, use, upgrade and remove the package on a node that boots (root)
+	@TOOLS="$$(tests/tools/fetch --print)" ROOT="$$(CACHE="$(CACHE)" tests/node/root)" \
+		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" tests/node/run
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
