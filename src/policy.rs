@@ -13,7 +13,7 @@ use crate::report::{ArtifactId, Listing, Outcome, Read, Report};
 
 mod assign;
 
-use assign::{Gate, Signer, Support};
+use assign::{Gate, Support};
 
 /// A policy: its root is a group.
 #[derive(Clone, Debug)]
@@ -39,15 +39,6 @@ enum View {
     Known,
     /// As if each had turned out well.
     Hopeful,
-}
-
-/// What tells one signer from another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
-    /// The signing key.
-    Key,
-    /// The name in its certificate; the key where there is none.
-    Name,
 }
 
 impl Policy {
@@ -113,8 +104,8 @@ impl Policy {
         leaves(&self.root)
             .into_iter()
             .filter(|leaf| {
-                let support = support(report, Report::SUBJECT, leaf, View::Known, By::Key);
-                !support.free && support.signers.is_empty()
+                let [by_key, _] = supports(report, Report::SUBJECT, leaf, View::Known);
+                !by_key.free && by_key.signers.is_empty()
             })
             .filter_map(|leaf| leaf.verifier.as_deref())
             .collect()
@@ -158,51 +149,58 @@ fn leaves(group: &Rule) -> Vec<&Rule> {
 fn holds(report: &Report, id: ArtifactId, group: &Rule, view: View) -> bool {
     match report.get(id).map(|artifact| &artifact.referrers) {
         // Each by itself is monotone, and so are both: more signatures never make one person of two.
-        Some(Listing::Whole(_)) => [By::Key, By::Name]
-            .into_iter()
-            .all(|by| assign::holds(&gate(report, id, group, view, by), view == View::Hopeful)),
+        Some(Listing::Whole(_)) => {
+            gates(report, id, group, view).iter().all(|gate| assign::holds(gate, view == View::Hopeful))
+        }
         // A list that is not whole never allows: what is missing from it might matter.
         Some(Listing::Pending | Listing::Fault(_)) => view == View::Hopeful,
         Some(Listing::NotAsked) | None => false,
     }
 }
 
-fn gate<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View, by: By) -> Gate<'a> {
-    let gates = group.rules.iter().map(|rule| match rule.verifier {
-        Some(_) => Gate::Leaf(support(report, id, rule, view, by)),
-        None => gate(report, id, rule, view, by),
+/// A group's rules with their support, as [`supports`] tells signers apart.
+fn gates<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View) -> [Gate<'a>; 2] {
+    let gates = group.rules.iter().map(|rule| {
+        let [by_key, by_name] = match rule.verifier {
+            Some(_) => supports(report, id, rule, view).map(Gate::Leaf),
+            None => gates(report, id, rule, view),
+        };
+        (by_key, by_name)
     });
-    Gate::Group { threshold: group.threshold, gates: gates.collect() }
+    let (by_key, by_name) = gates.unzip();
+    [by_key, by_name].map(|gates| Gate::Group { threshold: group.threshold, gates })
 }
 
-/// What speaks for a verifier's rule among the referrers of an artifact.
-fn support<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View, by: By) -> Support<'a> {
-    let mut support = Support::default();
-    let Some(Listing::Whole(referrers)) = report.get(id).map(|artifact| &artifact.referrers) else { return support };
+/// What speaks for a verifier's rule among the referrers of an artifact: signers told apart by their keys, then by the
+/// names in their certificates, or the key where there is none. Both at once: asking the levels below once for each
+/// would take twice as long at every level.
+fn supports<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> [Support<'a>; 2] {
+    let mut supports: [Support<'a>; 2] = Default::default();
+    let Some(Listing::Whole(referrers)) = report.get(id).map(|artifact| &artifact.referrers) else { return supports };
     for &referrer in referrers {
         let Some(artifact) = report.get(referrer) else { continue };
         // More signers than there are rules cannot help, and a hostile list may be long.
-        let is_hopeful = view == View::Hopeful && support.signers.len() < limits::POLICY_RULES;
-        if is_hopeful && matches!(artifact.manifest, Read::Pending | Read::Fault(_)) {
-            support.signers.insert(Signer::Unknown(referrer));
-        }
+        let has_room = supports.iter().any(|support| support.signers.len() < limits::POLICY_RULES);
+        let is_hopeful = view == View::Hopeful && has_room;
+        let mut is_unknown = matches!(artifact.manifest, Read::Pending | Read::Fault(_));
         for finding in artifact.findings.iter().filter(|finding| Some(&finding.verifier) == rule.verifier.as_ref()) {
             match &finding.outcome {
                 Outcome::Passed(pass) => {
                     if rule.rules.is_empty() || holds(report, referrer, rule, view) {
-                        let name = pass.identity.as_ref().filter(|_| by == By::Name);
-                        match name.or(pass.signer.as_ref()) {
-                            Some(signer) => support.signers.extend([Signer::Known(signer)]),
-                            None => support.free = true,
-                        }
+                        let key = pass.signer.as_deref();
+                        let name = pass.identity.as_deref().or(key);
+                        supports.iter_mut().zip([key, name]).for_each(|(support, signer)| support.add(signer));
                     }
                 }
-                Outcome::Fault { .. } if is_hopeful => support.signers.extend([Signer::Unknown(referrer)]),
-                Outcome::Fault { .. } | Outcome::Failed(_) => {}
+                Outcome::Fault { .. } => is_unknown = true,
+                Outcome::Failed(_) => {}
             }
         }
+        if is_hopeful && is_unknown {
+            supports.iter_mut().for_each(|support| support.add_unknown(referrer));
+        }
     }
-    support
+    supports
 }
 
 #[cfg(test)]
@@ -223,11 +221,12 @@ mod tests {
         }
         report.get_mut(Report::SUBJECT).unwrap().referrers = Listing::Whole(faulty);
         let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
-        assert_eq!(
-            support(&report, Report::SUBJECT, &leaf, View::Hopeful, By::Key).signers.len(),
-            limits::POLICY_RULES
-        );
-        assert!(support(&report, Report::SUBJECT, &leaf, View::Known, By::Key).signers.is_empty());
+        for support in supports(&report, Report::SUBJECT, &leaf, View::Hopeful) {
+            assert_eq!(support.signers.len(), limits::POLICY_RULES);
+        }
+        for support in supports(&report, Report::SUBJECT, &leaf, View::Known) {
+            assert!(support.signers.is_empty());
+        }
         // As many as any policy can ask for are still enough to hope for it.
         let rules = limits::POLICY_RULES - 1;
         let policy = Policy::new(Rule { verifier: None, threshold: rules, rules: vec![leaf; rules] }).unwrap();

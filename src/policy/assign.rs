@@ -24,6 +24,23 @@ pub(super) struct Support<'a> {
     pub signers: BTreeSet<Signer<'a>>,
 }
 
+impl<'a> Support<'a> {
+    /// Counts something that passed, by its signer where it has one.
+    pub(super) fn add(&mut self, signer: Option<&'a str>) {
+        match signer {
+            Some(signer) => {
+                self.signers.insert(Signer::Known(signer));
+            }
+            None => self.free = true,
+        }
+    }
+
+    /// Counts an artifact that might bring a signer.
+    pub(super) fn add_unknown(&mut self, artifact: ArtifactId) {
+        self.signers.insert(Signer::Unknown(artifact));
+    }
+}
+
 /// A tree of thresholds over rules with their support.
 #[derive(Clone, Debug)]
 pub(super) enum Gate<'a> {
