@@ -172,6 +172,8 @@ pub async fn serve(
         // Whoever begins a call and never ends it is not waited for; an answer that streams may take longer.
         .timeout(limits::CALL_TIMEOUT)
         .max_concurrent_streams(limits::CALLS_PER_CONNECTION)
+        .initial_stream_window_size(limits::CALL_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .http2_max_header_list_size(limits::CALL_HEADER_BYTES)
         .add_service(ImageVerifierServer::new(service.clone()).max_decoding_message_size(limits::CALL_BYTES))
         .add_service(NodeServer::new(service.clone()).max_decoding_message_size(limits::CALL_BYTES))

@@ -221,8 +221,14 @@ pub const EXPLAIN_BYTES: usize = 4 * RECENT_BYTES;
 /// Largest list of headers of one call, in bytes.
 pub const CALL_HEADER_BYTES: u32 = 4 * 1024;
 
-/// Most calls under way on one connection. The shim makes one. With [`CONNECTIONS`], [`CALL_BYTES`] and
-/// [`CALL_HEADER_BYTES`] this bounds what callers who never finish can make the daemon hold: 256 MiB.
+/// Most bytes of one call that may be under way before they are read (RFC 9113, section 5.2): a whole message and more.
+pub const CALL_WINDOW_BYTES: u32 = 8 * 1024;
+
+/// The same of all calls of one connection: the least that the protocol knows (RFC 9113, section 6.9.2).
+pub const CONNECTION_WINDOW_BYTES: u32 = 65_535;
+
+/// Most calls under way on one connection. The shim makes one. With [`CALL_BYTES`], [`CALL_HEADER_BYTES`] and
+/// [`CONNECTION_WINDOW_BYTES`] this bounds what a caller who never finishes can make the daemon hold: 192 KiB.
 pub const CALLS_PER_CONNECTION: u32 = 16;
 
 /// Most connections on the socket at once. Each pull has one for as long as it waits for its verdict; an idle one

@@ -153,12 +153,14 @@ fn settings(node: &Node) -> BTreeMap<u16, u32> {
 }
 
 #[test]
-fn a_client_is_told_how_many_calls_and_headers_the_daemon_takes() {
+fn a_client_is_told_how_many_calls_and_bytes_the_daemon_takes() {
     const MAX_CONCURRENT_STREAMS: u16 = 3;
+    const INITIAL_WINDOW_SIZE: u16 = 4;
     const MAX_HEADER_LIST_SIZE: u16 = 6;
     let settings = settings(&Node::start(OPEN));
     assert_eq!(settings[&MAX_CONCURRENT_STREAMS], limits::CALLS_PER_CONNECTION);
     assert_eq!(settings[&MAX_HEADER_LIST_SIZE], limits::CALL_HEADER_BYTES);
+    assert_eq!(settings[&INITIAL_WINDOW_SIZE], limits::CALL_WINDOW_BYTES);
 }
 
 #[tokio::test]
