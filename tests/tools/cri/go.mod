@@ -1,4 +1,4 @@
-module ratifyd.test/cri-pull
+module ratifyd.test/cri-client
 
 go 1.26.0
 

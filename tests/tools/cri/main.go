@@ -1,5 +1,5 @@
-// cri-pull asks a container runtime to pull one image over its CRI socket, as
-// the kubelet does, and prints what it answers. It is a test tool.
+// cri-client asks a container runtime over its CRI socket, as the kubelet does:
+// to pull an image, or for the names of those that it has. It is a test tool.
 package main
 
 import (
@@ -18,29 +18,38 @@ import (
 func main() {
 	endpoint := flag.String("endpoint", "unix:///run/containerd/containerd.sock", "socket of the container runtime")
 	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: cri-pull [-endpoint unix:///PATH] IMAGE")
+	ask := map[string]func(context.Context, cri.ImageServiceClient, string) error{"images": images, "pull": pull}[flag.Arg(0)]
+	if ask == nil || flag.NArg() > 2 {
+		fmt.Fprintln(os.Stderr, "usage: cri-client [-endpoint unix:///PATH] {images | pull IMAGE}")
 		os.Exit(2)
 	}
-	reference, err := pull(*endpoint, flag.Arg(0))
+	connection, err := grpc.NewClient(*endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err = ask(ctx, cri.NewImageServiceClient(connection), flag.Arg(1))
+	}
 	if err != nil {
 		answer := status.Convert(err)
-		fmt.Fprintf(os.Stderr, "cri-pull: %s: %s\n", answer.Code(), answer.Message())
+		fmt.Fprintf(os.Stderr, "cri-client: %s: %s\n", answer.Code(), answer.Message())
 		os.Exit(1)
 	}
-	fmt.Println(reference)
 }
 
-func pull(endpoint, image string) (string, error) {
-	connection, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return "", err
+func images(ctx context.Context, client cri.ImageServiceClient, _ string) error {
+	answer, err := client.ListImages(ctx, &cri.ListImagesRequest{})
+	for _, image := range answer.GetImages() {
+		for _, name := range image.GetRepoTags() {
+			fmt.Println(name)
+		}
 	}
-	defer connection.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	answer, err := cri.NewImageServiceClient(connection).PullImage(ctx, &cri.PullImageRequest{
-		Image: &cri.ImageSpec{Image: image},
-	})
-	return answer.GetImageRef(), err
+	return err
+}
+
+func pull(ctx context.Context, client cri.ImageServiceClient, image string) error {
+	answer, err := client.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: image}})
+	if err == nil {
+		fmt.Println(answer.GetImageRef())
+	}
+	return err
 }
