@@ -14,7 +14,7 @@ stage = @start=$$(date +%s); echo "== $(1)"; { $(2); } && echo "== $(1): $$(($$(
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: tools
 tools: ## Fetch the real programs that tests, demo and bench use
@@ -80,9 +80,15 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
 
 .PHONY: test-node
-test-node: tools package ## Install, use, upgrade and remove the package on a node that boots (root)
+test-node: package ## Install, use, upgrade and remove the package on a node that boots (root)
+	$(call stage,tools of the node,tests/tools/fetch --node)
 	@TOOLS="$$(tests/tools/fetch --print)" ROOT="$$(CACHE="$(CACHE)" tests/node/root)" \
 		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" tests/node/run
+
+.PHONY: test-matrix
+test-matrix: build ## Pull by ctr, nerdctl and CRI through containerd of every series (root; builds each once)
+	$(call stage,tools of the matrix,tests/tools/fetch --matrix)
+	@TOOLS="$$(tests/tools/fetch --print)" BIN="$(RELEASE)" SHIM="$(SHIM)" tests/node/matrix
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
