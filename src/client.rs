@@ -16,6 +16,9 @@ pub const SOCKET: &str = "/run/ratifyd/ratifyd.sock";
 /// The environment variable that tells otherwise.
 pub const SOCKET_VARIABLE: &str = "RATIFYD_SOCKET";
 
+/// The environment variable that tells the shim how long it may take, instead of [`crate::limits::SHIM_TIMEOUT`].
+pub const TIMEOUT_VARIABLE: &str = "RATIFYD_TIMEOUT";
+
 /// Why there is no answer. None of these ever allows anything.
 #[derive(Debug)]
 pub enum Unanswered {
