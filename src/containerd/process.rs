@@ -75,7 +75,7 @@ impl Process {
         let Some(started) = started(self.pid) else { return Vec::new() };
         let changed = |path: &PathBuf| {
             let metadata = fs::metadata(path).and_then(|metadata| metadata.modified());
-            metadata.is_ok_and(|modified| modified > started)
+            metadata.is_ok_and(|modified| modified > started.checked_add(CLOCK).unwrap_or(started))
         };
         files(&self.config, settings).into_iter().filter(changed).collect()
     }
@@ -154,6 +154,9 @@ fn started(pid: u32) -> Option<SystemTime> {
     let since = Duration::from_millis(ticks.checked_mul(1000)?.checked_div(rustix::param::clock_ticks_per_second())?);
     UNIX_EPOCH.checked_add(Duration::from_secs(boot))?.checked_add(since)
 }
+
+/// `btime` is cut to whole seconds, so that a process seems to have started up to a second before it did.
+const CLOCK: Duration = Duration::from_secs(1);
 
 /// The configuration file that containerd reads unless told otherwise.
 pub const CONFIG: &str = "/etc/containerd/config.toml";

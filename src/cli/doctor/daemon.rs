@@ -9,8 +9,8 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use crate::assemble;
+use crate::cli::doctor::Problem;
 use crate::cli::doctor::facts::Facts;
-use crate::cli::doctor::{Problem, shown};
 use crate::client;
 use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
@@ -69,7 +69,7 @@ fn between(facts: &Facts, socket: &Path) -> Vec<Problem> {
     }
     let asked = running.process.variable(client::SOCKET_VARIABLE).unwrap_or_else(|| client::SOCKET.to_owned());
     if Path::new(&asked) != socket {
-        let what = format!("the shim asks at {asked}, this command at {}", shown(socket));
+        let what = format!("the shim asks at {asked}, this command at {}", socket.display());
         let mend = format!("set {} alike for containerd.service and here", client::SOCKET_VARIABLE);
         problems.push(Problem::warning(what, mend));
     }
@@ -91,24 +91,29 @@ fn configuration(status: &v1::StatusReply) -> Vec<Problem> {
     problems
 }
 
-/// What a configuration lets in unverified, by its author's word.
+/// What a configuration lets in unverified, by its author's word. Nothing is said of single repositories: to let those
+/// in is a decision.
 fn lax(config: &Config, path: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     if config.unmatched == Unmatched::Allow {
         let what = format!("{path} lets in whatever no scope matches (unmatched = \"allow\")");
-        problems.push(Problem::warning(what, "unmatched = \"deny\", once every registry has its scope"));
+        problems.push(Problem::error(what, "unmatched = \"deny\", once every registry has its scope"));
     }
     for executor in &config.executors {
         let scopes: Vec<&str> = executor.scopes.iter().map(|scope| scope.value.as_str()).collect();
-        // To let in one repository is a decision; to let in a whole registry, none that should be forgotten.
-        let is_wide = scopes.iter().any(|scope| !scope.contains('/'));
-        let (mode, mend) = match &executor.mode {
-            Mode::Audit(_) => ("audit", "mode = \"enforce\", when the verdicts are as they should be"),
-            Mode::Allow if is_wide => ("allow", "a narrower scope, or pins under `digests`"),
-            Mode::Allow | Mode::Enforce(_) | Mode::Deny => continue,
-        };
-        let what = format!("{path} refuses nothing of {} (mode = \"{mode}\")", scopes.join(", "));
-        problems.push(Problem::warning(what, mend));
+        let what = |mode| format!("{path} refuses nothing of {} (mode = \"{mode}\")", scopes.join(", "));
+        let narrower = "a narrower scope, or pins under `digests`";
+        match &executor.mode {
+            Mode::Audit(_) => {
+                let mend = "mode = \"enforce\", when the verdicts are as they should be";
+                problems.push(Problem::unenforced(what("audit"), mend));
+            }
+            Mode::Allow if scopes.contains(&"*") => problems.push(Problem::error(what("allow"), narrower)),
+            Mode::Allow if scopes.iter().any(|scope| !scope.contains('/')) => {
+                problems.push(Problem::warning(what("allow"), narrower));
+            }
+            Mode::Allow | Mode::Enforce(_) | Mode::Deny => {}
+        }
     }
     problems
 }

@@ -84,6 +84,11 @@ impl Folder {
         self.entries.iter().any(|entry| entry.role == Role::Enforcing)
     }
 
+    /// Whether ratifyd's shim is run, and what it would refuse is let in.
+    pub(super) fn audits(&self) -> bool {
+        !self.enforces() && self.entries.iter().any(|entry| entry.role == Role::Audit)
+    }
+
     fn entry(&mut self, path: PathBuf, skipped: bool) -> Entry {
         let target = match fs::canonicalize(&path) {
             Ok(target) => target,
@@ -111,13 +116,13 @@ impl Folder {
             () => Role::Other,
         };
         if role == Role::Audit {
-            let what = format!("{} is not enforcing: by that name nothing is refused", path.display());
+            let what = format!("{} is not enforcing: by that name the shim refuses nothing", path.display());
             let mend = format!(
                 "when the verdicts are as they should be: mv {0} {1}",
                 path.display(),
                 enforcing(&path).display()
             );
-            self.problems.push(Problem::error(what, mend));
+            self.problems.push(Problem::unenforced(what, mend));
         }
         Entry { path, target, role }
     }

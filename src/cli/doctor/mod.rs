@@ -1,7 +1,7 @@
 //! `ratifyctl doctor`: can an image come onto this node unverified? Looks at each route, proves with an image that must
 //! be refused, and names what is wrong with its mend. Changes nothing unless told to by `--fix`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -9,7 +9,9 @@ use crate::cli::doctor::canary::{Aviary, Way};
 use crate::cli::doctor::facts::{Facts, Running};
 use crate::cli::doctor::folder::Entry;
 use crate::cli::doctor::routes::{Proof, Route, State};
-use crate::cli::{Exit, Output, Stop};
+use crate::cli::judge::Judge;
+use crate::cli::present::{self, Judged, Present};
+use crate::cli::{CONFIG, Exit, Output, Stop};
 use crate::client;
 use crate::containerd::settings::{CRI, CRI_IMAGES};
 use crate::reference::Reference;
@@ -32,6 +34,9 @@ pub(super) struct Arguments {
     /// containerd's socket [default: the first of the usual ones that there is]
     #[arg(long, value_name = "PATH", env = "CONTAINERD_ADDRESS")]
     address: Option<PathBuf>,
+    /// Configuration file, for what the daemon cannot be asked
+    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
+    config: PathBuf,
     /// The daemon's socket
     #[arg(long, value_name = "PATH", env = client::SOCKET_VARIABLE, default_value = client::SOCKET)]
     socket: PathBuf,
@@ -51,6 +56,14 @@ enum Require {
 }
 
 impl Require {
+    fn tolerates(self, problem: &Problem) -> bool {
+        match problem.severity {
+            Severity::Error => false,
+            Severity::Unenforced => self == Self::Detect,
+            Severity::Warning => true,
+        }
+    }
+
     fn is_met_by(self, route: &Route) -> bool {
         match route.state {
             State::Prevented | State::Absent => true,
@@ -73,15 +86,21 @@ struct Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Severity {
-    /// Pulls are not verified, or refused for no good reason: doctor's answer is no.
+    /// Pulls are not verified, or refused for no good reason.
     Error,
-    /// It may become one, or is somebody's decision.
+    /// Pulls are verified, and what fails is let in and told.
+    Unenforced,
+    /// It may become an error, or is somebody's decision.
     Warning,
 }
 
 impl Problem {
     fn error(what: impl Into<String>, mend: impl Into<String>) -> Self {
         Self { severity: Severity::Error, what: what.into(), mend: mend.into() }
+    }
+
+    fn unenforced(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { severity: Severity::Unenforced, ..Self::error(what, mend) }
     }
 
     fn warning(what: impl Into<String>, mend: impl Into<String>) -> Self {
@@ -99,6 +118,7 @@ struct Report {
     containerd: Option<About>,
     routes: Vec<Route>,
     problems: Vec<Problem>,
+    images: Vec<Judged>,
 }
 
 /// Which containerd was looked at.
@@ -128,17 +148,38 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     problems.extend(daemon::problems(&facts, &arguments.socket).await);
 
     let mut proof = Proof::default();
+    let mut present = None;
     if let Ok(running) = &facts.running {
         proof = prove(&facts, running, &mut problems).await;
+        present = Some(judged(&facts, running, &arguments).await);
         if let Some(reference) = &arguments.allowed {
             problems.extend(refused(&facts, running, reference).await);
         }
     }
-    let routes = routes::judge(&facts, &proof);
+    let mut routes = routes::judge(&facts, &proof);
+    let images = match present {
+        None => Vec::new(),
+        Some(Err(Stop(_, cause))) => {
+            routes.push(routes::unknown_images(&cause));
+            Vec::new()
+        }
+        Some(Ok(present)) => {
+            routes.push(routes::images(&present));
+            problems.extend(routes::sandbox(&present));
+            present.images
+        }
+    };
     let met = routes.iter().all(|route| arguments.require.is_met_by(route))
-        && problems.iter().all(|problem| problem.severity == Severity::Warning);
-    let report =
-        Report { schema_version: 1, require: arguments.require, met, containerd: About::of(&facts), routes, problems };
+        && problems.iter().all(|problem| arguments.require.tolerates(problem));
+    let report = Report {
+        schema_version: 1,
+        require: arguments.require,
+        met,
+        containerd: About::of(&facts),
+        routes,
+        problems,
+        images,
+    };
     show::show(&report, arguments.output)?;
     Ok(if met { Exit::Done } else { Exit::Denied })
 }
@@ -186,6 +227,14 @@ async fn prove(facts: &Facts, running: &Running, problems: &mut Vec<Problem>) ->
     proof
 }
 
+/// What the policy says of the images that are there.
+async fn judged(facts: &Facts, running: &Running, arguments: &Arguments) -> Result<Present, Stop> {
+    let judge = Judge::find(&arguments.socket, &arguments.config).await?;
+    let images = facts.dump.as_ref().ok().and_then(|dump| dump.settings.images.as_ref());
+    let sandbox = images.and_then(|images| images.sandbox.as_deref());
+    present::judged(&running.client, sandbox.filter(|_| ways(facts, running).contains(&Way::Cri)), &judge).await
+}
+
 /// Why an image that must be let in is not.
 async fn refused(facts: &Facts, running: &Running, reference: &Reference) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -199,9 +248,4 @@ async fn refused(facts: &Facts, running: &Running, reference: &Reference) -> Vec
         }
     }
     problems
-}
-
-/// A path in a command that an operator may copy.
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

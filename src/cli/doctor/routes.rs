@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::cli::doctor::Problem;
 use crate::cli::doctor::canary::Outcome;
 use crate::cli::doctor::facts::{Facts, Version};
+use crate::cli::doctor::folder::Folder;
+use crate::cli::present::{Judged, Present};
 use crate::containerd::settings::{CRI, CRI_IMAGES, Settings, VERIFIER};
 
 /// A way by which images come onto the node.
@@ -71,7 +73,7 @@ pub(super) fn judge(facts: &Facts, proof: &Proof) -> Vec<Route> {
     let by_root = [
         ("ctr image pull --local", "the pull is ctr's own"),
         ("ctr image import, nerdctl load", "containerd verifies no archives"),
-        ("nerdctl build, commit; ctr content fetch, image tag", "what is made or named here is not pulled"),
+        ("nerdctl build, commit; ctr image tag", "what is made or named here is not pulled"),
     ];
     let by_root = by_root.map(|(route, why)| Route { root_only: true, ..Route::new(route, State::Open, why) });
     routes.extend(by_root);
@@ -85,6 +87,9 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
         Some(Outcome::Refused) => Route::new(NAME, State::Prevented, "the canary was refused"),
         Some(Outcome::Blocked(reason)) => {
             Route::new(NAME, State::Prevented, format!("the canary was blocked: {reason}"))
+        }
+        Some(Outcome::CameIn) if facts.folder.as_ref().is_some_and(Folder::audits) => {
+            Route::new(NAME, State::Detected, "the canary came in, and ratifyd's log says that it should not have")
         }
         Some(Outcome::CameIn) => {
             let (why, mend) = unverified(facts).unwrap_or_else(|| {
@@ -156,6 +161,9 @@ fn cri(facts: &Facts, proof: &Proof, transfer: &Route) -> Route {
             Route::new(NAME, State::Prevented, format!("the canary was blocked: {reason}"))
         }
         (Some(Outcome::CameIn), Some((why, mend))) => Route::open(NAME, format!("the canary came in: {why}"), mend),
+        (Some(Outcome::CameIn), None) if transfer.state == State::Detected => {
+            Route { route: NAME.to_owned(), ..transfer.clone() }
+        }
         (Some(Outcome::CameIn), None) => {
             let mend = transfer.mend.clone().unwrap_or_else(|| "restart containerd, then run this again".to_owned());
             Route::open(NAME, "the canary came in", mend)
@@ -211,6 +219,45 @@ fn nerdctl(version: Option<Version>, transfer: &Route) -> Route {
         );
     }
     Route { route: name, why: format!("as ctr image pull: {}", transfer.why), ..transfer.clone() }
+}
+
+/// The images that are there already, whichever way they came.
+pub(super) fn images(present: &Present) -> Route {
+    const NAME: &str = "images already there";
+    let there: Vec<&Judged> = present.images.iter().filter(|image| !image.namespaces.is_empty()).collect();
+    let refused = there.iter().filter(|image| !image.token.allows()).count();
+    let left_out = match present.left_out {
+        0 => String::new(),
+        count => format!("; {count} more were not looked at"),
+    };
+    match (there.len(), refused) {
+        (0, _) => Route::new(NAME, State::Absent, "there are none"),
+        (all, 0) if present.left_out == 0 => {
+            Route::new(NAME, State::Prevented, format!("none of {all} would be refused"))
+        }
+        (all, 0) => Route::new(NAME, State::Open, format!("none of {all} would be refused{left_out}")),
+        (all, refused) => Route {
+            mend: Some("see below: sign, pin under `digests`, or remove them".to_owned()),
+            ..Route::new(NAME, State::Detected, format!("{refused} of {all} would be refused{left_out}"))
+        },
+    }
+}
+
+/// The same where they could not be judged.
+pub(super) fn unknown_images(cause: &str) -> Route {
+    Route::open(
+        "images already there",
+        format!("nobody can say what would be refused: {cause}"),
+        "ratifyctl config check",
+    )
+}
+
+/// Without the sandbox's image no pod starts.
+pub(super) fn sandbox(present: &Present) -> Option<Problem> {
+    let image = present.images.iter().find(|image| image.sandbox && !image.token.allows())?;
+    let what =
+        format!("without {} no pod starts, and it would be refused: {} {}", image.reference, image.token, image.cause);
+    Some(Problem::error(what, "give its repository a scope, or pin it under `digests`"))
 }
 
 /// What is wrong with containerd's configuration and folder, over and above the routes.

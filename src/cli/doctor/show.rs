@@ -6,7 +6,8 @@ use owo_colors::OwoColorize as _;
 
 use crate::cli::doctor::routes::State;
 use crate::cli::doctor::{Report, Require, Severity};
-use crate::cli::{Output, Stop, out};
+use crate::cli::present::Judged;
+use crate::cli::{Output, Stop, draw, out};
 use crate::verdict::printable;
 
 /// Writes it.
@@ -38,6 +39,7 @@ fn text(report: &Report) -> String {
     }
     routes(report, &mut text);
     problems(report, &mut text);
+    images(report, &mut text);
     text.push_str(&verdict(report));
     text
 }
@@ -63,9 +65,22 @@ fn problems(report: &Report, text: &mut String) {
     for problem in &report.problems {
         let severity = match problem.severity {
             Severity::Error => "error:".red().to_string(),
+            Severity::Unenforced => "not enforced:".yellow().to_string(),
             Severity::Warning => "warning:".yellow().to_string(),
         };
         let _ = writeln!(text, "\n{severity} {}\n  mend: {}", printable(&problem.what), printable(&problem.mend));
+    }
+}
+
+fn images(report: &Report, text: &mut String) {
+    let refused: Vec<&Judged> = report.images.iter().filter(|image| !image.token.allows()).collect();
+    if !refused.is_empty() {
+        text.push_str("\nwould be refused, were it pulled now\n");
+    }
+    for image in refused {
+        let digest = image.descriptor.as_ref().map_or("", |descriptor| descriptor.digest.as_str());
+        let _ = writeln!(text, "  {} {}", printable(&image.reference), printable(digest).dimmed());
+        let _ = writeln!(text, "    {}", draw::line(image.token, &image.cause, ""));
     }
 }
 
