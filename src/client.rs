@@ -16,6 +16,9 @@ pub const SOCKET: &str = "/run/ratifyd/ratifyd.sock";
 /// The environment variable that tells otherwise.
 pub const SOCKET_VARIABLE: &str = "RATIFYD_SOCKET";
 
+/// The environment variable that tells the shim how long it may take, instead of [`crate::limits::SHIM_TIMEOUT`].
+pub const TIMEOUT_VARIABLE: &str = "RATIFYD_TIMEOUT";
+
 /// Why there is no answer. None of these ever allows anything.
 #[derive(Debug)]
 pub enum Unanswered {
@@ -81,8 +84,7 @@ where
     let start = Instant::now();
     let late = || Unanswered::Late { socket: socket.to_owned(), waited: start.elapsed() };
     let unreachable = |cause: String| Unanswered::Unreachable { socket: socket.to_owned(), cause };
-    let endpoint =
-        Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| unreachable(root_cause(&error)))?;
+    let endpoint = endpoint(socket).map_err(unreachable)?;
     let channel = match timeout_at(deadline, endpoint.connect()).await {
         Err(_) => return Err(late()),
         Ok(Err(error)) => return Err(unreachable(root_cause(&error))),
@@ -104,8 +106,17 @@ pub fn request<T>(message: T, deadline: Instant) -> Request<T> {
     request
 }
 
+/// The unix socket as something to connect to.
+///
+/// # Errors
+/// The path is none.
+pub fn endpoint(socket: &Path) -> Result<Endpoint, String> {
+    Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| root_cause(&error))
+}
+
 /// The innermost cause: "no such file or directory" rather than "transport error".
-fn root_cause(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
