@@ -40,10 +40,13 @@ $(CARGO_DEB):
 $(CARGO_RPM):
 	env -u CARGO_TARGET_DIR cargo install --locked --quiet --version 0.21.1 --root $(CACHE)/cargo-generate-rpm-0.21.1 cargo-generate-rpm
 
-# Another machine's packages are built by TARGET=TRIPLE; cargo needs a linker for it (CARGO_TARGET_..._LINKER).
+# Another machine's packages are built by TARGET=TRIPLE, with a linker for it. For aarch64 that is Debian's
+# gcc-aarch64-linux-gnu with libc6-dev-arm64-cross; for others name it in CARGO_TARGET_..._LINKER.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER ?= aarch64-linux-gnu-gcc
 .PHONY: package
 package: build $(CARGO_DEB) $(CARGO_RPM) ## Make .deb, .rpm and an archive; TARGET=TRIPLE: for another machine
 ifneq ($(TARGET),)
+	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	$(call stage,build for $(TARGET),cargo build --locked --quiet --release --target $(TARGET) --bin ratifyd --bin ratifyctl)
 	$(call stage,shim for $(TARGET),RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --profile shim \
 		--target $(TARGET) --no-default-features --features shim --bin ratify-image-verifier)
