@@ -152,6 +152,9 @@ fn cri(facts: &Facts, proof: &Proof, transfer: &Route) -> Route {
     }) {
         return Route::new(NAME, State::Absent, "containerd has no CRI here");
     }
+    if let Some(cause) = facts.running.as_ref().ok().and_then(|running| running.failed(CRI)) {
+        return Route::new(NAME, State::Absent, format!("containerd's CRI has not come up: {cause}"));
+    }
     let by_itself = by_itself(facts, settings);
     match (&proof.cri, by_itself) {
         (Some(Outcome::Refused), _) => Route::new(NAME, State::Prevented, "the canary was refused"),
@@ -299,12 +302,6 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
                     format!("containerd has no plugin {name} and passes its settings over"),
                     format!("it is called {VERIFIER}"),
                 ));
-            }
-            let hosts = dump.settings.images.as_ref().map_or("", |images| images.hosts.as_str());
-            if hosts.contains(':') {
-                let what =
-                    format!("registry.config_path is {hosts:?}; pulls by the transfer service read no list of folders");
-                problems.push(Problem::warning(what, "name one folder, if you rely on hosts.toml files"));
             }
         }
         Err(cause) => {
