@@ -18,6 +18,8 @@ pub(super) struct Facts {
     pub(super) address: PathBuf,
     /// The containerd behind it, or why there is none.
     pub(super) running: Result<Running, String>,
+    /// Its version, where it is known.
+    pub(super) version: Option<Version>,
     /// The effective configuration, or why it is unknown.
     pub(super) dump: Result<Dump, String>,
     /// The verifier folder, where there is a verifier plugin.
@@ -77,6 +79,7 @@ impl Facts {
             folder: verifier.map(Folder::look),
             siblings: known.iter().filter(|socket| *socket != address).cloned().collect(),
             address: address.to_owned(),
+            version: running.as_ref().ok().and_then(|running| Version::parse(&running.version)),
             running,
             dump,
             nerdctl: nerdctl().await,

@@ -20,6 +20,7 @@ mod canary;
 mod daemon;
 mod facts;
 mod folder;
+mod hosts;
 mod routes;
 mod show;
 
@@ -139,49 +140,51 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
         return Err(Stop(Exit::Denied, "doctor asks containerd and looks at its process: run it as root".to_owned()));
     }
     let facts = Facts::gather(arguments.address.as_deref()).await;
-    let mut problems = routes::problems(&facts);
+    let report = examine(&facts, &arguments).await;
+    show::show(&report, arguments.output)?;
+    Ok(if report.met { Exit::Done } else { Exit::Denied })
+}
+
+async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
+    let mut problems = as_configured(facts);
+    problems.extend(daemon::problems(facts, &arguments.socket).await);
+    let mut routes;
+    let mut images = Vec::new();
+    match &facts.running {
+        Err(_) => routes = routes::judge(facts, &Proof::default()),
+        Ok(running) => {
+            let proof = prove(facts, running, &mut problems).await;
+            routes = routes::judge(facts, &proof);
+            match judged(facts, running, arguments).await {
+                Ok(present) => {
+                    routes.push(routes::images(&present));
+                    problems.extend(routes::sandbox(&present));
+                    images = present.images;
+                }
+                Err(Stop(_, cause)) => routes.push(routes::unknown_images(&cause)),
+            }
+            if let Some(reference) = &arguments.allowed {
+                problems.extend(refused(facts, running, reference).await);
+            }
+        }
+    }
+    let require = arguments.require;
+    let met = routes.iter().all(|route| require.is_met_by(route))
+        && problems.iter().all(|problem| require.tolerates(problem));
+    Report { schema_version: 1, require, met, containerd: About::of(facts), routes, problems, images }
+}
+
+/// What is wrong by the look of containerd's configuration, folders and socket.
+fn as_configured(facts: &Facts) -> Vec<Problem> {
+    let mut problems = routes::problems(facts);
     problems.extend(facts.folder.iter().flat_map(|folder| folder.problems.iter().cloned()));
+    let images = facts.dump.as_ref().ok().and_then(|dump| dump.settings.images.as_ref());
+    problems.extend(images.map(|images| hosts::problems(&images.hosts)).unwrap_or_default());
     problems.extend(folder::open_to_others(&facts.address).map(|who| {
         let what = format!("{who} may use {}, and is root by it", facts.address.display());
         Problem::warning(what, "set [grpc] gid back to 0, unless those are administrators")
     }));
-    problems.extend(daemon::problems(&facts, &arguments.socket).await);
-
-    let mut proof = Proof::default();
-    let mut present = None;
-    if let Ok(running) = &facts.running {
-        proof = prove(&facts, running, &mut problems).await;
-        present = Some(judged(&facts, running, &arguments).await);
-        if let Some(reference) = &arguments.allowed {
-            problems.extend(refused(&facts, running, reference).await);
-        }
-    }
-    let mut routes = routes::judge(&facts, &proof);
-    let images = match present {
-        None => Vec::new(),
-        Some(Err(Stop(_, cause))) => {
-            routes.push(routes::unknown_images(&cause));
-            Vec::new()
-        }
-        Some(Ok(present)) => {
-            routes.push(routes::images(&present));
-            problems.extend(routes::sandbox(&present));
-            present.images
-        }
-    };
-    let met = routes.iter().all(|route| arguments.require.is_met_by(route))
-        && problems.iter().all(|problem| arguments.require.tolerates(problem));
-    let report = Report {
-        schema_version: 1,
-        require: arguments.require,
-        met,
-        containerd: About::of(&facts),
-        routes,
-        problems,
-        images,
-    };
-    show::show(&report, arguments.output)?;
-    Ok(if met { Exit::Done } else { Exit::Denied })
+    problems
 }
 
 impl About {
