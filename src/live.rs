@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
 use crate::assemble::{self, Assembled};
-use crate::config::Config;
+use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
 use crate::reference::Reference;
@@ -60,11 +60,13 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// Whether another reading came to the same.
+    /// Whether another reading came to the same, so that its stores may go on.
     fn means_the_same_as(&self, other: &Self) -> bool {
         let generation =
             |force: &Self| force.admission.as_ref().map(|admission| admission.generation).map_err(String::clone);
+        let proxy = |force: &Self| force.config.as_ref().map(|config| config.proxy.clone());
         generation(self) == generation(other)
+            && proxy(self) == proxy(other)
             && self.problems == other.problems
             && self.config_current == other.config_current
     }
@@ -271,6 +273,13 @@ fn first_of(problems: &[String]) -> String {
 fn tell(path: &Path, force: &InForce) {
     for problem in &force.problems {
         warn!(config = %path.display(), "{problem}");
+    }
+    if let Some(Proxy { https, http, no }) = force.config.as_ref().map(|config| &config.proxy)
+        && (https.is_some() || http.is_some())
+    {
+        let shown = |proxy: &Option<ProxyUrl>| proxy.as_ref().map(ToString::to_string);
+        let no: Vec<_> = no.iter().map(ToString::to_string).collect();
+        info!(https = shown(https), http = shown(http), no = no.join(","), "registries are asked through a proxy");
     }
     match &force.admission {
         Ok(admission) => info!(

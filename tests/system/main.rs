@@ -19,4 +19,5 @@ mod hostile;
 mod lifecycle;
 mod log;
 mod mutation;
+mod proxy;
 mod shim;
