@@ -1,4 +1,4 @@
-//! The shim: containerd's image-verifier contract in, one gRPC call, one line and an exit code out.
+//! The shim: containerd's image-verifier contract in, one question to the daemon, one line and an exit code out.
 //!
 //! containerd runs it for every pull and blocks the pull unless it exits 0. It can decide nothing itself: it
 //! allows exactly when the daemon says so. Whatever goes wrong becomes exit 1 with a reason, before containerd's
@@ -106,7 +106,9 @@ async fn verify(
     deadline: tokio::time::Instant,
 ) -> Result<v1::VerifyReply, Unanswered> {
     client::call(&socket, deadline, async |channel| {
-        v1::image_verifier_client::ImageVerifierClient::new(channel).verify(client::request(request, deadline)).await
+        v1::image_verifier_client::ImageVerifierClient::new(channel)
+            .verify(client::request(request.clone(), deadline))
+            .await
     })
     .await
 }

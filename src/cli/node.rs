@@ -116,7 +116,7 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
     let id = id.trim_matches(['[', ']']).to_owned();
     let asked = client::call(&node.socket, deadline, async |channel| {
         let mut node = NodeClient::new(channel).max_decoding_message_size(limits::EXPLAIN_BYTES);
-        node.explain(client::request(v1::ExplainRequest { id }, deadline)).await
+        node.explain(client::request(v1::ExplainRequest { id: id.clone() }, deadline)).await
     });
     let reply = match asked.await {
         Ok(reply) => reply,

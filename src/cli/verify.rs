@@ -179,7 +179,7 @@ async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, 
     };
     let request = v1::VerifyRequest { name: reference.to_string(), descriptor: Some(descriptor.clone().into()) };
     let asked = client::call(socket, deadline, async |channel| {
-        ImageVerifierClient::new(channel).verify(client::request(request, deadline)).await
+        ImageVerifierClient::new(channel).verify(client::request(request.clone(), deadline)).await
     });
     match asked.await.map(|reply| reply.verdict.unwrap_or_default()) {
         Ok(verdict) => match wire::token(&verdict) {

@@ -9,6 +9,7 @@ mod node;
 mod programs;
 
 mod access;
+mod again;
 mod ctl;
 mod ctl_more;
 mod decisions;
