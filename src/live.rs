@@ -41,6 +41,7 @@ pub struct Live {
     verdicts: Arc<Verdicts>,
     recent: recent::Recent,
     counts: BTreeMap<&'static str, AtomicU64>,
+    not_enforced: AtomicU64,
     started: Instant,
 }
 
@@ -92,6 +93,7 @@ impl Live {
             verdicts: Memo::new(limits::MEMO_ENTRIES),
             recent: recent::Recent::default(),
             counts: Token::ALL.map(|token| (token.as_str(), AtomicU64::new(0))).into(),
+            not_enforced: AtomicU64::new(0),
             started: Instant::now(),
         })
     }
@@ -154,16 +156,26 @@ impl Live {
         self.force.load_full()
     }
 
-    /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`].
-    pub async fn decide(self: &Arc<Self>, name: &str, descriptor: Descriptor, deadline: Instant) -> Decision {
+    /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`]. Whether the answer is
+    /// enforced is only kept: whatever decides is not told.
+    pub async fn decide(
+        self: &Arc<Self>,
+        name: &str,
+        descriptor: Descriptor,
+        enforced: bool,
+        deadline: Instant,
+    ) -> Decision {
         let now = SystemTime::now();
         let decision = self.judge(name, &descriptor, now, deadline).await;
         if let Some(count) = self.counts.get(decision.verdict.token().as_str()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if !enforced && !decision.verdict.token().allows() {
+            self.not_enforced.fetch_add(1, Ordering::Relaxed);
+        }
         // A remembered verdict is kept as it was given first, with its report.
         if !decision.remembered {
-            self.recent.keep(Record::new(name, descriptor, now, &decision));
+            self.recent.keep(Record::new(name, descriptor, now, enforced, &decision));
         }
         decision
     }
@@ -222,6 +234,12 @@ impl Live {
     /// Verdicts since then, by token.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.counts.iter().map(|(token, count)| (*token, count.load(Ordering::Relaxed)))
+    }
+
+    /// Refusals since then that whoever asked let pass.
+    #[must_use]
+    pub fn not_enforced(&self) -> u64 {
+        self.not_enforced.load(Ordering::Relaxed)
     }
 
     /// How many verdicts are remembered now.

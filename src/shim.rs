@@ -72,8 +72,9 @@ pub fn main() -> ExitCode {
     let start = Instant::now();
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();
-    let answer = ask(arguments, start).unwrap_or_else(|refusal| refusal);
-    report(&answer, called.to_string_lossy().ends_with("-audit"))
+    let audit = called.to_string_lossy().ends_with("-audit");
+    let answer = ask(arguments, start, audit).unwrap_or_else(|refusal| refusal);
+    report(&answer, audit)
 }
 
 /// Prints the line and tells the exit code. Called by an `-audit` name it reports the same and never blocks.
@@ -84,12 +85,12 @@ fn report(answer: &Answer, audit: bool) -> ExitCode {
 }
 
 /// The whole of it: what is asked, until when, whom, and what they say.
-fn ask(arguments: impl Iterator<Item = OsString>, start: Instant) -> Result<Answer, Answer> {
+fn ask(arguments: impl Iterator<Item = OsString>, start: Instant, audit: bool) -> Result<Answer, Answer> {
     let deadline = start.checked_add(timeout()?).unwrap_or(start);
     let question = Question::parse(arguments)?;
     let descriptor = question.check(&read_stdin(deadline)?)?;
     let socket = std::env::var_os(client::SOCKET_VARIABLE).map_or_else(|| PathBuf::from(client::SOCKET), PathBuf::from);
-    let request = v1::VerifyRequest { name: question.name, descriptor: Some(descriptor.into()) };
+    let request = v1::VerifyRequest { name: question.name, descriptor: Some(descriptor.into()), audit };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -33,6 +33,7 @@ async fn a_verdict_is_one_line_of_json_with_its_fields() {
         assert_eq!(line["token"], token, "{line}");
         assert_eq!(line["digest"], image.digest.as_str(), "{line}");
         assert_eq!(line["remembered"], remembered, "{line}");
+        assert_eq!(line["enforced"], true, "{line}");
         assert_eq!(line["level"], "INFO", "{line}");
         assert!(line["cause"].as_str().unwrap().len() > 10, "{line}");
         assert!(line["ms"].as_u64().unwrap() < 30_000, "{line}");
@@ -51,7 +52,7 @@ async fn a_verdict_is_one_line_of_text_with_its_fields() {
     for field in [
         format!("digest={digest}"),
         format!("name=\"{name}\""),
-        "token=\"ALLOWED\"".to_owned(),
+        "token=\"ALLOWED\" enforced=true ".to_owned(),
         "cause=\"acme: ".to_owned(),
         "ms=".to_owned(),
         format!("id=\"{id}\""),

@@ -10,6 +10,7 @@ mod programs;
 
 mod access;
 mod again;
+mod audit;
 mod ctl;
 mod ctl_more;
 mod decisions;
