@@ -14,6 +14,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .build_server(enabled("DAEMON"))
             .compile_fds(descriptors)?;
     }
+    if enabled("CONTAINERD") {
+        let descriptors = protox::compile(["cri/v1.proto"], ["proto"])?;
+        tonic_prost_build::configure().build_server(false).compile_fds(descriptors)?;
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Decides one pull, top to bottom: scope, mode, pins, memo, executor, verdict.
+//! Decides one pull, top to bottom: canary, scope, mode, pins, memo, executor, verdict.
 //!
 //! [`Admission::decide`] returns a decision, never an error: every fault and every spent budget has become a
 //! deny with its reason by then. Called by the service and by `ratifyctl verify`.
@@ -119,9 +119,15 @@ pub struct Admission {
     pub generation: Generation,
 }
 
+/// Why [`crate::reference::CANARY`] is refused; `ratifyctl doctor` looks for it in containerd's error.
+pub const CANARY_CAUSE: &str = "the canary of ratifyctl doctor never gets in";
+
 impl Admission {
     /// Decides one pull by `deadline`. `now` is the moment of the verdict.
     pub async fn decide(&self, verdicts: &Arc<Verdicts>, pull: &Pull, now: SystemTime, deadline: Instant) -> Decision {
+        if pull.repository.is_canary() {
+            return Decision::unverified(Conclusion::denied(CANARY_CAUSE), false);
+        }
         let Some((scope, rules)) = self.scopes.find(&pull.repository) else {
             return Decision::unverified(self.without_scope(&pull.repository), false);
         };
@@ -348,6 +354,24 @@ mod tests {
             let admission = admission(Mode::Allow, &[], unmatched);
             let (line, _) = decide(&admission, &Memo::new(8), &elsewhere, SystemTime::now()).await;
             assert!(line.starts_with(token), "{line}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_canary_gets_in_under_no_configuration_and_only_on_this_machine_is_it_one() {
+        let named = |name: &str| Pull { repository: name.parse::<Reference>().unwrap().repository, ..pull() };
+        let pin = [pull().descriptor.digest];
+        for (mode, pins) in [(Mode::Allow, &[][..]), (Mode::Deny, &pin), (verifying(true), &[])] {
+            let rules = Rules { mode, pins: pins.iter().cloned().collect(), store: Arc::new(Empty) };
+            let everywhere = Admission {
+                scopes: Scopes::new(vec![(Pattern::parse("*").unwrap(), Arc::new(rules))]),
+                ..admission(Mode::Allow, &[], Unmatched::Allow)
+            };
+            let told = async |name| decide(&everywhere, &Memo::new(8), &named(name), SystemTime::now()).await.0;
+            assert_eq!(told("127.0.0.1:5000/ratifyd/canary").await, format!("DENIED {CANARY_CAUSE}"));
+            assert_eq!(told("[::1]:5000/ratifyd/canary:v1").await, format!("DENIED {CANARY_CAUSE}"));
+            assert!(!told("ghcr.io/ratifyd/canary").await.contains(CANARY_CAUSE));
+            assert!(!told("127.0.0.1:5000/ratifyd/canary2").await.contains(CANARY_CAUSE));
         }
     }
 

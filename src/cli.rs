@@ -15,9 +15,12 @@ use crate::verdict::Token;
 
 mod config;
 mod discover;
+mod doctor;
 mod draw;
+mod judge;
 mod node;
 mod out;
+mod present;
 mod sarif;
 mod source;
 mod verify;
@@ -27,7 +30,7 @@ mod verify;
 enum Exit {
     /// Done; for `verify`: allowed.
     Done = 0,
-    /// For `verify`: denied.
+    /// For `verify`: denied. For `doctor`: not as required.
     Denied = 1,
     /// Wrong usage or configuration.
     Misconfigured = 2,
@@ -102,6 +105,9 @@ enum Command {
         #[command(flatten)]
         node: NodeArguments,
     },
+    /// Say for each route by which an image can come onto this node whether it is verified, and prove it
+    #[command(after_help = "Exit codes: 0 every route is as required and nothing is wrong, 1 not")]
+    Doctor(doctor::Arguments),
     /// Print shell completions
     Completion {
         /// The shell
@@ -200,6 +206,7 @@ pub fn main() -> ExitCode {
             Command::Discover(arguments) => discover::discover(arguments).await,
             Command::Resolve(arguments) => discover::resolve(arguments).await,
             Command::Verdicts { watch, node } => node::verdicts(&node, watch).await,
+            Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Completion { shell } => complete(shell),
             Command::Man { command } => man(command.as_deref()),
             Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),

@@ -20,6 +20,9 @@ pub const SOCKET: &str = "/run/ratifyd/ratifyd.sock";
 /// The environment variable that tells otherwise.
 pub const SOCKET_VARIABLE: &str = "RATIFYD_SOCKET";
 
+/// The environment variable that tells the shim how long it may take, instead of [`crate::limits::SHIM_TIMEOUT`].
+pub const TIMEOUT_VARIABLE: &str = "RATIFYD_TIMEOUT";
+
 /// Why there is no answer. None of these ever allows anything.
 #[derive(Debug)]
 pub enum Unanswered {
@@ -131,8 +134,8 @@ async fn once<T>(
     ask: &impl AsyncFn(Channel) -> Result<Response<T>, Status>,
 ) -> Result<T, Ended> {
     let late = || Ended::For(Unanswered::Late { socket: socket.to_owned(), waited: start.elapsed() });
-    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display()));
-    let endpoint = endpoint.map_err(|error| unconnected(socket, &error))?;
+    let unreachable = |cause| Ended::For(Unanswered::Unreachable { socket: socket.to_owned(), cause });
+    let endpoint = endpoint(socket).map_err(unreachable)?;
     let channel = timeout_at(deadline, endpoint.connect()).await.map_err(|_| late())?;
     let channel = channel.map_err(|error| unconnected(socket, &error))?;
     match timeout_at(deadline, ask(channel)).await {
@@ -167,8 +170,17 @@ pub fn request<T>(message: T, deadline: Instant) -> Request<T> {
     request
 }
 
+/// The unix socket as something to connect to.
+///
+/// # Errors
+/// The path is none.
+pub fn endpoint(socket: &Path) -> Result<Endpoint, String> {
+    Endpoint::from_shared(format!("unix:{}", socket.display())).map_err(|error| root_cause(&error))
+}
+
 /// The innermost cause: "no such file or directory" rather than "transport error".
-fn root_cause(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     root(error).to_string()
 }
 

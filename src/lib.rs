@@ -19,6 +19,10 @@ pub mod daemon;
 #[cfg(feature = "shim")]
 pub mod shim;
 
+// containerd, as its clients see it.
+#[cfg(feature = "containerd")]
+pub mod containerd;
+
 // Both ends of the socket.
 #[cfg(feature = "daemon")]
 pub mod service;

@@ -245,6 +245,16 @@ pub const CALLS_PER_CONNECTION: u32 = 16;
 /// costs some 32 KiB.
 pub const CONNECTIONS: usize = 2048;
 
+/// Most images of a node that are judged at once when it is asked what the policy says of all of them; a kubelet
+/// starts to remove images long before.
+pub const PRESENT_IMAGES: usize = 1000;
+
+/// Most of these judgements under way at once: less than [`CALLS_PER_USER`], and pulls go on beside them.
+pub const PRESENT_CONCURRENCY: usize = 8;
+
+/// Longest time for all of them; what is not judged by then is UNAVAILABLE.
+pub const PRESENT_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Most entries of an OCI layout's index.json.
 pub const LAYOUT_ENTRIES: usize = 4096;
 

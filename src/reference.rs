@@ -55,6 +55,10 @@ impl fmt::Display for BadReference {
 
 impl std::error::Error for BadReference {}
 
+/// The repository whose images no configuration lets in from a registry on this machine: by pulling one, `ratifyctl
+/// doctor` proves that pulls are verified.
+pub const CANARY: &str = "ratifyd/canary";
+
 impl Repository {
     /// The canonical host, with its port where that is not 443 or where nothing else tells that it is a host.
     #[must_use]
@@ -66,6 +70,12 @@ impl Repository {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether it is [`CANARY`] on this machine.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.path == CANARY && self.is_loopback()
     }
 
     /// Whether the registry is on this machine: `localhost` or a loopback address, whatever the port.

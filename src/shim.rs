@@ -14,16 +14,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::artifact::Descriptor;
-use crate::client::{self, Unanswered};
+use crate::client::{self, TIMEOUT_VARIABLE, Unanswered};
 use crate::limits;
 use crate::verdict::{Token, reason_line};
 use crate::wire::{self, v1};
 
 /// The one stdin format of the contract.
 const DESCRIPTOR_TYPE: &str = "application/vnd.oci.descriptor.v1+json";
-
-/// The environment variable that overrides [`limits::SHIM_TIMEOUT`].
-const TIMEOUT_VARIABLE: &str = "RATIFYD_TIMEOUT";
 
 /// What the shim says: a token, and why.
 #[derive(Debug, PartialEq, Eq)]

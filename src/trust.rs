@@ -35,6 +35,18 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
     })
 }
 
+/// Checks who can change a file or directory, or put another in its place: nobody but root and this user.
+///
+/// # Errors
+/// Who else can, and the mend; or that there is no such path.
+pub fn check(path: &Path) -> Result<(), Untrusted> {
+    let own = rustix::process::geteuid().as_raw();
+    let physical = walk(path, |path, metadata| check_step(path, metadata, own))?;
+    let metadata = physical.symlink_metadata().map_err(|error| Untrusted::io(path, error))?;
+    check_owner(&physical, &metadata, own)?;
+    check_mode(&physical, &metadata)
+}
+
 /// The state of a path at one moment, to be compared with a later one: every directory and link on the way, and what
 /// they lead to. Taken before a file is read, it tells whether what was read, or why it was not, may have changed since.
 #[derive(Clone, Debug)]

@@ -1,24 +1,20 @@
-//! `ratifyctl verify`: the whole verification in this process, tag to verdict.
+//! `ratifyctl verify`: the whole verification, tag to verdict, in this process or by the daemon.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::admission::{Admission, Decision, Pull};
 use crate::artifact::Descriptor;
 use crate::assemble::{self, InLayout};
+use crate::cli::judge::Judge;
 use crate::cli::{Exit, ImageArguments, Output, Stop, draw, out, sarif, source};
 use crate::client;
-use crate::memo::Memo;
 use crate::reference::Reference;
 use crate::report::Tree;
 use crate::store::Store;
-use crate::verdict::{Conclusion, Token, Verdict};
-use crate::wire::v1::image_verifier_client::ImageVerifierClient;
-use crate::wire::{self, v1};
+use crate::verdict::Token;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -69,18 +65,19 @@ pub(super) struct Verified {
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     let images = open(&arguments)?;
     let (admission, config) = source::load(&arguments.image.config)?;
+    let judge = match arguments.daemon {
+        true => Judge::daemon(&arguments.socket, admission),
+        false => Judge::here(admission),
+    };
     let mut results = Vec::new();
     for image in &images {
         let deadline = arguments.image.deadline()?;
         let verified = match image {
-            Image::InRegistry(reference) if arguments.daemon => {
-                by_daemon(&arguments.socket, &admission, reference, deadline).await
-            }
-            Image::InRegistry(reference) => here(&admission, reference, deadline).await,
+            Image::InRegistry(reference) => verified(&judge, reference, deadline).await,
             Image::InLayout { written, reference, store } => {
                 let over = assemble::assemble_over(&config, &arguments.image.config, Arc::clone(store));
                 let over = over.map_err(|problems| Stop(Exit::Misconfigured, problems.lines().join("\n")))?;
-                let verified = here(&over.admission, reference, deadline).await;
+                let verified = verified(&Judge::here(over.admission), reference, deadline).await;
                 Verified { reference: written.clone(), ..verified }
             }
         };
@@ -125,73 +122,23 @@ fn open(arguments: &Arguments) -> Result<Vec<Image>, Stop> {
     arguments.references.iter().map(open).collect()
 }
 
-/// Finds out what a reference names now, or what there is to say without.
-async fn resolve(admission: &Admission, reference: &Reference, deadline: Instant) -> Result<Descriptor, Conclusion> {
-    match timeout_at(deadline, admission.resolve(reference)).await {
-        Ok(Some(Ok(descriptor))) => Ok(descriptor),
-        Ok(Some(Err(error))) => Err(Conclusion::unavailable(error.to_string())),
-        Ok(None) => Err(admission.without_scope(&reference.repository)),
-        Err(_) => {
-            let registry = reference.repository.registry();
-            Err(Conclusion::unavailable(format!("the time ran out before {registry} had answered")))
-        }
-    }
-}
-
-/// Verifies in this process. What one image was told is no answer for the next: it may lie in another place.
-async fn here(admission: &Admission, reference: &Reference, deadline: Instant) -> Verified {
-    let verdicts = Memo::new(1);
-    let (descriptor, decision) = match resolve(admission, reference, deadline).await {
+/// Resolves an image and asks about it.
+async fn verified(judge: &Judge, reference: &Reference, deadline: Instant) -> Verified {
+    let (descriptor, answer) = match judge.resolve(reference, deadline).await {
         Ok(descriptor) => {
-            let pull = Pull { repository: reference.repository.clone(), descriptor: descriptor.clone() };
-            (Some(descriptor), admission.decide(&verdicts, &pull, SystemTime::now(), deadline).await)
+            let answer = judge.judge(reference, &descriptor, deadline).await;
+            (Some(descriptor), answer)
         }
-        Err(conclusion) => (None, Decision::unverified(conclusion, false)),
+        Err(answer) => (None, answer),
     };
     Verified {
         reference: reference.to_string(),
         descriptor,
-        token: decision.verdict.token(),
-        cause: decision.verdict.cause().to_owned(),
-        id: decision.id,
-        report: decision.report,
-        exit: Exit::from(decision.verdict.token()),
-    }
-}
-
-/// Asks the daemon about what a reference names now.
-async fn by_daemon(socket: &Path, admission: &Admission, reference: &Reference, deadline: Instant) -> Verified {
-    let answer = |token: Token, cause: String, id: String, descriptor| Verified {
-        reference: reference.to_string(),
-        descriptor,
-        token,
-        cause,
-        id,
-        report: None,
-        exit: Exit::from(token),
-    };
-    let descriptor = match resolve(admission, reference, deadline).await {
-        Ok(descriptor) => descriptor,
-        Err(conclusion) => {
-            let verdict = Verdict::reach(conclusion, false);
-            return answer(verdict.token(), verdict.cause().to_owned(), String::new(), None);
-        }
-    };
-    // No pull hangs on it.
-    let (name, audit) = (reference.to_string(), true);
-    let request = v1::VerifyRequest { name, descriptor: Some(descriptor.clone().into()), audit };
-    let asked = client::call(socket, deadline, async |channel| {
-        ImageVerifierClient::new(channel).verify(client::request(request.clone(), deadline)).await
-    });
-    match asked.await.map(|reply| reply.verdict.unwrap_or_default()) {
-        Ok(verdict) => match wire::token(&verdict) {
-            Some(token) => answer(token, verdict.cause, verdict.id, Some(descriptor)),
-            None => {
-                let cause = "ratifyd gives an answer that this ratifyctl does not know: install one version of both";
-                answer(Token::Misconfigured, cause.to_owned(), String::new(), Some(descriptor))
-            }
-        },
-        Err(unanswered) => answer(unanswered.token(), unanswered.to_string(), String::new(), Some(descriptor)),
+        token: answer.token,
+        exit: Exit::from(answer.token),
+        cause: answer.cause,
+        id: answer.id,
+        report: answer.report,
     }
 }
 

@@ -16,7 +16,8 @@ use super::tools::{Ran, Service, run, tool, until};
 pub struct Containerd {
     service: Service,
     socket: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
+    command: Command,
 }
 
 /// What a containerd is started with.
@@ -29,6 +30,8 @@ pub struct Options<'a> {
     pub timeout: Duration,
     /// What containerd, and so the verifier, has in its environment.
     pub environment: &'a [(&'a str, &'a str)],
+    /// The image of its pods' sandboxes, if it is to have CRI too.
+    pub sandbox: Option<&'a str>,
 }
 
 impl Containerd {
@@ -38,16 +41,44 @@ impl Containerd {
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("v")).unwrap();
         symlink(options.verifier, path("v").join(options.link)).unwrap();
-        fs::write(path("c.toml"), config(folder.path(), options.timeout)).unwrap();
+        fs::write(path("c.toml"), config(folder.path(), options)).unwrap();
         let mut command = Command::new(tool("containerd"));
         command.arg("--config").arg(path("c.toml")).envs(options.environment.iter().copied());
         let service = Service::start(&command, &path("log"));
-        let containerd = Self { service, socket: path("c.sock"), _folder: folder };
-        until("containerd", || {
-            assert!(!containerd.service.has_ended(), "containerd has ended:\n{}", containerd.service.log());
-            containerd.socket.exists() && containerd.ctr(&["version"]).code == Some(0)
-        });
+        let containerd = Self { service, socket: path("c.sock"), folder, command };
+        containerd.wait();
         containerd
+    }
+
+    fn wait(&self) {
+        until("containerd", || {
+            assert!(!self.service.has_ended(), "containerd has ended:\n{}", self.service.log());
+            self.socket.exists() && self.ctr(&["version"]).code == Some(0)
+        });
+    }
+
+    /// Changes its configuration and starts it anew.
+    pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("c.toml");
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+        self.service.stop();
+        self.service = Service::start(&self.command, &self.folder.path().join("log"));
+        self.wait();
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("c.toml")
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The folder with its verifiers.
+    pub fn verifiers(&self) -> PathBuf {
+        self.folder.path().join("v")
     }
 
     /// Pulls an image.
@@ -129,9 +160,13 @@ impl Pull {
     }
 }
 
-fn config(folder: &Path, timeout: Duration) -> String {
+fn config(folder: &Path, options: &Options<'_>) -> String {
     let folder = folder.display();
-    let disabled = DISABLED.map(|plugin| format!("\"io.containerd.{plugin}\"")).join(", ");
+    let disabled = DISABLED.iter().chain(CRI.iter().filter(|_| options.sandbox.is_none()));
+    let disabled: Vec<String> = disabled.map(|plugin| format!("\"io.containerd.{plugin}\"")).collect();
+    let disabled = disabled.join(", ");
+    let pinned = "[plugins.\"io.containerd.cri.v1.images\".pinned_images]\n  sandbox = ";
+    let sandbox = options.sandbox.map(|image| format!("{pinned}{image:?}\n")).unwrap_or_default();
     format!(
         r#"version = 3
 root = "{folder}/root"
@@ -147,24 +182,28 @@ disabled_plugins = [{disabled}]
   bin_dir = "{folder}/v"
   max_verifiers = 1
   per_verifier_timeout = "{}ms"
-"#,
-        timeout.as_millis()
+{sandbox}"#,
+        options.timeout.as_millis()
     )
 }
 
 /// Plugins that no pull needs and that touch the system outside the folder, or take time to start.
-const DISABLED: [&str; 13] = [
-    "grpc.v1.cri",
-    "cri.v1.images",
-    "cri.v1.runtime",
+const DISABLED: [&str; 8] = [
     "nri.v1.nri",
     "internal.v1.opt",
-    "podsandbox.controller.v1.podsandbox",
-    "grpc.v1.sandbox-controllers",
     "differ.v1.erofs",
     "snapshotter.v1.btrfs",
     "snapshotter.v1.zfs",
     "snapshotter.v1.devmapper",
     "snapshotter.v1.blockfile",
     "snapshotter.v1.erofs",
+];
+
+/// Plugins that make up CRI.
+const CRI: [&str; 5] = [
+    "grpc.v1.cri",
+    "cri.v1.images",
+    "cri.v1.runtime",
+    "podsandbox.controller.v1.podsandbox",
+    "grpc.v1.sandbox-controllers",
 ];

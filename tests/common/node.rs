@@ -117,19 +117,30 @@ impl Node {
 
     /// A node over a daemon, with the shim under this name and with more in its environment.
     pub fn over(daemon: Daemon, link: &str, environment: &[(&str, &str)]) -> Self {
-        Self::with_timeout(daemon, link, environment, Duration::from_secs(10))
+        Self::with(daemon, link, environment, Duration::from_secs(10), None)
+    }
+
+    /// A node whose containerd has CRI too.
+    pub fn with_cri(config: &str, sandbox: &Image) -> Self {
+        Self::with(Daemon::start(config), LINK, &[], Duration::from_secs(10), Some(&sandbox.by_tag()))
     }
 
     /// A node for so many pulls at once that the machine is the bottleneck: nobody's time runs out.
     pub fn patient(config: &str) -> Self {
-        Self::with_timeout(Daemon::start(config), LINK, &[("RATIFYD_TIMEOUT", "25s")], Duration::from_secs(30))
+        Self::with(Daemon::start(config), LINK, &[("RATIFYD_TIMEOUT", "25s")], Duration::from_secs(30), None)
     }
 
-    fn with_timeout(daemon: Daemon, link: &str, environment: &[(&str, &str)], timeout: Duration) -> Self {
+    fn with(
+        daemon: Daemon,
+        link: &str,
+        environment: &[(&str, &str)],
+        timeout: Duration,
+        sandbox: Option<&str>,
+    ) -> Self {
         let socket = daemon.socket();
         let mut all = vec![("RATIFYD_SOCKET", socket.to_str().unwrap())];
         all.extend_from_slice(environment);
-        let options = Options { verifier: &shim(), link, timeout, environment: &all };
+        let options = Options { verifier: &shim(), link, timeout, environment: &all, sandbox };
         Self { containerd: Containerd::start(&options), daemon }
     }
 

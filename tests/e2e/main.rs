@@ -7,6 +7,7 @@ pub mod common;
 mod proxy;
 
 mod changes;
+mod doctor;
 mod failures;
 mod layouts;
 mod load;

@@ -1,0 +1,133 @@
+//! What doctor finds out about the daemon: does it answer, is its configuration in force, does that configuration leave
+//! images unverified, does it come back after a reboot, and is there time for its answers.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
+
+use crate::assemble;
+use crate::cli::doctor::Problem;
+use crate::cli::doctor::facts::Facts;
+use crate::client;
+use crate::config::{Config, Mode, Unmatched};
+use crate::limits;
+use crate::verdict::printable;
+use crate::wire::v1;
+use crate::wire::v1::node_client::NodeClient;
+
+/// How long the daemon may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is wrong between containerd and the daemon, and with the daemon.
+pub(super) async fn problems(facts: &Facts, socket: &Path) -> Vec<Problem> {
+    let mut problems = between(facts, socket);
+    let now = Instant::now();
+    let deadline = now.checked_add(TIMEOUT).unwrap_or(now);
+    let asked = client::call(socket, deadline, async |channel| {
+        NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
+    });
+    match asked.await {
+        Ok(status) => problems.extend(configuration(&status)),
+        Err(error) => {
+            let mend = "systemctl enable --now ratifyd.socket; until then every pull is refused";
+            problems.push(Problem::error(error.to_string(), mend));
+        }
+    }
+    if is_enabled("ratifyd.socket").await == Some(false) {
+        let what = "ratifyd.socket is not enabled: after the next boot every pull is refused";
+        problems.push(Problem::warning(what, "systemctl enable ratifyd.socket ratifyd.service"));
+    }
+    problems
+}
+
+/// The shim's own time must end before containerd's, which then tells no reason; and both must mean one socket.
+fn between(facts: &Facts, socket: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Ok(running) = &facts.running else { return problems };
+    let own = running.process.variable(client::TIMEOUT_VARIABLE);
+    let shim = match own.as_deref().map(humantime::parse_duration) {
+        None => limits::SHIM_TIMEOUT,
+        Some(Ok(timeout)) => timeout,
+        Some(Err(error)) => {
+            let what = format!("{} in containerd's environment is no duration: {error}", client::TIMEOUT_VARIABLE);
+            problems.push(Problem::error(what, "write it as in 8s"));
+            limits::SHIM_TIMEOUT
+        }
+    };
+    if let Some(verifier) = facts.dump.as_ref().ok().and_then(|dump| dump.settings.verifier.as_ref())
+        && verifier.timeout <= shim
+    {
+        let what = format!(
+            "per_verifier_timeout is {:?}, no more than the shim's {shim:?}: containerd kills it before it can tell why",
+            verifier.timeout
+        );
+        let mend = "raise per_verifier_timeout by two seconds or more, or set RATIFYD_TIMEOUT for containerd.service";
+        problems.push(Problem::error(what, mend));
+    }
+    let asked = running.process.variable(client::SOCKET_VARIABLE).unwrap_or_else(|| client::SOCKET.to_owned());
+    if Path::new(&asked) != socket {
+        let what = format!("the shim asks at {asked}, this command at {}", socket.display());
+        let mend = format!("set {} alike for containerd.service and here", client::SOCKET_VARIABLE);
+        problems.push(Problem::warning(what, mend));
+    }
+    problems
+}
+
+/// What the daemon says of its configuration, and what that configuration leaves unverified.
+fn configuration(status: &v1::StatusReply) -> Vec<Problem> {
+    let path = printable(&status.config_path);
+    let check = format!("ratifyctl config check {path}");
+    let mut problems: Vec<Problem> =
+        status.problems.iter().map(|problem| Problem::error(printable(problem), check.clone())).collect();
+    if status.generation.is_empty() && problems.is_empty() {
+        problems.push(Problem::error("ratifyd has no configuration in force, and refuses every pull", check));
+    }
+    if let Ok(config) = assemble::load(Path::new(&status.config_path)) {
+        problems.extend(lax(&config, &path));
+    }
+    problems
+}
+
+/// What a configuration lets in unverified, by its author's word. Nothing is said of single repositories: to let those
+/// in is a decision.
+fn lax(config: &Config, path: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if config.unmatched == Unmatched::Allow {
+        let what = format!("{path} lets in whatever no scope matches (unmatched = \"allow\")");
+        problems.push(Problem::error(what, "unmatched = \"deny\", once every registry has its scope"));
+    }
+    for executor in &config.executors {
+        let scopes: Vec<&str> = executor.scopes.iter().map(|scope| scope.value.as_str()).collect();
+        let what = |mode| format!("{path} refuses nothing of {} (mode = \"{mode}\")", scopes.join(", "));
+        let narrower = "a narrower scope, or pins under `digests`";
+        match &executor.mode {
+            Mode::Audit(_) => {
+                let mend = "mode = \"enforce\", when the verdicts are as they should be";
+                problems.push(Problem::unenforced(what("audit"), mend));
+            }
+            Mode::Allow if scopes.contains(&"*") => problems.push(Problem::error(what("allow"), narrower)),
+            Mode::Allow if scopes.iter().any(|scope| !scope.contains('/')) => {
+                problems.push(Problem::warning(what("allow"), narrower));
+            }
+            Mode::Allow | Mode::Enforce(_) | Mode::Deny => {}
+        }
+    }
+    problems
+}
+
+/// Whether a unit starts at boot; none where there is no such unit, or no systemd.
+async fn is_enabled(unit: &str) -> Option<bool> {
+    if !Path::new("/run/systemd/system").exists() {
+        return None;
+    }
+    let mut command = Command::new("systemctl");
+    command.args(["is-enabled", unit]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let ran = timeout(TIMEOUT, command.output()).await.ok()?.ok()?;
+    match String::from_utf8_lossy(&ran.stdout).trim() {
+        "" | "not-found" => None,
+        state => Some(state.starts_with("enabled") || state == "static"),
+    }
+}

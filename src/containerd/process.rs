@@ -1,0 +1,202 @@
+//! Finds the containerd that listens on a socket: its program, its configuration, when it started. Asks it for its
+//! effective configuration by running the very same program.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::containerd::settings::Settings;
+
+/// A running containerd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
+    /// Its configuration file.
+    pub config: PathBuf,
+}
+
+/// What `containerd config dump` says.
+#[derive(Clone, Debug)]
+pub struct Dump {
+    /// The effective configuration.
+    pub settings: Settings,
+    /// Keys that containerd does not know and passes over, as `plugin: key`.
+    pub unknown: Vec<String>,
+}
+
+impl Process {
+    /// Finds who listens on a socket.
+    ///
+    /// # Errors
+    /// Nobody does, this user may not connect, or the process cannot be looked at.
+    pub fn behind(socket: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?;
+        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+        let arguments = fs::read(format!("/proc/{pid}/cmdline"))?;
+        let arguments: Vec<OsString> =
+            arguments.split(|&byte| byte == 0).map(|argument| OsString::from_vec(argument.to_vec())).collect();
+        let config = config_of(&arguments).unwrap_or_else(|| PathBuf::from(CONFIG));
+        let config =
+            if config.is_relative() { fs::read_link(format!("/proc/{pid}/cwd"))?.join(config) } else { config };
+        Ok(Self { pid, config })
+    }
+
+    /// Its effective configuration, as its files are now.
+    ///
+    /// # Errors
+    /// Why it could not be found out.
+    pub async fn dump(&self) -> Result<Dump, String> {
+        // The program that runs, even where its file has been replaced since.
+        dump(Path::new(&format!("/proc/{}/exe", self.pid)), &self.config).await
+    }
+
+    /// The variable of its environment, which verifiers inherit.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        let mut variables = environment.split(|&byte| byte == 0).filter_map(|variable| str::from_utf8(variable).ok());
+        variables.find_map(|variable| Some(variable.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+    }
+
+    /// The configuration files that have changed since it started; it reads them at its start only.
+    #[must_use]
+    pub fn changed_since(&self, settings: &Settings) -> Vec<PathBuf> {
+        let Some(started) = started(self.pid) else { return Vec::new() };
+        let changed = |path: &PathBuf| {
+            let metadata = fs::metadata(path).and_then(|metadata| metadata.modified());
+            metadata.is_ok_and(|modified| modified > started.checked_add(CLOCK).unwrap_or(started))
+        };
+        files(&self.config, settings).into_iter().filter(changed).collect()
+    }
+}
+
+/// Has a containerd print its effective configuration.
+///
+/// # Errors
+/// Why it could not be found out.
+pub async fn dump(program: &Path, config: &Path) -> Result<Dump, String> {
+    let mut command = Command::new(program);
+    command.arg0("containerd").arg("--config").arg(config).args(["config", "dump"]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let ran = timeout(TIMEOUT, command.output()).await.map_err(|_| format!("it took longer than {TIMEOUT:?}"))?;
+    let ran = ran.map_err(|error| format!("{}: {error}", program.display()))?;
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    if !ran.status.success() {
+        let last = errors.lines().last().unwrap_or("it says nothing");
+        return Err(format!("containerd config dump: {last}"));
+    }
+    let settings = Settings::parse(&String::from_utf8_lossy(&ran.stdout))?;
+    Ok(Dump { settings, unknown: errors.lines().filter_map(unknown_key).collect() })
+}
+
+/// The key that a warning of containerd says it passes over.
+fn unknown_key(line: &str) -> Option<String> {
+    let (_, fields) = line.split_once("Ignoring unknown key in TOML for plugin")?;
+    let field = |name: &str| Some(fields.split_once(name)?.1.split(' ').next()?.trim_matches('"').to_owned());
+    Some(format!("{}: {}", field(" plugin=")?, field(" key=")?))
+}
+
+/// The configuration file that the arguments name.
+fn config_of(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        let argument = argument.to_str()?;
+        // containerd takes one dash and two.
+        let flag = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
+        match flag?.split_once('=').unwrap_or((flag?, "")) {
+            ("config" | "c", "") => return arguments.next().map(PathBuf::from),
+            ("config" | "c", path) => return Some(PathBuf::from(path)),
+            // The flags that take a value, which is no flag then.
+            ("log-level" | "l" | "log-format" | "address" | "a" | "root" | "state", "") => {
+                arguments.next();
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The configuration file and what it imports. A pattern stands for all files of its folder with the same ending.
+#[must_use]
+pub fn files(config: &Path, settings: &Settings) -> Vec<PathBuf> {
+    let folder = config.parent().unwrap_or(Path::new("/"));
+    let mut files = vec![config.to_owned()];
+    for import in &settings.imports {
+        let import = folder.join(import);
+        if !import.to_string_lossy().contains('*') {
+            files.push(import);
+            continue;
+        }
+        let entries = import.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        files.extend(entries.map(|entry| entry.path()).filter(|path| path.extension() == import.extension()));
+    }
+    files
+}
+
+/// When a process started (proc(5), `starttime` of `/proc/PID/stat` and `btime` of `/proc/stat`).
+fn started(pid: u32) -> Option<SystemTime> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces; the fields after it are counted from 3.
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let kernel = fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = kernel.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let since = Duration::from_millis(ticks.checked_mul(1000)?.checked_div(rustix::param::clock_ticks_per_second())?);
+    UNIX_EPOCH.checked_add(Duration::from_secs(boot))?.checked_add(since)
+}
+
+/// `btime` is cut to whole seconds, so that a process seems to have started up to a second before it did.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// The configuration file that containerd reads unless told otherwise.
+pub const CONFIG: &str = "/etc/containerd/config.toml";
+
+/// How long `config dump` may take: it starts no plugin.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Option<PathBuf> {
+        config_of(&arguments.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_configuration_file_is_the_one_that_the_arguments_name() {
+        for arguments in [
+            &["containerd", "--config", "/a"][..],
+            &["containerd", "-config=/a"],
+            &["containerd", "-c", "/a"],
+            &["containerd", "--address", "-c", "--log-level=debug", "-c=/a"],
+        ] {
+            assert_eq!(config(arguments), Some(PathBuf::from("/a")), "{arguments:?}");
+        }
+        assert_eq!(config(&["containerd", "--address", "/b", ""]), None);
+    }
+
+    #[test]
+    fn a_key_that_containerd_passes_over_is_named_with_its_plugin() {
+        let line = "time=\"2026-11-21T23:21:39Z\" level=warning msg=\"Ignoring unknown key in TOML for plugin\" \
+            error=\"strict mode: fields in the document are missing in the target struct\" key=bin_dirr \
+            plugin=io.containerd.image-verifier.v1.bindir";
+        assert_eq!(unknown_key(line).as_deref(), Some("io.containerd.image-verifier.v1.bindir: bin_dirr"));
+    }
+
+    #[test]
+    fn this_process_has_started_in_the_past_and_after_boot() {
+        let started = started(std::process::id()).unwrap();
+        let age = SystemTime::now().duration_since(started).unwrap();
+        assert!(age < Duration::from_secs(3600), "{age:?}");
+    }
+}
