@@ -9,6 +9,8 @@ mod node;
 mod programs;
 
 mod access;
+mod again;
+mod audit;
 mod ctl;
 mod ctl_more;
 mod decisions;
@@ -19,4 +21,5 @@ mod hostile;
 mod lifecycle;
 mod log;
 mod mutation;
+mod proxy;
 mod shim;

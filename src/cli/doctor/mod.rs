@@ -1,7 +1,7 @@
 //! `ratifyctl doctor`: can an image come onto this node unverified? Looks at each route, proves with an image that must
 //! be refused, and names what is wrong with its mend. Changes nothing unless told to by `--fix`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -23,6 +23,9 @@ mod folder;
 mod hosts;
 mod routes;
 mod show;
+
+/// The kubelet's folder, which is there once one has run.
+const KUBELET: &str = "/var/lib/kubelet";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -158,7 +161,7 @@ async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
             match judged(facts, running, arguments).await {
                 Ok(present) => {
                     routes.push(routes::images(&present));
-                    problems.extend(routes::sandbox(&present));
+                    problems.extend(routes::sandbox(&present, Path::new(KUBELET).exists()));
                     images = present.images;
                 }
                 Err(Stop(_, cause)) => routes.push(routes::unknown_images(&cause)),
