@@ -290,7 +290,8 @@ mod tests {
         for (count, left_out) in [(limits::PRESENT_IMAGES, 0), (limits::PRESENT_IMAGES + 1, 1)] {
             let images: Vec<Image> =
                 (0..count).map(|index| image("default", &format!("ghcr.io/acme/web:{index:04}"), 'a')).collect();
-            let questions: Vec<Question> = images.iter().flat_map(|one| questions(&[one.clone()], None)).collect();
+            let questions: Vec<Question> =
+                images.iter().flat_map(|one| questions(std::slice::from_ref(one), None)).collect();
             let present = all(questions, &judge(no_scopes()), Instant::now() + Duration::from_secs(60)).await;
             assert_eq!((present.images.len(), present.left_out), (limits::PRESENT_IMAGES, left_out));
         }
