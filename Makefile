@@ -86,7 +86,8 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 test-node: package ## Install, use, upgrade and remove the package on a node that boots (root)
 	$(call stage,tools of the node,tests/tools/fetch --node)
 	@TOOLS="$$(tests/tools/fetch --print)" ROOT="$$(CACHE="$(CACHE)" tests/node/root)" \
-		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" tests/node/run
+		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" \
+		ARCHIVE="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd-*-linux-$$(uname -m).tar.gz | head -n 1)" tests/node/run
 
 .PHONY: test-matrix
 test-matrix: build ## Pull by ctr, nerdctl and CRI through containerd of every series (root; builds each once)
