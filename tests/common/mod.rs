@@ -6,4 +6,5 @@ pub mod node;
 pub mod notation;
 pub mod registries;
 pub mod registry;
+pub mod site;
 pub mod tools;
