@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::admission::{Admission, Generation, Mode, Rules};
 use crate::config::{
-    self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, RegistryStore, Remember, VerifierKind,
+    self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, Proxy, RegistryStore, Remember, VerifierKind,
 };
 use crate::executor::Executor;
 use crate::limits;
@@ -55,7 +55,11 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     };
     let bytes = trust::read(path, limits::CONFIG_BYTES).map_err(|error| unreadable(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| unreadable(format!("the file is not UTF-8: {error}")))?;
-    config::parse(&file, &text, &|name| std::env::var(name).ok())
+    config::parse(&file, &text, &environment)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// How the configuration wants the log, before anything else is done; the default where it cannot be read.
@@ -80,12 +84,14 @@ pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Res
     join(config, Assembly { over: Some(store), ..Assembly::new(path) })
 }
 
-/// The store for a registry of which no configuration speaks.
+/// The store for a registry of which no scope speaks. `config` is the configuration, where there is one.
 ///
 /// # Errors
 /// Why there is none.
-pub fn default_store() -> Result<Arc<dyn Store>, String> {
-    let store = registry::RegistryStore::new(registry::Options::default()).map_err(|error| error.to_string())?;
+pub fn default_store(config: Option<&Config>) -> Result<Arc<dyn Store>, String> {
+    let proxy = config.map_or_else(|| Proxy::from_environment(&environment), |config| Ok(config.proxy.clone()))?;
+    let options = registry::Options { proxy, ..registry::Options::default() };
+    let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
     Ok(Arc::new(store))
 }
 
@@ -115,7 +121,8 @@ pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
 fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
     work.absorb("platform", platform().as_bytes());
-    // What decides, and nothing else: a log level costs no verdict.
+    // What decides, and nothing else: a log level costs no verdict, and neither does a proxy, which is trusted no more
+    // than a registry is.
     match serde_json::to_vec(&(config.unmatched, &config.executors, &config.remember)) {
         Ok(bytes) => work.absorb("configuration", &bytes),
         Err(error) => work.problems.push(&TOP, format!("the configuration cannot be written down: {error}")),
@@ -123,7 +130,7 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     let mut scopes = Vec::new();
     let mut seen = HashSet::new();
     for executor in &config.executors {
-        let Some(rules) = work.rules(executor, &config.remember).map(Arc::new) else { continue };
+        let Some(rules) = work.rules(executor, config).map(Arc::new) else { continue };
         for scope in &executor.scopes {
             match Pattern::parse(&scope.value) {
                 Ok(pattern) if !seen.insert(pattern.clone()) => {
@@ -192,8 +199,8 @@ impl Assembly {
         }
     }
 
-    fn rules(&mut self, executor: &config::Executor, remember: &Remember) -> Option<Rules> {
-        let store = self.store(executor, remember)?;
+    fn rules(&mut self, executor: &config::Executor, config: &Config) -> Option<Rules> {
+        let store = self.store(executor, &config.remember, &config.proxy)?;
         let mode = match &executor.mode {
             config::Mode::Allow => Mode::Allow,
             config::Mode::Deny => Mode::Deny,
@@ -203,7 +210,7 @@ impl Assembly {
         Some(Rules { mode, pins: executor.digests.clone(), store })
     }
 
-    fn store(&mut self, executor: &config::Executor, remember: &Remember) -> Option<Arc<dyn Store>> {
+    fn store(&mut self, executor: &config::Executor, remember: &Remember, proxy: &Proxy) -> Option<Arc<dyn Store>> {
         if let Some(store) = &self.over {
             return Some(Arc::clone(store));
         }
@@ -216,6 +223,7 @@ impl Assembly {
             max_manifest_bytes: Some(executor.store.max_manifest_bytes),
             max_blob_bytes: Some(executor.store.max_blob_bytes),
             remember_referrers: remember.referrers,
+            proxy: proxy.clone(),
         };
         match registry::RegistryStore::new(options) {
             Ok(store) => {

@@ -6,6 +6,7 @@
 
 mod connections;
 mod folders;
+mod journal;
 
 use std::future::{Future, pending};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -83,8 +84,9 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let priority = if journal::is_stderr() { journal::ERROR } else { "" };
             // Nobody is left to tell when that fails too.
-            let _ = writeln!(io::stderr(), "ratifyd: {error}");
+            let _ = writeln!(io::stderr(), "{priority}ratifyd: {error}");
             ExitCode::FAILURE
         }
     }
@@ -323,6 +325,9 @@ fn start_log(log: &Log) {
     // A line that cannot be written (a full disk) would be complained about on stderr too, and panic there.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match log.format {
+        LogFormat::Text if journal::is_stderr() => {
+            lines.with_ansi(false).with_target(false).map_event_format(journal::Prioritised).try_init()
+        }
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };

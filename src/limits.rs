@@ -153,6 +153,16 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// (`per_verifier_timeout`) and loses what it said.
 pub const SHIM_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How often a question is asked whose connection breaks. With systemd's socket the second time waits for the next
+/// daemon; a question that brings down each daemon must not do so for long.
+pub const ASK_TRIES: u32 = 4;
+
+/// How long is waited before the second time; [`ASK_PAUSE_GROWS`] times as long before each one that follows.
+pub const ASK_PAUSE: Duration = Duration::from_millis(20);
+
+/// See [`ASK_PAUSE`].
+pub const ASK_PAUSE_GROWS: u32 = 5;
+
 /// Longest deadline that the daemon grants a call, and the one of a call that names none.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
 use crate::assemble::{self, Assembled};
-use crate::config::Config;
+use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
 use crate::reference::Reference;
@@ -41,6 +41,7 @@ pub struct Live {
     verdicts: Arc<Verdicts>,
     recent: recent::Recent,
     counts: BTreeMap<&'static str, AtomicU64>,
+    not_enforced: AtomicU64,
     started: Instant,
 }
 
@@ -60,11 +61,13 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// Whether another reading came to the same.
+    /// Whether another reading came to the same, so that its stores may go on.
     fn means_the_same_as(&self, other: &Self) -> bool {
         let generation =
             |force: &Self| force.admission.as_ref().map(|admission| admission.generation).map_err(String::clone);
+        let proxy = |force: &Self| force.config.as_ref().map(|config| config.proxy.clone());
         generation(self) == generation(other)
+            && proxy(self) == proxy(other)
             && self.problems == other.problems
             && self.config_current == other.config_current
     }
@@ -90,6 +93,7 @@ impl Live {
             verdicts: Memo::new(limits::MEMO_ENTRIES),
             recent: recent::Recent::default(),
             counts: Token::ALL.map(|token| (token.as_str(), AtomicU64::new(0))).into(),
+            not_enforced: AtomicU64::new(0),
             started: Instant::now(),
         })
     }
@@ -152,16 +156,26 @@ impl Live {
         self.force.load_full()
     }
 
-    /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`].
-    pub async fn decide(self: &Arc<Self>, name: &str, descriptor: Descriptor, deadline: Instant) -> Decision {
+    /// Decides one pull under what is in force now, counts it and keeps it for [`Live::explain`]. Whether the answer is
+    /// enforced is only kept: whatever decides is not told.
+    pub async fn decide(
+        self: &Arc<Self>,
+        name: &str,
+        descriptor: Descriptor,
+        enforced: bool,
+        deadline: Instant,
+    ) -> Decision {
         let now = SystemTime::now();
         let decision = self.judge(name, &descriptor, now, deadline).await;
         if let Some(count) = self.counts.get(decision.verdict.token().as_str()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if !enforced && !decision.verdict.token().allows() {
+            self.not_enforced.fetch_add(1, Ordering::Relaxed);
+        }
         // A remembered verdict is kept as it was given first, with its report.
         if !decision.remembered {
-            self.recent.keep(Record::new(name, descriptor, now, &decision));
+            self.recent.keep(Record::new(name, descriptor, now, enforced, &decision));
         }
         decision
     }
@@ -222,6 +236,12 @@ impl Live {
         self.counts.iter().map(|(token, count)| (*token, count.load(Ordering::Relaxed)))
     }
 
+    /// Refusals since then that whoever asked let pass.
+    #[must_use]
+    pub fn not_enforced(&self) -> u64 {
+        self.not_enforced.load(Ordering::Relaxed)
+    }
+
     /// How many verdicts are remembered now.
     #[must_use]
     pub fn remembered(&self) -> usize {
@@ -271,6 +291,13 @@ fn first_of(problems: &[String]) -> String {
 fn tell(path: &Path, force: &InForce) {
     for problem in &force.problems {
         warn!(config = %path.display(), "{problem}");
+    }
+    if let Some(Proxy { https, http, no }) = force.config.as_ref().map(|config| &config.proxy)
+        && (https.is_some() || http.is_some())
+    {
+        let shown = |proxy: &Option<ProxyUrl>| proxy.as_ref().map(ToString::to_string);
+        let no: Vec<_> = no.iter().map(ToString::to_string).collect();
+        info!(https = shown(https), http = shown(http), no = no.join(","), "registries are asked through a proxy");
     }
     match &force.admission {
         Ok(admission) => info!(

@@ -63,6 +63,7 @@ impl Service {
                 .map_or_else(|_| String::new(), |admission| live::hex(&admission.generation)),
             verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
             remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
+            not_enforced: self.live.not_enforced(),
         }
     }
 }
@@ -78,13 +79,15 @@ impl v1::image_verifier_server::ImageVerifier for Service {
             Status::resource_exhausted(format!("uid {uid} has {limit} questions under way: ask fewer at a time"))
         })?;
         let deadline = deadline(request.metadata(), start);
+        let enforced = !request.get_ref().audit;
         let (name, descriptor) = wire::question(request.into_inner()).map_err(Status::invalid_argument)?;
         let digest = descriptor.digest.clone();
-        let decision = self.live.decide(&name, descriptor, deadline).await;
+        let decision = self.live.decide(&name, descriptor, enforced, deadline).await;
         info!(
             %digest,
             name = verdict::brief(&name),
             token = decision.verdict.token().as_str(),
+            enforced,
             cause = decision.verdict.cause(),
             ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
             id = decision.id,
@@ -136,6 +139,7 @@ impl v1::node_server::Node for Service {
             descriptor: Some(record.descriptor.clone().into()),
             time: seconds(record.time),
             report,
+            audit: !record.enforced,
         }))
     }
 }
@@ -170,6 +174,7 @@ fn listed(record: &Record) -> v1::VerdictsReply {
         name: record.name.clone(),
         descriptor: Some(record.descriptor.clone().into()),
         time: seconds(record.time),
+        audit: !record.enforced,
     }
 }
 

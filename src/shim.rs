@@ -1,4 +1,4 @@
-//! The shim: containerd's image-verifier contract in, one gRPC call, one line and an exit code out.
+//! The shim: containerd's image-verifier contract in, one question to the daemon, one line and an exit code out.
 //!
 //! containerd runs it for every pull and blocks the pull unless it exits 0. It can decide nothing itself: it
 //! allows exactly when the daemon says so. Whatever goes wrong becomes exit 1 with a reason, before containerd's
@@ -69,8 +69,9 @@ pub fn main() -> ExitCode {
     let start = Instant::now();
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();
-    let answer = ask(arguments, start).unwrap_or_else(|refusal| refusal);
-    report(&answer, called.to_string_lossy().ends_with("-audit"))
+    let audit = called.to_string_lossy().ends_with("-audit");
+    let answer = ask(arguments, start, audit).unwrap_or_else(|refusal| refusal);
+    report(&answer, audit)
 }
 
 /// Prints the line and tells the exit code. Called by an `-audit` name it reports the same and never blocks.
@@ -81,12 +82,12 @@ fn report(answer: &Answer, audit: bool) -> ExitCode {
 }
 
 /// The whole of it: what is asked, until when, whom, and what they say.
-fn ask(arguments: impl Iterator<Item = OsString>, start: Instant) -> Result<Answer, Answer> {
+fn ask(arguments: impl Iterator<Item = OsString>, start: Instant, audit: bool) -> Result<Answer, Answer> {
     let deadline = start.checked_add(timeout()?).unwrap_or(start);
     let question = Question::parse(arguments)?;
     let descriptor = question.check(&read_stdin(deadline)?)?;
     let socket = std::env::var_os(client::SOCKET_VARIABLE).map_or_else(|| PathBuf::from(client::SOCKET), PathBuf::from);
-    let request = v1::VerifyRequest { name: question.name, descriptor: Some(descriptor.into()) };
+    let request = v1::VerifyRequest { name: question.name, descriptor: Some(descriptor.into()), audit };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -103,7 +104,9 @@ async fn verify(
     deadline: tokio::time::Instant,
 ) -> Result<v1::VerifyReply, Unanswered> {
     client::call(&socket, deadline, async |channel| {
-        v1::image_verifier_client::ImageVerifierClient::new(channel).verify(client::request(request, deadline)).await
+        v1::image_verifier_client::ImageVerifierClient::new(channel)
+            .verify(client::request(request.clone(), deadline))
+            .await
     })
     .await
 }

@@ -76,7 +76,7 @@ fn is_question(request: v1::VerifyRequest) -> bool {
         Ok((name, descriptor)) => {
             assert!(descriptor.media_type.len() <= limits::MEDIA_TYPE_BYTES);
             let _ = Reference::with_host(&name);
-            assert_eq!(v1::VerifyRequest { name, descriptor: Some(descriptor.into()) }, request);
+            assert_eq!(v1::VerifyRequest { name, descriptor: Some(descriptor.into()), audit: request.audit }, request);
             true
         }
         Err(cause) => {

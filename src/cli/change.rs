@@ -313,7 +313,7 @@ impl Told {
     }
 
     /// The line, and the lines of the file below it.
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("  {}\n", self.line);
         for line in self.diff.lines() {
             text.push_str("      ");

@@ -41,6 +41,7 @@ struct Status {
     problems: Vec<String>,
     generation: String,
     verdicts: BTreeMap<String, u64>,
+    not_enforced: u64,
     remembered: u64,
 }
 
@@ -55,6 +56,7 @@ impl From<v1::StatusReply> for Status {
             problems: reply.problems,
             generation: reply.generation,
             verdicts: reply.verdicts.into_iter().collect(),
+            not_enforced: reply.not_enforced,
             remembered: reply.remembered,
         }
     }
@@ -90,6 +92,12 @@ fn status_text(status: &Status) -> String {
     let counted = |token: &Token| status.verdicts.get(token.as_str()).map(|count| format!("{token} {count}"));
     let counts: Vec<String> = Token::ALL.iter().filter_map(counted).collect();
     lines.push(format!("verdicts       {}", counts.join(", ")));
+    if status.not_enforced > 0 {
+        lines.push(format!(
+            "not enforced   {} refusals of these: whoever asked lets the pull go on",
+            status.not_enforced
+        ));
+    }
     lines.push(format!("remembered     {}", status.remembered));
     lines.extend(status.problems.iter().map(|problem| format!("problem        {}", printable(problem))));
     lines.join("\n") + "\n"
@@ -105,6 +113,7 @@ struct Explained {
     reference: String,
     descriptor: Descriptor,
     token: String,
+    enforced: bool,
     cause: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<Tree>,
@@ -116,7 +125,7 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
     let id = id.trim_matches(['[', ']']).to_owned();
     let asked = client::call(&node.socket, deadline, async |channel| {
         let mut node = NodeClient::new(channel).max_decoding_message_size(limits::EXPLAIN_BYTES);
-        node.explain(client::request(v1::ExplainRequest { id }, deadline)).await
+        node.explain(client::request(v1::ExplainRequest { id: id.clone() }, deadline)).await
     });
     let reply = match asked.await {
         Ok(reply) => reply,
@@ -142,6 +151,7 @@ pub(super) async fn explain(node: &NodeArguments, id: String) -> Result<Exit, St
         reference: reply.name,
         descriptor,
         token: token.to_string(),
+        enforced: !reply.audit,
         cause: verdict.cause,
         report,
     };
@@ -160,7 +170,8 @@ fn explained_text(token: Token, explained: &Explained) -> String {
             format!("{}\n{}\nnothing was verified\n", printable(&explained.reference), explained.descriptor.digest)
         }
     };
-    format!("{line}\nat {}\n{report}", explained.time)
+    let enforced = if explained.enforced { "" } else { ", not enforced: the pull went on whatever the answer was" };
+    format!("{line}\nat {}{enforced}\n{report}", explained.time)
 }
 
 /// A recent verdict, one line or one JSON object each.
@@ -173,6 +184,7 @@ struct Listed {
     reference: String,
     digest: String,
     token: String,
+    enforced: bool,
     cause: String,
 }
 
@@ -185,7 +197,9 @@ pub(super) async fn verdicts(node: &NodeArguments, watch: bool) -> Result<Exit, 
     let mut verdicts = asked.await.map_err(unanswered)?;
     while let Some(reply) = verdicts.message().await.map_err(|status| unanswered(Unanswered::Refused(status)))? {
         let verdict = reply.verdict.unwrap_or_default();
-        let token = wire::token(&verdict).map(|token| token.to_string()).unwrap_or_default();
+        let token = wire::token(&verdict);
+        let refuses = !token.is_some_and(Token::allows);
+        let token = token.map(|token| token.to_string()).unwrap_or_default();
         let listed = Listed {
             schema_version: 1,
             id: verdict.id,
@@ -193,13 +207,15 @@ pub(super) async fn verdicts(node: &NodeArguments, watch: bool) -> Result<Exit, 
             reference: reply.name,
             digest: reply.descriptor.unwrap_or_default().digest,
             token,
+            enforced: !reply.audit,
             cause: verdict.cause,
         };
         match node.output {
             Output::Json => out::json_line(&listed)?,
             Output::Text | Output::Sarif => {
-                let Listed { time, id, token, reference, cause, .. } = &listed;
-                out::line(format_args!("{time} {id} {token} {} {}", printable(reference), printable(cause)))?;
+                let Listed { time, id, token, reference, enforced, cause, .. } = &listed;
+                let passed = if refuses && !enforced { "not enforced: " } else { "" };
+                out::line(format_args!("{time} {id} {token} {} {passed}{}", printable(reference), printable(cause)))?;
             }
         }
     }

@@ -54,12 +54,12 @@ impl Source {
 
 fn store_of(reference: &Reference, path: &Path) -> Result<Arc<dyn Store>, Stop> {
     if !path.exists() {
-        return assemble::default_store().map_err(|cause| Stop(Exit::Unavailable, cause));
+        return assemble::default_store(None).map_err(|cause| Stop(Exit::Misconfigured, cause));
     }
-    let (admission, _) = load(path)?;
+    let (admission, config) = load(path)?;
     match admission.scopes.find(&reference.repository) {
         Some((_, rules)) => Ok(Arc::clone(&rules.store)),
-        None => assemble::default_store().map_err(|cause| Stop(Exit::Unavailable, cause)),
+        None => assemble::default_store(Some(&config)).map_err(|cause| Stop(Exit::Misconfigured, cause)),
     }
 }
 

@@ -8,6 +8,7 @@ mod decode;
 mod expand;
 mod file;
 mod problem;
+mod proxy;
 mod schema;
 mod show;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::config::file::decoder::{Decoder, Item};
 use crate::limits;
 
 pub use problem::{Place, Problems, Spanned};
+pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
 pub use show::{to_json, to_toml};
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub remember: Remember,
     /// How the daemon logs.
     pub log: Log,
+    /// Through whom registries are asked.
+    pub proxy: Proxy,
 }
 
 /// What becomes of a pull that no scope matches.

@@ -37,6 +37,17 @@ pub fn schema() -> Value {
                 "format": word(&["text", "json"], "text", "The form of a line."),
                 "level": word(&["error", "warn", "info", "debug", "trace"], "info", "The least important level written."),
             })),
+            "proxy": table("Through whom registries are asked. For a key that is left out the environment counts: HTTPS_PROXY, \
+                HTTP_PROXY, NO_PROXY.", json!({
+                "https": described("The proxy for https, http://[USER:PASSWORD@]HOST:PORT; empty: none.", or_variable(proxy_url())),
+                "http": described("The proxy for http; empty: none.", or_variable(proxy_url())),
+                "no": {
+                    "description": "Hosts that are asked directly: a host with all below it, .DOMAIN for those below \
+                        alone, an address, ADDRESS/BITS, each but that with or without :PORT, or *.",
+                    "type": "array",
+                    "items": or_variable(json!({ "type": "string", "pattern": PROXY_EXCEPTION })),
+                },
+            })),
             "executors": {
                 "description": "Who answers for which scopes.",
                 "type": "array",
@@ -61,6 +72,15 @@ pub fn schema() -> Value {
         },
     })
 }
+
+/// About what a proxy's URL looks like.
+fn proxy_url() -> Value {
+    let pattern = r"^((https?://)?([^/?#\s]*@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?)?$";
+    json!({ "type": "string", "pattern": pattern, "maxLength": limits::EXPANDED_BYTES })
+}
+
+/// About what an entry of `NO_PROXY` looks like: its host has a character that is no separator.
+const PROXY_EXCEPTION: &str = r"^\s*(\*|(\*?\.)?[^\s*/:\[\].][^\s*/:\[\]]*(:[0-9]{0,5})?|[0-9A-Fa-f:.]+/[0-9]{1,3}|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?(:[0-9]{0,5})?)\s*$";
 
 fn executor() -> Value {
     json!({

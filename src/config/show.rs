@@ -1,5 +1,5 @@
 //! Writes an effective configuration as a file again, with every default written out. Read back, it means the same.
-//! It shows no secret: a configuration holds none, since credentials and private keys are refused.
+//! It shows no secret: the one that a configuration can hold, a proxy's password, is masked.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::artifact::Digest;
 use crate::config::{
-    Checks, Config, Executor, KeyMaterial, LogFormat, LogLevel, Mode, RegistryStore, Rule, Unmatched, Verifier,
-    VerifierKind,
+    Checks, Config, Direct, Executor, KeyMaterial, LogFormat, LogLevel, Mode, ProxyUrl, RegistryStore, Rule, Unmatched,
+    Verifier, VerifierKind,
 };
 
 /// The configuration as TOML.
@@ -52,8 +52,18 @@ fn file(config: &Config) -> File<'_> {
                 LogLevel::Trace => "trace",
             },
         },
+        proxy: ProxyTable {
+            https: proxy(config.proxy.https.as_ref()),
+            http: proxy(config.proxy.http.as_ref()),
+            no: &config.proxy.no,
+        },
         executors: config.executors.iter().map(executor).collect(),
     }
+}
+
+/// None is written as such: left out, the environment would count.
+fn proxy(proxy: Option<&ProxyUrl>) -> String {
+    proxy.map(|proxy| unexpanded(&proxy.to_string())).unwrap_or_default()
 }
 
 fn executor(executor: &Executor) -> ExecutorTable<'_> {
@@ -131,6 +141,7 @@ struct File<'a> {
     access: AccessTable<'a>,
     remember: RememberTable,
     log: LogTable,
+    proxy: ProxyTable<'a>,
     executors: Vec<ExecutorTable<'a>>,
 }
 
@@ -150,6 +161,13 @@ struct RememberTable {
 struct LogTable {
     format: &'static str,
     level: &'static str,
+}
+
+#[derive(Serialize)]
+struct ProxyTable<'a> {
+    https: String,
+    http: String,
+    no: &'a [Direct],
 }
 
 #[derive(Serialize)]

@@ -14,6 +14,7 @@ const CERTIFICATES: &str = "certificates = [{ files = [\"/t/ca.pem\"] }]";
 fn environment(name: &str) -> Option<String> {
     match name {
         "DIR" => Some("/etc/trust".to_owned()),
+        "WORD" => Some("hunter2".to_owned()),
         "HOSTILE" => Some("x\"]\nmode = \"allow\"".to_owned()),
         "LONG" => Some("/".repeat(limits::EXPANDED_BYTES)),
         _ => None,
@@ -89,6 +90,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.remember.deny, Duration::from_secs(10));
     assert_eq!(config.remember.referrers, Duration::from_secs(10));
     assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Info });
+    assert_eq!(config.proxy, Proxy::default());
     let [executor] = config.executors.as_slice() else { panic!("{config:?}") };
     assert!(matches!(executor.mode, Mode::Enforce(_)));
     assert!(executor.digests.is_empty());
@@ -111,6 +113,7 @@ fn every_key_is_taken() {
         access = {{ uids = [1000, 0] }}
         remember = {{ allow = "1h 30m", deny = "0s", referrers = "500ms" }}
         log = {{ format = "json", level = "debug" }}
+        proxy = {{ https = "u:${{WORD}}@proxy:3128", http = "https://proxy", no = ["*.Internal:5000", "10.0.0.0/8"] }}
         [[executors]]
         scopes = ["a.io/x/*", "*.b.io"]
         mode = "audit"
@@ -141,6 +144,10 @@ fn every_key_is_taken() {
     assert_eq!(config.remember.allow, Duration::from_secs(5400));
     assert_eq!((config.remember.deny, config.remember.referrers), (Duration::ZERO, Duration::from_millis(500)));
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+    let proxy = &config.proxy;
+    assert_eq!(proxy.https.as_ref().unwrap().secret().as_str(), "http://u:hunter2@proxy:3128/");
+    assert_eq!(proxy.http.as_ref().unwrap().to_string(), "https://proxy");
+    assert_eq!(proxy.no.iter().map(Direct::to_string).collect::<Vec<_>>(), ["*.internal:5000", "10.0.0.0/8"]);
     let [audit, allow, deny] = config.executors.as_slice() else { panic!("{config:?}") };
     assert!(matches!((&audit.mode, &allow.mode, &deny.mode), (Mode::Audit(_), Mode::Allow, Mode::Deny)));
     assert_eq!(audit.digests.first().unwrap().as_str(), digest);
@@ -157,7 +164,7 @@ fn every_key_is_taken() {
         audit.scopes[1],
         Spanned {
             value: "*.b.io".to_owned(),
-            place: Place { line: 7, column: 31, path: "executors[0].scopes[1]".to_owned() }
+            place: Place { line: 8, column: 31, path: "executors[0].scopes[1]".to_owned() }
         }
     );
     let checks = checks(audit);
@@ -288,6 +295,51 @@ fn the_example_has_no_problem() {
     assert_eq!(enforced.store, RegistryStore::default());
     assert_eq!(checks(enforced).concurrency, limits::CONCURRENCY);
     assert_eq!((checks(enforced).policy.threshold, checks(enforced).policy.rules.len()), (1, 1));
+}
+
+#[test]
+fn a_proxy_that_is_none_is_refused_without_a_word_of_it() {
+    for (proxy, place) in [
+        (r#"https = "http://u:hunter2""#, "1:15: proxy.https: is not a proxy's URL (for example"),
+        (r#"http = "socks5://u:hunter2@proxy""#, "1:14: proxy.http: is not a proxy's URL (for example"),
+        (r#"no = ["a", "10.*"]"#, "1:18: proxy.no[1]: \"10.*\" names no hosts (a host with all below it"),
+        (r#"no = "a""#, "1:12: proxy.no: expected an array, found a string"),
+        (r#"all = "a""#, "1:7: proxy.all: unknown key (known here: http, https, no)"),
+    ] {
+        let found = problems(&format!("proxy.{proxy}\n{}", executor("")));
+        assert!(found.len() == 1 && !found[0].contains("hunter2"), "{found:?}");
+        assert!(found[0].starts_with(place), "{found:?}");
+    }
+}
+
+#[test]
+fn the_environments_proxies_count_for_the_keys_that_are_left_out() {
+    let environment = |name: &str| match name {
+        "HTTPS_PROXY" => Some("http://env:1".to_owned()),
+        "http_proxy" => Some("http://env:2".to_owned()),
+        "NO_PROXY" => Some("a.io,.b.io".to_owned()),
+        _ => None,
+    };
+    let come_to = |keys: &str| {
+        let proxy = parse("c.toml", &format!("{keys}\n{}", executor("")), &environment).unwrap().proxy;
+        let shown = |proxy: &Option<ProxyUrl>| proxy.as_ref().map(ProxyUrl::to_string).unwrap_or_default();
+        (shown(&proxy.https), shown(&proxy.http), proxy.no.len())
+    };
+    let [one, two] = ["http://env:1", "http://env:2"].map(str::to_owned);
+    assert_eq!(come_to(""), (one.clone(), two.clone(), 2));
+    assert_eq!(come_to("proxy.https = \"file:3\""), ("http://file:3".to_owned(), two.clone(), 2));
+    assert_eq!(come_to("proxy.http = \"\""), (one.clone(), String::new(), 2));
+    assert_eq!(come_to("proxy.no = []"), (one, two, 0));
+}
+
+#[test]
+fn a_proxy_of_the_environment_that_is_none_is_a_problem_unless_the_file_has_its_key() {
+    let environment = |name: &str| (name == "HTTPS_PROXY").then(|| "http://u:hunter2".to_owned());
+    let read = |keys: &str| parse("c.toml", &format!("{keys}{}", executor("")), &environment);
+    let line = "c.toml:1:1: proxy.https: environment variable HTTPS_PROXY is not a proxy's URL (for example ";
+    let problems = read("").unwrap_err().to_string();
+    assert!(problems.starts_with(line) && !problems.contains("hunter2"), "{problems}");
+    assert!(read("proxy.https = \"\"\n").is_ok());
 }
 
 #[test]

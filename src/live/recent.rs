@@ -25,6 +25,8 @@ pub struct Record {
     pub time: SystemTime,
     /// The answer.
     pub verdict: Verdict,
+    /// Whether who first asked goes by it; otherwise it was only reported.
+    pub enforced: bool,
     /// What the walk found, where there was one.
     pub report: Option<Arc<Tree>>,
 }
@@ -34,13 +36,20 @@ impl Record {
         self.report.as_ref().map_or(0, |report| report.weight())
     }
 
-    pub(super) fn new(name: &str, descriptor: Descriptor, time: SystemTime, decision: &Decision) -> Self {
+    pub(super) fn new(
+        name: &str,
+        descriptor: Descriptor,
+        time: SystemTime,
+        enforced: bool,
+        decision: &Decision,
+    ) -> Self {
         Self {
             id: decision.id.clone(),
             name: name.chars().take(limits::NAME_BYTES).collect(),
             descriptor,
             time,
             verdict: decision.verdict.clone(),
+            enforced,
             report: decision.report.clone(),
         }
     }
@@ -112,7 +121,7 @@ mod tests {
             report: Some(Arc::new(Tree { digest: "x".repeat(report_bytes), ..Tree::default() })),
             remembered: false,
         };
-        Record::new("image", descriptor, SystemTime::UNIX_EPOCH, &decision)
+        Record::new("image", descriptor, SystemTime::UNIX_EPOCH, true, &decision)
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn image() -> Descriptor {
 
 fn request(name: &str, media_type: &str) -> v1::VerifyRequest {
     let descriptor = Descriptor { media_type: media_type.to_owned(), ..image() };
-    v1::VerifyRequest { name: name.to_owned(), descriptor: Some(descriptor.into()) }
+    v1::VerifyRequest { name: name.to_owned(), descriptor: Some(descriptor.into()), audit: false }
 }
 
 // --- the daemon ---

@@ -125,7 +125,7 @@ fn what_took_the_place_of_its_socket_stays() {
 }
 
 /// Passes its stdin on as systemd does: as file descriptor 3, for the process whose id it names.
-fn handed_over(pid: &str) -> String {
+pub fn handed_over(pid: &str) -> String {
     format!("export LISTEN_PID={pid} LISTEN_FDS=1; exec \"$@\" 3<&0 </dev/null")
 }
 

@@ -9,6 +9,8 @@ mod node;
 mod programs;
 
 mod access;
+mod again;
+mod audit;
 mod ctl;
 mod ctl_more;
 mod decisions;
@@ -20,4 +22,5 @@ mod install;
 mod lifecycle;
 mod log;
 mod mutation;
+mod proxy;
 mod shim;

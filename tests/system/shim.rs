@@ -94,8 +94,11 @@ async fn told_verdict(verdict: Option<v1::Verdict>) -> Ran {
     ran
 }
 
-/// A node that gives every answer there is, and what to ask for each: the repository, the token, whether it allows.
-async fn all_answers() -> (Registry, Node, Vec<(String, Descriptor, &'static str, bool)>) {
+/// What to ask, the token of the answer, and whether it allows.
+pub type Case = (String, Descriptor, &'static str, bool);
+
+/// A node that gives every answer there is, and what to ask for each.
+pub async fn all_answers() -> (Registry, Node, Vec<Case>) {
     let registry = Registry::start().await;
     let host = registry.host().to_owned();
     let image = signed(&registry, "acme/web");

@@ -1,12 +1,13 @@
 //! `ratifyctl doctor`: can an image come onto this node unverified? Looks at each route, proves with an image that must
-//! be refused, and names what is wrong with its mend. Changes nothing unless told to by `--fix`.
+//! be refused, and names what is wrong with its mend. Changes nothing but by `--fix --yes`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::cli::doctor::canary::{Aviary, Way};
 use crate::cli::doctor::facts::{Facts, Running};
+use crate::cli::doctor::fix::{Fix, Fixes};
 use crate::cli::doctor::folder::Entry;
 use crate::cli::doctor::routes::{Proof, Route, State};
 use crate::cli::judge::Judge;
@@ -19,9 +20,14 @@ use crate::reference::Reference;
 mod canary;
 mod daemon;
 mod facts;
+mod fix;
 mod folder;
+mod hosts;
 mod routes;
 mod show;
+
+/// The kubelet's folder, which is there once one has run.
+const KUBELET: &str = "/var/lib/kubelet";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -31,6 +37,12 @@ pub(super) struct Arguments {
     /// An image that must be let in; it is pulled, and removed unless it was there before
     #[arg(long, value_name = "REF")]
     allowed: Option<Reference>,
+    /// Show what would mend this, too
+    #[arg(long)]
+    fix: bool,
+    /// Mend it, then look again
+    #[arg(long, requires = "fix")]
+    yes: bool,
     /// containerd's socket [default: the first of the usual ones that there is]
     #[arg(long, value_name = "PATH", env = "CONTAINERD_ADDRESS")]
     address: Option<PathBuf>,
@@ -119,6 +131,8 @@ struct Report {
     routes: Vec<Route>,
     problems: Vec<Problem>,
     images: Vec<Judged>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<Fixes>,
 }
 
 /// Which containerd was looked at.
@@ -138,50 +152,61 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     if !rustix::process::geteuid().is_root() {
         return Err(Stop(Exit::Denied, "doctor asks containerd and looks at its process: run it as root".to_owned()));
     }
-    let facts = Facts::gather(arguments.address.as_deref()).await;
-    let mut problems = routes::problems(&facts);
+    let mut facts = Facts::gather(arguments.address.as_deref()).await;
+    let mut fixes = None;
+    if arguments.fix {
+        let fix = Fix::plan(&facts, &arguments).await;
+        if arguments.yes {
+            fix.apply().map_err(|cause| Stop(Exit::Denied, cause))?;
+            facts = Facts::gather(arguments.address.as_deref()).await;
+        }
+        fixes = Some(fix.told(arguments.yes));
+    }
+    let report = Report { fix: fixes, ..examine(&facts, &arguments).await };
+    show::show(&report, arguments.output)?;
+    Ok(if report.met { Exit::Done } else { Exit::Denied })
+}
+
+async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
+    let mut problems = as_configured(facts);
+    problems.extend(daemon::problems(facts, &arguments.socket).await);
+    let mut routes;
+    let mut images = Vec::new();
+    match &facts.running {
+        Err(_) => routes = routes::judge(facts, &Proof::default()),
+        Ok(running) => {
+            let proof = prove(facts, running, &mut problems).await;
+            routes = routes::judge(facts, &proof);
+            match judged(facts, running, arguments).await {
+                Ok(present) => {
+                    routes.push(routes::images(&present));
+                    problems.extend(routes::sandbox(&present, Path::new(KUBELET).exists()));
+                    images = present.images;
+                }
+                Err(Stop(_, cause)) => routes.push(routes::unknown_images(&cause)),
+            }
+            if let Some(reference) = &arguments.allowed {
+                problems.extend(refused(facts, running, reference).await);
+            }
+        }
+    }
+    let require = arguments.require;
+    let met = routes.iter().all(|route| require.is_met_by(route))
+        && problems.iter().all(|problem| require.tolerates(problem));
+    Report { schema_version: 1, require, met, containerd: About::of(facts), routes, problems, images, fix: None }
+}
+
+/// What is wrong by the look of containerd's configuration, folders and socket.
+fn as_configured(facts: &Facts) -> Vec<Problem> {
+    let mut problems = routes::problems(facts);
     problems.extend(facts.folder.iter().flat_map(|folder| folder.problems.iter().cloned()));
+    let images = facts.dump.as_ref().ok().and_then(|dump| dump.settings.images.as_ref());
+    problems.extend(images.map(|images| hosts::problems(&images.hosts)).unwrap_or_default());
     problems.extend(folder::open_to_others(&facts.address).map(|who| {
         let what = format!("{who} may use {}, and is root by it", facts.address.display());
         Problem::warning(what, "set [grpc] gid back to 0, unless those are administrators")
     }));
-    problems.extend(daemon::problems(&facts, &arguments.socket).await);
-
-    let mut proof = Proof::default();
-    let mut present = None;
-    if let Ok(running) = &facts.running {
-        proof = prove(&facts, running, &mut problems).await;
-        present = Some(judged(&facts, running, &arguments).await);
-        if let Some(reference) = &arguments.allowed {
-            problems.extend(refused(&facts, running, reference).await);
-        }
-    }
-    let mut routes = routes::judge(&facts, &proof);
-    let images = match present {
-        None => Vec::new(),
-        Some(Err(Stop(_, cause))) => {
-            routes.push(routes::unknown_images(&cause));
-            Vec::new()
-        }
-        Some(Ok(present)) => {
-            routes.push(routes::images(&present));
-            problems.extend(routes::sandbox(&present));
-            present.images
-        }
-    };
-    let met = routes.iter().all(|route| arguments.require.is_met_by(route))
-        && problems.iter().all(|problem| arguments.require.tolerates(problem));
-    let report = Report {
-        schema_version: 1,
-        require: arguments.require,
-        met,
-        containerd: About::of(&facts),
-        routes,
-        problems,
-        images,
-    };
-    show::show(&report, arguments.output)?;
-    Ok(if met { Exit::Done } else { Exit::Denied })
+    problems
 }
 
 impl About {

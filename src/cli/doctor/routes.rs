@@ -99,7 +99,7 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
             Route::open(NAME, format!("the canary came in: {why}"), mend)
         }
         Some(Outcome::Failed(cause)) => match unverified(facts) {
-            Some((why, mend)) => Route::open(NAME, why, mend),
+            Some((why, mend)) => Route::open(NAME, format!("{why}; the canary could not be pulled: {cause}"), mend),
             None => {
                 Route::open(NAME, format!("not proven, the canary could not be pulled: {cause}"), "make that pull work")
             }
@@ -114,9 +114,7 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
 /// Why the transfer service would verify nothing, and the mend.
 fn unverified(facts: &Facts) -> Option<(String, String)> {
     let told = |why: &str, mend: &str| Some((why.to_owned(), mend.to_owned()));
-    if let Ok(running) = &facts.running
-        && Version::parse(&running.version).is_some_and(|version| version < Version(2, 0))
-    {
+    if facts.version.is_some_and(|version| version < Version(2, 0)) {
         return told("containerd before 2.0 has no verifiers", "install containerd 2.1 or later");
     }
     let Ok(dump) = &facts.dump else { return None };
@@ -136,11 +134,11 @@ fn unverified(facts: &Facts) -> Option<(String, String)> {
     } else if verifier.max == 0 {
         told("max_verifiers is 0, so none is run", "set it to 10, its default, restart containerd")
     } else if folder.entries.is_empty() {
-        told(&format!("{path} is empty or missing"), "ratifyctl install --yes, or the link as docs/install.md has it")
+        told(&format!("{path} is empty or missing"), "ratifyctl doctor --fix")
     } else {
         told(
             &format!("nothing in {path} refuses in ratifyd's name"),
-            "ratifyctl install --yes, or see the problems below",
+            "see the problems below, or ratifyctl doctor --fix",
         )
     }
 }
@@ -153,6 +151,9 @@ fn cri(facts: &Facts, proof: &Proof, transfer: &Route) -> Route {
         settings.images.is_none() || settings.is_disabled(CRI) || settings.is_disabled(CRI_IMAGES)
     }) {
         return Route::new(NAME, State::Absent, "containerd has no CRI here");
+    }
+    if let Some(cause) = facts.running.as_ref().ok().and_then(|running| running.failed(CRI)) {
+        return Route::new(NAME, State::Absent, format!("containerd's CRI has not come up: {cause}"));
     }
     let by_itself = by_itself(facts, settings);
     match (&proof.cri, by_itself) {
@@ -178,8 +179,7 @@ fn cri(facts: &Facts, proof: &Proof, transfer: &Route) -> Route {
 
 /// Why CRI pulls by itself, asking no verifier, and the mend.
 fn by_itself(facts: &Facts, settings: Option<&Settings>) -> Option<(String, String)> {
-    let version = facts.running.as_ref().ok().and_then(|running| Version::parse(&running.version));
-    if version.is_some_and(|version| version < Version(2, 1)) {
+    if facts.version.is_some_and(|version| version < Version(2, 1)) {
         let why = "before containerd 2.1 CRI pulls by itself and asks no verifier";
         return Some((why.to_owned(), "install containerd 2.1 or later".to_owned()));
     }
@@ -252,12 +252,15 @@ pub(super) fn unknown_images(cause: &str) -> Route {
     )
 }
 
-/// Without the sandbox's image no pod starts.
-pub(super) fn sandbox(present: &Present) -> Option<Problem> {
+/// Without the sandbox's image no pod starts; where none ever did, nobody may want one to.
+pub(super) fn sandbox(present: &Present, has_kubelet: bool) -> Option<Problem> {
     let image = present.images.iter().find(|image| image.sandbox && !image.token.allows())?;
     let what =
         format!("without {} no pod starts, and it would be refused: {} {}", image.reference, image.token, image.cause);
-    Some(Problem::error(what, "give its repository a scope, or pin it under `digests`"))
+    let mend = "if this node is to have pods, give its repository a scope, or pin it under `digests`";
+    let runs_pods =
+        has_kubelet || present.images.iter().any(|image| image.namespaces.iter().any(|name| name == "k8s.io"));
+    Some(if runs_pods { Problem::error(what, mend) } else { Problem::warning(what, mend) })
 }
 
 /// What is wrong with containerd's configuration and folder, over and above the routes.
@@ -303,12 +306,6 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
                     format!("it is called {VERIFIER}"),
                 ));
             }
-            let hosts = dump.settings.images.as_ref().map_or("", |images| images.hosts.as_str());
-            if hosts.contains(':') {
-                let what =
-                    format!("registry.config_path is {hosts:?}; pulls by the transfer service read no list of folders");
-                problems.push(Problem::warning(what, "name one folder, if you rely on hosts.toml files"));
-            }
         }
         Err(cause) => {
             problems.push(Problem::error(
@@ -322,4 +319,129 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
         problems.push(Problem::warning(what, format!("ratifyctl doctor --address {}", socket.display())));
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::cli::doctor::Severity;
+    use crate::containerd::process::Dump;
+    use crate::verdict::Token;
+
+    const DUMP: &str = "
+        [plugins.'io.containerd.cri.v1.images']
+        max_concurrent_downloads = 3
+        use_local_image_pull = false
+        [plugins.'io.containerd.image-verifier.v1.bindir']
+        bin_dir = '/opt/containerd/image-verifier/bin'
+        max_verifiers = 10
+        per_verifier_timeout = '10s'
+        ";
+
+    fn facts(version: Version, dump: &str) -> Facts {
+        Facts {
+            address: PathBuf::from("/run/containerd/containerd.sock"),
+            running: Err(String::new()),
+            version: Some(version),
+            dump: Ok(Dump { settings: Settings::parse(dump).unwrap(), unknown: Vec::new() }),
+            folder: None,
+            nerdctl: None,
+            others: Vec::new(),
+            siblings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refused_sandbox_is_an_error_where_there_are_pods() {
+        let sandbox = |namespaces: &[&str], token| Judged {
+            reference: "registry.k8s.io/pause:3.10".to_owned(),
+            also: Vec::new(),
+            descriptor: None,
+            namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
+            sandbox: true,
+            token,
+            cause: "no signature".to_owned(),
+        };
+        let said = |image: Judged, has_kubelet| {
+            super::sandbox(&Present { images: vec![image], left_out: 0 }, has_kubelet).map(|problem| problem.severity)
+        };
+        assert_eq!(said(sandbox(&[], Token::Denied), false), Some(Severity::Warning));
+        assert_eq!(said(sandbox(&["default"], Token::Denied), false), Some(Severity::Warning));
+        assert_eq!(said(sandbox(&["k8s.io"], Token::Denied), false), Some(Severity::Error));
+        assert_eq!(said(sandbox(&[], Token::Unavailable), true), Some(Severity::Error));
+        assert_eq!(said(sandbox(&["k8s.io"], Token::Exempt), true), None);
+    }
+
+    fn proof(transfer: Outcome, cri: Outcome) -> Proof {
+        Proof { transfer: Some(transfer), cri: Some(cri) }
+    }
+
+    #[track_caller]
+    fn says(routes: &[Route], name: &str, state: State, words: &str) {
+        let route = routes.iter().find(|route| route.route.starts_with(name)).unwrap();
+        assert!(route.state == state && route.why.contains(words), "{route:?}");
+    }
+
+    #[test]
+    fn nerdctl_asks_verifiers_since_2_3_and_is_as_good_as_ctr_then() {
+        for (version, state, words) in [
+            (None, State::Absent, "not in the path"),
+            (Some(Version(2, 2)), State::Open, "before nerdctl 2.3"),
+            (Some(Version(1, 7)), State::Open, "before nerdctl 2.3"),
+            (Some(Version(2, 3)), State::Prevented, "the canary was refused"),
+            (Some(Version(3, 0)), State::Prevented, "the canary was refused"),
+        ] {
+            let facts = Facts { nerdctl: version, ..facts(Version(2, 1), DUMP) };
+            says(&judge(&facts, &proof(Outcome::Refused, Outcome::Refused)), "nerdctl", state, words);
+        }
+        let facts = Facts { nerdctl: Some(Version(2, 3)), ..facts(Version(2, 1), DUMP) };
+        says(&judge(&facts, &proof(Outcome::CameIn, Outcome::CameIn)), "nerdctl", State::Open, "the canary came in");
+    }
+
+    #[test]
+    fn containerd_verifies_nothing_before_2_0_and_nothing_of_cri_before_2_1() {
+        let came_in = proof(Outcome::CameIn, Outcome::CameIn);
+        let old = judge(&facts(Version(1, 7), DUMP), &came_in);
+        says(&old, "ctr image pull", State::Open, "before 2.0");
+        says(&old, "CRI", State::Open, "before containerd 2.1");
+        let without_cri = judge(&facts(Version(2, 0), DUMP), &proof(Outcome::Refused, Outcome::CameIn));
+        says(&without_cri, "ctr image pull", State::Prevented, "");
+        says(&without_cri, "CRI", State::Open, "before containerd 2.1");
+        says(
+            &judge(&facts(Version(2, 1), DUMP), &proof(Outcome::Refused, Outcome::Refused)),
+            "CRI",
+            State::Prevented,
+            "",
+        );
+    }
+
+    #[test]
+    fn without_the_canarys_proof_no_route_is_prevented() {
+        let unproven = judge(&facts(Version(2, 1), DUMP), &Proof::default());
+        says(&unproven, "ctr image pull", State::Open, "not proven");
+        says(&unproven, "CRI", State::Open, "not proven");
+        let failed = || Outcome::Failed("no route to host".to_owned());
+        let failed = judge(&facts(Version(2, 1), DUMP), &proof(failed(), failed()));
+        says(&failed, "ctr image pull", State::Open, "no route to host");
+        says(&failed, "CRI", State::Open, "no route to host");
+    }
+
+    #[test]
+    fn a_containerd_without_cri_has_no_such_route() {
+        let verifier = &DUMP[DUMP.find("[plugins.'io.containerd.image-verifier").unwrap()..];
+        let off = |plugin: &str| format!("disabled_plugins = ['{plugin}']\n{DUMP}");
+        for dump in [verifier, &off("io.containerd.grpc.v1.cri"), &off("cri"), &off("io.containerd.cri.v1.images")] {
+            says(&judge(&facts(Version(2, 1), dump), &Proof::default()), "CRI", State::Absent, "");
+        }
+    }
+
+    #[test]
+    fn programs_that_pull_by_themselves_are_open_whatever_containerd_does() {
+        let others = vec![("Docker Engine", PathBuf::from("/run/docker.sock"))];
+        let routes = judge(&Facts { others, ..facts(Version(2, 1), DUMP) }, &proof(Outcome::Refused, Outcome::Refused));
+        says(&routes, "Docker Engine", State::Open, "asks no verifier");
+        assert!(routes.iter().any(|route| route.root_only && route.state == State::Open));
+    }
 }

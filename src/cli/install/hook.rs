@@ -29,7 +29,7 @@ pub(in crate::cli) fn links(plan: &Plan, folder: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// Something else has its name, or containerd would not come to it.
-pub(super) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: bool, max: i64) -> Result<(), String> {
+pub(in crate::cli) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: bool, max: i64) -> Result<(), String> {
     let links = links(plan, folder);
     let fits = |path: &&PathBuf| is_auditing(path) == audit;
     let wanted = folder.join(if audit { AUDITING } else { ENFORCING });

@@ -15,8 +15,8 @@ use crate::cli::{CONFIG, Exit, Output, Stop, cri, out};
 use crate::client;
 use crate::verdict::{Token, printable};
 
-mod files;
-mod hook;
+pub(super) mod files;
+pub(super) mod hook;
 mod show;
 mod target;
 pub(super) mod uninstall;

@@ -88,7 +88,7 @@ mod tests {
     use crate::scope::{Pattern, Scopes};
 
     fn judge(scope: &str) -> Judge {
-        let store = crate::assemble::default_store().unwrap();
+        let store = crate::assemble::default_store(None).unwrap();
         let rules = Rules { mode: Mode::Deny, pins: BTreeSet::new(), store };
         let scopes = Scopes::new(vec![(Pattern::parse(scope).unwrap(), Arc::new(rules))]);
         let remember = Remember::default();

@@ -2,6 +2,7 @@
 //! bounds. Called by `config::parse` alone; every `None` has left a problem behind.
 
 mod policy;
+mod proxy;
 mod store;
 mod verifier;
 
@@ -30,8 +31,16 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
     let access = optional(decoder, &mut table, "access", access);
     let remember = optional(decoder, &mut table, "remember", remember);
     let log = optional(decoder, &mut table, "log", log);
+    let proxy = proxy::proxy(decoder, &mut table);
     decoder.finish(table);
-    Some(Config { unmatched: unmatched?, executors: executors?, access: access?, remember: remember?, log: log? })
+    Some(Config {
+        unmatched: unmatched?,
+        executors: executors?,
+        access: access?,
+        remember: remember?,
+        log: log?,
+        proxy: proxy?,
+    })
 }
 
 /// The table of a key that may be left out, and is then its default.

@@ -85,6 +85,11 @@ impl<'e> Decoder<'e> {
         Self { environment, problems: Problems::new(file) }
     }
 
+    /// Whoever answers for environment variables.
+    pub fn environment(&self) -> &'e dyn Fn(&str) -> Option<String> {
+        self.environment
+    }
+
     /// A table.
     pub fn table<'a>(&mut self, item: &Item<'a>) -> Option<Table<'a>> {
         match &item.node.value {

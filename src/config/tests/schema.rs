@@ -82,6 +82,7 @@ fn full() -> Value {
         "access": { "uids": [1000] },
         "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s" },
         "log": { "format": "json", "level": "trace" },
+        "proxy": { "https": "http://u:p@proxy:3128", "http": "proxy", "no": ["a:1", ".b", "10.0.0.0/8", "[::1]:2"] },
         "executors": [{
             "scopes": ["a.io"],
             "mode": "audit",

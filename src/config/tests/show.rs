@@ -34,6 +34,11 @@ referrers = "10s"
 format = "text"
 level = "info"
 
+[proxy]
+https = ""
+http = ""
+no = []
+
 [[executors]]
 scopes = ["a.io"]
 mode = "enforce"
@@ -82,4 +87,12 @@ fn what_variables_came_to_is_shown_and_not_expanded_again() {
 fn checks_of_a_mode_that_asks_nobody_are_not_in_force_and_not_shown() {
     let shown = to_toml(&good(&executor("mode = \"deny\""))).unwrap();
     assert!(shown.contains("mode = \"deny\"") && !shown.contains("verifiers"), "{shown}");
+}
+
+#[test]
+fn a_proxys_password_is_masked() {
+    let config = good(&format!("proxy.https = \"http://u:hunter2@p.example:3128\"\n{}", executor("")));
+    for shown in [to_toml(&config).unwrap(), to_json(&config).unwrap(), meaning(&config), format!("{config:?}")] {
+        assert!(shown.contains("http://u:***@p.example:3128") && !shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use self::cache::Cache;
 use self::transport::{Answer, Bound, Get, Transport, what};
 use crate::artifact::{Algorithm, Descriptor, Digest, Manifest};
+use crate::config::Proxy;
 use crate::json;
 use crate::limits;
 use crate::reference::{Reference, Repository};
@@ -50,6 +51,8 @@ pub struct Options {
     pub max_blob_bytes: Option<u64>,
     /// How long a list of referrers is remembered; zero: not at all.
     pub remember_referrers: Duration,
+    /// Through whom registries are asked; the environment is not looked at.
+    pub proxy: Proxy,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             max_manifest_bytes: None,
             max_blob_bytes: None,
             remember_referrers: limits::REMEMBER_REFERRERS,
+            proxy: Proxy::default(),
         }
     }
 }
@@ -90,7 +94,7 @@ impl RegistryStore {
             return Err(BadOptions::UserAgent(user_agent.to_owned()));
         }
         Ok(Self {
-            transport: Transport::new(user_agent, options.plain_http),
+            transport: Transport::new(user_agent, options.plain_http, options.proxy),
             max_manifest_bytes,
             max_blob_bytes: options.max_blob_bytes.unwrap_or(u64::MAX),
             lists: Cache::new(limits::REMEMBERED_REFERRERS, Some(options.remember_referrers)),

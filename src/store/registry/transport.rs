@@ -20,6 +20,7 @@ use tower::{Service, ServiceExt as _};
 use super::cache::Cache;
 use super::redirect;
 use crate::artifact::Descriptor;
+use crate::config::{Proxy, ProxyUrl};
 use crate::json;
 use crate::limits;
 use crate::reference::{DOCKER_HUB, Repository};
@@ -62,8 +63,8 @@ pub(super) struct Answer {
 }
 
 impl Transport {
-    pub(super) fn new(user_agent: &str, plain_http: bool) -> Self {
-        let exchange = Exchange { clients: Arc::new(Clients::new(user_agent)), plain_http };
+    pub(super) fn new(user_agent: &str, plain_http: bool, proxy: Proxy) -> Self {
+        let exchange = Exchange { clients: Arc::new(Clients::new(user_agent, proxy)), plain_http };
         Self { exchange, registries: Cache::new(limits::REGISTRIES, None) }
     }
 
@@ -102,13 +103,15 @@ fn is_plain(repository: &Repository) -> bool {
 /// https needs no CA certificates, and one that gets them later needs no restart.
 struct Clients {
     user_agent: String,
+    proxy: Arc<Proxy>,
     http: OnceLock<Client>,
     https: OnceLock<Client>,
 }
 
 impl Clients {
-    fn new(user_agent: &str) -> Self {
-        Self { user_agent: user_agent.to_owned(), http: OnceLock::new(), https: OnceLock::new() }
+    fn new(user_agent: &str, proxy: Proxy) -> Self {
+        let (http, https) = (OnceLock::new(), OnceLock::new());
+        Self { user_agent: user_agent.to_owned(), proxy: Arc::new(proxy), http, https }
     }
 
     /// The client for a URL.
@@ -122,8 +125,10 @@ impl Clients {
             return Ok(client.clone());
         }
         let builder = self.builder();
-        // Without roots the client for http loads no certificates, and trusts nobody should it ever be asked to.
-        let builder = if is_http { builder.tls_certs_only([]) } else { builder };
+        // Without roots the client for http loads no certificates, and trusts nobody should it ever be asked to; but
+        // its proxy may be reached over TLS.
+        let needs_roots = !is_http || self.proxy.http.as_ref().is_some_and(ProxyUrl::is_tls);
+        let builder = if needs_roots { builder } else { builder.tls_certs_only([]) };
         let client = builder.build().map_err(|error| {
             format!("no https client can be made: {}; is the package ca-certificates installed?", deepest(&error))
         })?;
@@ -135,8 +140,11 @@ impl Clients {
             .user_agent(&self.user_agent)
             // Redirects are followed here, one by one, under our own rules.
             .redirect(reqwest::redirect::Policy::none())
-            // A daemon does not inherit what containerd's environment says of proxies, so neither guesses.
-            .no_proxy()
+            // With a proxy of ours the client does not look for others in the environment: the configuration has.
+            .proxy(reqwest::Proxy::custom({
+                let proxy = Arc::clone(&self.proxy);
+                move |url| proxy.of(url).map(|proxy| proxy.secret().clone())
+            }))
             .connect_timeout(limits::CONNECT_TIMEOUT)
             // A registry may send us to many hosts, and each connection that is kept is a descriptor.
             .pool_idle_timeout(limits::IDLE_TIMEOUT)
@@ -167,7 +175,7 @@ impl Service<Get> for Exchange {
                 Ok(answer) => answer,
                 Err(_) => {
                     let cause = format!("no whole answer within {} s", limits::REQUEST_TIMEOUT.as_secs());
-                    Err(Error::Network { what: what(&get.url), cause })
+                    Err(Error::Network { what: exchange.what(&get, &get.url), cause })
                 }
             }
         })
@@ -178,22 +186,31 @@ impl Exchange {
     async fn run(&self, get: &Get) -> Result<Answer, Error> {
         let mut url = get.url.clone();
         for _ in 0..=limits::REDIRECTS {
-            let what = what_at(&get.url, &url);
+            let proxy = self.clients.proxy.of(&url);
+            let what = self.what(get, &url);
             let client = self.clients.of(&url).map_err(|cause| Error::Network { what: what.clone(), cause })?;
             let request = client.get(url.clone()).header(header::ACCEPT, get.accept);
             // Content is hashed as it comes, so it must come as it is.
             let request = request.header(header::ACCEPT_ENCODING, "identity");
             let response = match request.send().await {
                 Ok(response) => response,
-                Err(error) => return Err(Error::Network { what, cause: cause(&error) }),
+                Err(error) => return Err(Error::Network { what, cause: cause(&error, proxy) }),
             };
+            if let Some(proxy) = proxy.filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+                return Err(Error::Network { what, cause: unauthenticated(proxy) });
+            }
             match self.next(get, &response, &what)? {
                 Some(next) => url = next,
-                None => return answer(response, what, get.bound).await,
+                None => return answer(response, what, get.bound, proxy).await,
             }
         }
         let limit = u64::try_from(limits::REDIRECTS).unwrap_or(u64::MAX);
         Err(Error::TooLarge { what: what(&get.url), limit, unit: "redirects" })
+    }
+
+    /// What is asked of whom, and by way of whom, for errors.
+    fn what(&self, get: &Get, now: &Url) -> String {
+        what_at(&get.url, now, self.clients.proxy.of(now))
     }
 
     /// Where an answer sends the request on to, if it does.
@@ -232,13 +249,13 @@ fn refusal(status: StatusCode, what: &str, said: String) -> Error {
 /// What a registry says of its refusal (OCI distribution specification, "Error Codes"); nothing if it says it in
 /// another way.
 async fn said(response: Response) -> String {
-    let bytes = body(response, "", Bound::AtMost(limits::REFUSAL_BYTES)).await.unwrap_or_default();
+    let bytes = body(response, "", Bound::AtMost(limits::REFUSAL_BYTES), None).await.unwrap_or_default();
     let envelope: Option<OciEnvelope> = json::from_slice(&bytes).ok();
     let first = envelope.and_then(|envelope| envelope.errors.into_iter().next());
     first.map(|error| brief(&error.message)).unwrap_or_default()
 }
 
-async fn answer(response: Response, what: String, bound: Bound) -> Result<Answer, Error> {
+async fn answer(response: Response, what: String, bound: Bound, proxy: Option<&ProxyUrl>) -> Result<Answer, Error> {
     if response.status() != StatusCode::OK {
         let status = response.status();
         return Err(refusal(status, &what, said(response).await));
@@ -250,18 +267,18 @@ async fn answer(response: Response, what: String, bound: Bound) -> Result<Answer
         let cause = format!("the content is encoded ({:?}), which was not asked for", brief(encoding));
         return Err(Error::Malformed { what, cause });
     }
-    let body = body(response, &what, bound).await?;
+    let body = body(response, &what, bound, proxy).await?;
     Ok(Answer { url, what, headers, body })
 }
 
 /// Reads a body and stops at the first byte too many. A promised length can only make the refusal earlier.
-async fn body(mut response: Response, what: &str, bound: Bound) -> Result<Bytes, Error> {
+async fn body(mut response: Response, what: &str, bound: Bound, proxy: Option<&ProxyUrl>) -> Result<Bytes, Error> {
     let promised = response.content_length().unwrap_or_default();
     bound.check(what, promised)?;
     let mut body = BytesMut::new();
     loop {
         let chunk = response.chunk().await;
-        let chunk = chunk.map_err(|error| Error::Network { what: what.to_owned(), cause: cause(&error) })?;
+        let chunk = chunk.map_err(|error| Error::Network { what: what.to_owned(), cause: cause(&error, proxy) })?;
         let Some(chunk) = chunk else { return Ok(body.freeze()) };
         bound.check(what, u64::try_from(body.len().saturating_add(chunk.len())).unwrap_or(u64::MAX))?;
         body.extend_from_slice(&chunk);
@@ -336,9 +353,15 @@ pub(super) fn what(url: &Url) -> String {
     format!("GET {url}")
 }
 
-fn what_at(asked: &Url, now: &Url) -> String {
-    let what = what(asked);
-    if now.origin() == asked.origin() { what } else { format!("{what} (sent on to {})", now.authority()) }
+fn what_at(asked: &Url, now: &Url, proxy: Option<&ProxyUrl>) -> String {
+    let mut what = what(asked);
+    if now.origin() != asked.origin() {
+        what += &format!(" (sent on to {})", now.authority());
+    }
+    if let Some(proxy) = proxy {
+        what += &format!(" (through proxy {})", proxy.address());
+    }
+    what
 }
 
 /// Text from outside, short enough for an error.
@@ -346,7 +369,6 @@ pub(super) fn brief(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-/// What went wrong, in one sentence instead of a chain.
 /// The innermost cause.
 fn deepest(error: &reqwest::Error) -> String {
     let mut deepest: &(dyn std::error::Error + 'static) = error;
@@ -356,31 +378,57 @@ fn deepest(error: &reqwest::Error) -> String {
     deepest.to_string()
 }
 
-fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &(dyn std::error::Error + 'static) = error;
+/// What went wrong, in one sentence instead of a chain. Where a proxy was asked, it was the proxy that was or was not
+/// reached, whatever the registry does.
+fn cause(error: &reqwest::Error, proxy: Option<&ProxyUrl>) -> String {
+    let mut source = error.source();
     let mut refused = false;
-    while let Some(source) = deepest.source() {
-        let io = source.downcast_ref::<std::io::Error>();
+    while let Some(inner) = source {
+        let io = inner.downcast_ref::<std::io::Error>();
         refused |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
-        deepest = source;
+        source = inner.source();
     }
-    let detail = deepest.to_string();
+    let detail = deepest(error);
+    let (whose, owner) =
+        if proxy.is_some() { ("the proxy's", "the registry or the proxy") } else { ("the host's", "the registry") };
     if error.is_timeout() {
         format!("no connection within {} s", limits::CONNECT_TIMEOUT.as_secs())
     } else if error.is_dns() {
-        format!("the host's name cannot be resolved: {detail}")
+        format!("{whose} name cannot be resolved: {detail}")
     } else if refused {
-        "connection refused: nothing listens there".to_owned()
+        let who = if proxy.is_some() { "no proxy" } else { "nothing" };
+        format!("connection refused: {who} listens there")
+    } else if let Some(words) = detail.strip_prefix(TUNNEL) {
+        tunnel_cause(words, proxy)
     } else if detail.contains("invalid peer certificate") {
-        format!("the certificate is not trusted: {detail}; install the registry's CA on this node")
+        format!("the certificate is not trusted: {detail}; install the CA of {owner} on this node")
     } else if detail.contains("InvalidContentType") {
-        "the registry does not speak TLS at this port".to_owned()
+        format!("{owner} does not speak TLS at this port")
     } else if error.is_connect() {
         format!("no connection: {detail}")
     } else if error.source().is_some() {
         format!("the answer ends early or is no HTTP: {detail}")
     } else {
         detail
+    }
+}
+
+/// How hyper-util begins to say that a proxy has not connected us to the registry.
+const TUNNEL: &str = "tunnel error: ";
+
+fn tunnel_cause(words: &str, proxy: Option<&ProxyUrl>) -> String {
+    match (words, proxy) {
+        ("proxy authorization required", Some(proxy)) => unauthenticated(proxy),
+        ("unsuccessful", _) => "the proxy does not connect to this host: its log tells why".to_owned(),
+        _ => format!("the proxy ends the connection: {words}"),
+    }
+}
+
+fn unauthenticated(proxy: &ProxyUrl) -> String {
+    if proxy.has_credentials() {
+        "the proxy refuses the user and password of its URL (407)".to_owned()
+    } else {
+        "the proxy demands authentication (407): write user and password into its URL".to_owned()
     }
 }
 
@@ -391,7 +439,7 @@ mod tests {
 
     fn url(name: &str, plain_http: bool) -> String {
         let reference: Reference = name.parse().unwrap();
-        let transport = Transport::new("test", plain_http);
+        let transport = Transport::new("test", plain_http, Proxy::default());
         transport.url(&reference.repository, "manifests", "x").unwrap().to_string()
     }
 
@@ -417,7 +465,9 @@ mod tests {
     fn errors_name_the_request_without_its_query() {
         let url = |text| Url::parse(text).unwrap();
         assert_eq!(what(&url("https://ghcr.io/v2/a?token=secret")), "GET https://ghcr.io/v2/a");
-        let sent_on = what_at(&url("https://ghcr.io/v2/a"), &url("https://cdn.example/x?sig=secret"));
-        assert_eq!(sent_on, "GET https://ghcr.io/v2/a (sent on to cdn.example)");
+        let (asked, now) = (url("https://ghcr.io/v2/a"), url("https://cdn.example/x?sig=secret"));
+        assert_eq!(what_at(&asked, &now, None), "GET https://ghcr.io/v2/a (sent on to cdn.example)");
+        let proxy: ProxyUrl = "http://user:secret@proxy:3128".parse().unwrap();
+        assert_eq!(what_at(&asked, &asked, Some(&proxy)), "GET https://ghcr.io/v2/a (through proxy http://proxy:3128)");
     }
 }
