@@ -34,7 +34,7 @@ mod verify;
 enum Exit {
     /// Done; for `verify`: allowed.
     Done = 0,
-    /// For `verify`: denied. For `doctor`: not as required.
+    /// For `verify`: denied. For `doctor`: not as required. For `install`: not done.
     Denied = 1,
     /// Wrong usage or configuration.
     Misconfigured = 2,

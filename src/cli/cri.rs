@@ -47,7 +47,7 @@ pub(super) async fn plan(plan: &mut Plan, target: &Target<'_>) -> Result<Route, 
     let now = Draft { config: target.config, text: &text, dropin: None, at: &at };
     let before = now.effective(target.program).await?;
     let settings = Settings::read(&before)?;
-    let Some(images) = settings.images.as_ref().filter(|_| has_cri(&settings)) else { return Ok(Route::Asks) };
+    let Some(images) = settings.images.as_ref().filter(|_| is_there(&settings)) else { return Ok(Route::Asks) };
     if number(&before, CRI_IMAGES, "use_local_image_pull").is_none() {
         return Ok(open(
             "before containerd 2.1 CRI asks no verifier, whatever is configured",
@@ -92,6 +92,13 @@ pub(super) async fn plan(plan: &mut Plan, target: &Target<'_>) -> Result<Route, 
 /// # Errors
 /// Something is in the way.
 pub(super) fn unseen(plan: &mut Plan, config: &Path) -> Result<Route, String> {
+    let which = if config.starts_with("/var/lib/rancher/rke2") { "rke2" } else { "k3s" };
+    let registries = Path::new("/etc/rancher").join(which).join("registries.yaml");
+    let known = fs::read_to_string(plan.at(&registries)).unwrap_or_default();
+    if known.lines().any(|line| line.trim_start().starts_with("auth:")) {
+        let why = format!("`auth` in {} has CRI pull by itself, which no drop-in can take away", registries.display());
+        return Ok(open(&why, RANCHER_MEND));
+    }
     let path = imports::resolve(config, "config-v3.toml.d").join(dropin::FILE);
     let Some(text) = dropin::text(RANCHER_VERSION, None) else { return Ok(Route::Asks) };
     if let Some(folder) = path.parent() {
@@ -106,8 +113,9 @@ fn open(why: &str, mend: &str) -> Route {
     Route::Open { why: why.to_owned(), mend: mend.to_owned() }
 }
 
-fn has_cri(settings: &Settings) -> bool {
-    !settings.is_disabled(CRI) && !settings.is_disabled(CRI_IMAGES)
+/// Whether a containerd has CRI at all.
+pub(super) fn is_there(settings: &Settings) -> bool {
+    settings.images.is_some() && !settings.is_disabled(CRI) && !settings.is_disabled(CRI_IMAGES)
 }
 
 /// Whether a configuration is one that k3s or RKE2 writes anew at each start.
@@ -124,8 +132,7 @@ fn registries(images: &Images, rancher: bool) -> Option<Route> {
     }
     let why = format!("CRI pulls by itself because of {}, which no drop-in can take away", tables.join(", "));
     let mend = if rancher {
-        "take `auth` out of registries.yaml and give the credentials to the kubelet (imagePullSecrets, or a credential \
-         provider); mirrors may stay"
+        RANCHER_MEND
     } else {
         "move mirrors and TLS into hosts.toml files below registry.config_path, credentials to the kubelet \
          (imagePullSecrets, or a credential provider)"
@@ -240,6 +247,10 @@ fn notes(images: &Images, before: &Table) -> Vec<String> {
 
 /// How many layers CRI and the transfer service fetch at once unless told otherwise.
 const DOWNLOADS: i64 = 3;
+
+/// What k3s makes of `auth`, and how to do without.
+const RANCHER_MEND: &str = "take `auth` out of registries.yaml and give the credentials to the kubelet \
+    (imagePullSecrets, or a credential provider); mirrors may stay";
 
 /// The version of the files in config-v3.toml.d.
 const RANCHER_VERSION: i64 = 3;

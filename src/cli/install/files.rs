@@ -195,8 +195,11 @@ pub(super) fn source() -> Result<PathBuf, String> {
     Ok(prefix.to_owned())
 }
 
-/// How a package that has put ratifyd there is removed.
+/// How a package that has put ratifyd there is removed. A list outlives a removal: the shim tells.
 pub(in crate::cli) fn package(root: &Path) -> Option<&'static str> {
+    if !super::below(root, &Path::new(USR).join(SHIM)).is_file() {
+        return None;
+    }
     if super::below(root, Path::new("/var/lib/dpkg/info/ratifyd.list")).exists() {
         return Some("apt remove ratifyd");
     }

@@ -260,7 +260,8 @@ impl Work {
             return;
         };
         let images = target.settings.as_ref().ok().and_then(|settings| settings.images.as_ref());
-        let sandbox = images.and_then(|images| images.sandbox.as_deref());
+        let has_cri = target.settings.as_ref().is_ok_and(cri::is_there);
+        let sandbox = images.and_then(|images| images.sandbox.as_deref()).filter(|_| has_cri);
         let judge = match Judge::find(&arguments.socket, &arguments.config).await {
             Ok(judge) => judge,
             Err(Stop(_, cause)) => {
@@ -365,7 +366,8 @@ impl Work {
         }
         if !common.yes {
             let plan = self.setup.show() + &self.hook.show();
-            text += &if plan.is_empty() { IDLE.to_owned() } else { format!("{DRY}{plan}") };
+            let so = if self.refused.is_empty() { IDLE } else { "" };
+            text += &if plan.is_empty() { so.to_owned() } else { format!("{DRY}{plan}") };
             text += &self.told();
         }
         out::text(text)
