@@ -14,7 +14,7 @@ stage = @start=$$(date +%s); echo "== $(1)"; { $(2); } && echo "== $(1): $$(($$(
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: tools
 tools: ## Fetch the real programs that tests, demo and bench use
@@ -40,10 +40,13 @@ $(CARGO_DEB):
 $(CARGO_RPM):
 	env -u CARGO_TARGET_DIR cargo install --locked --quiet --version 0.21.1 --root $(CACHE)/cargo-generate-rpm-0.21.1 cargo-generate-rpm
 
-# Another machine's packages are built by TARGET=TRIPLE; cargo needs a linker for it (CARGO_TARGET_..._LINKER).
+# Another machine's packages are built by TARGET=TRIPLE, with a linker for it. For aarch64 that is Debian's
+# gcc-aarch64-linux-gnu with libc6-dev-arm64-cross; for others name it in CARGO_TARGET_..._LINKER.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER ?= aarch64-linux-gnu-gcc
 .PHONY: package
 package: build $(CARGO_DEB) $(CARGO_RPM) ## Make .deb, .rpm and an archive; TARGET=TRIPLE: for another machine
 ifneq ($(TARGET),)
+	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	$(call stage,build for $(TARGET),cargo build --locked --quiet --release --target $(TARGET) --bin ratifyd --bin ratifyctl)
 	$(call stage,shim for $(TARGET),RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --profile shim \
 		--target $(TARGET) --no-default-features --features shim --bin ratify-image-verifier)
@@ -80,9 +83,15 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
 
 .PHONY: test-node
-test-node: tools package ## Install, use, upgrade and remove the package on a node that boots (root)
+test-node: package ## Install, use, upgrade and remove the package on a node that boots (root)
+	$(call stage,tools of the node,tests/tools/fetch --node)
 	@TOOLS="$$(tests/tools/fetch --print)" ROOT="$$(CACHE="$(CACHE)" tests/node/root)" \
 		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" tests/node/run
+
+.PHONY: test-matrix
+test-matrix: build ## Pull by ctr, nerdctl and CRI through containerd of every series (root; builds each once)
+	$(call stage,tools of the matrix,tests/tools/fetch --matrix)
+	@TOOLS="$$(tests/tools/fetch --print)" BIN="$(RELEASE)" SHIM="$(SHIM)" tests/node/matrix
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one

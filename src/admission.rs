@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::rand::GetRandomFlags;
 use tokio::time::Instant;
 
 use crate::artifact::{Descriptor, Digest};
@@ -223,8 +224,9 @@ impl Decision {
 /// An id that names one decision on this node: 48 random bits as 12 hexadecimal digits.
 fn new_id() -> String {
     let mut bytes = [0_u8; 8];
-    // Without randomness the ids are not unique, which costs an explanation and never a verdict.
-    let _ = aws_lc_rs::rand::fill(bytes.split_at_mut(2).1);
+    // Without randomness the ids are not unique, which costs an explanation and never a verdict. The system's own: the
+    // cryptographic library gathers randomness for 40 ms before it first gives any.
+    let _ = rustix::rand::getrandom(bytes.split_at_mut(2).1, GetRandomFlags::empty());
     format!("{:012x}", u64::from_be_bytes(bytes))
 }
 

@@ -413,6 +413,46 @@ mod tests {
         }
     }
 
+    /// A credential of systemd is the service's own file in a folder of its own (systemd 252, ramfs), or root's with
+    /// an access control list that lets the service read (later ones, tmpfs).
+    #[test]
+    fn a_credential_of_systemd_is_trusted_and_no_list_that_lets_somebody_write() {
+        let folder = folder();
+        let inner = folder.path().join("ratifyd.service");
+        fs::create_dir(&inner).unwrap();
+        let path = file(&inner, "acme.pem", "x");
+        chmod(&inner, 0o500);
+        chmod(&path, 0o400);
+        assert_eq!(read(&path, 1).unwrap(), b"x");
+        // A file system without such lists has no more to show.
+        if !grant(&inner, 0o5) || !grant(&path, 0o4) {
+            return;
+        }
+        assert_eq!([&inner, &path].map(|path| fs::metadata(path).unwrap().mode() & 0o777), [0o550, 0o440]);
+        assert_eq!(read(&path, 1).unwrap(), b"x");
+        grant(&path, 0o6);
+        assert!(refusal(&path).contains("acme.pem can be written by group"), "{}", refusal(&path));
+        grant(&path, 0o4);
+        grant(&inner, 0o7);
+        assert!(refusal(&path).contains("ratifyd.service can be written by group"), "{}", refusal(&path));
+    }
+
+    /// Gives another user these permissions by an access control list, and the owner them without writing. False
+    /// where the file system has none.
+    fn grant(path: &Path, permissions: u16) -> bool {
+        // acl(5): each entry is a tag, permissions and an id; the mask bounds what the user has.
+        let [owner, user, group, mask, others] = [0x01_u16, 0x02, 0x04, 0x10, 0x20];
+        let entries = [(owner, permissions & 0o5), (user, permissions), (group, 0), (mask, permissions), (others, 0)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, allowed) in entries {
+            let id = if tag == user { OTHER } else { u32::MAX };
+            list.extend(tag.to_le_bytes().into_iter().chain(allowed.to_le_bytes()).chain(id.to_le_bytes()));
+        }
+        let set = rustix::fs::setxattr(path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty());
+        assert!(matches!(set, Ok(()) | Err(Errno::OPNOTSUPP)), "{set:?}");
+        set.is_ok()
+    }
+
     #[test]
     fn a_file_of_another_user_is_refused() {
         let folder = folder();

@@ -134,11 +134,11 @@ fn unverified(facts: &Facts) -> Option<(String, String)> {
     } else if verifier.max == 0 {
         told("max_verifiers is 0, so none is run", "set it to 10, its default, restart containerd")
     } else if folder.entries.is_empty() {
-        told(&format!("{path} is empty or missing"), "ratifyctl install --yes, or the link as docs/install.md has it")
+        told(&format!("{path} is empty or missing"), "ratifyctl doctor --fix")
     } else {
         told(
             &format!("nothing in {path} refuses in ratifyd's name"),
-            "ratifyctl install --yes, or see the problems below",
+            "see the problems below, or ratifyctl doctor --fix",
         )
     }
 }
@@ -252,12 +252,15 @@ pub(super) fn unknown_images(cause: &str) -> Route {
     )
 }
 
-/// Without the sandbox's image no pod starts.
-pub(super) fn sandbox(present: &Present) -> Option<Problem> {
+/// Without the sandbox's image no pod starts; where none ever did, nobody may want one to.
+pub(super) fn sandbox(present: &Present, has_kubelet: bool) -> Option<Problem> {
     let image = present.images.iter().find(|image| image.sandbox && !image.token.allows())?;
     let what =
         format!("without {} no pod starts, and it would be refused: {} {}", image.reference, image.token, image.cause);
-    Some(Problem::error(what, "give its repository a scope, or pin it under `digests`"))
+    let mend = "if this node is to have pods, give its repository a scope, or pin it under `digests`";
+    let runs_pods =
+        has_kubelet || present.images.iter().any(|image| image.namespaces.iter().any(|name| name == "k8s.io"));
+    Some(if runs_pods { Problem::error(what, mend) } else { Problem::warning(what, mend) })
 }
 
 /// What is wrong with containerd's configuration and folder, over and above the routes.
@@ -323,7 +326,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::cli::doctor::Severity;
     use crate::containerd::process::Dump;
+    use crate::verdict::Token;
 
     const DUMP: &str = "
         [plugins.'io.containerd.cri.v1.images']
@@ -346,6 +351,27 @@ mod tests {
             others: Vec::new(),
             siblings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_refused_sandbox_is_an_error_where_there_are_pods() {
+        let sandbox = |namespaces: &[&str], token| Judged {
+            reference: "registry.k8s.io/pause:3.10".to_owned(),
+            also: Vec::new(),
+            descriptor: None,
+            namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
+            sandbox: true,
+            token,
+            cause: "no signature".to_owned(),
+        };
+        let said = |image: Judged, has_kubelet| {
+            super::sandbox(&Present { images: vec![image], left_out: 0 }, has_kubelet).map(|problem| problem.severity)
+        };
+        assert_eq!(said(sandbox(&[], Token::Denied), false), Some(Severity::Warning));
+        assert_eq!(said(sandbox(&["default"], Token::Denied), false), Some(Severity::Warning));
+        assert_eq!(said(sandbox(&["k8s.io"], Token::Denied), false), Some(Severity::Error));
+        assert_eq!(said(sandbox(&[], Token::Unavailable), true), Some(Severity::Error));
+        assert_eq!(said(sandbox(&["k8s.io"], Token::Exempt), true), None);
     }
 
     fn proof(transfer: Outcome, cri: Outcome) -> Proof {
