@@ -67,6 +67,7 @@ lint: ## Format, clippy with warnings as errors, docs, units, crates
 	$(call stage,clippy of the shim alone,cargo clippy --locked --quiet --no-default-features --features shim --lib --bin ratify-image-verifier -- -D warnings)
 	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation --lib -- -D warnings)
 	$(call stage,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items --lib)
+	$(call stage,versions of the fuzz targets,cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null)
 	$(call stage,units,tests/tools/units)
 	$(call stage,crates,$(MAKE) --no-print-directory $(DENY) && tests/tools/deny $(DENY))
 
