@@ -13,10 +13,14 @@ use tokio::time::Instant;
 use crate::client;
 use crate::verdict::Token;
 
+mod change;
 mod config;
+mod cri;
+mod diff;
 mod discover;
 mod doctor;
 mod draw;
+mod install;
 mod judge;
 mod node;
 mod out;
@@ -30,7 +34,7 @@ mod verify;
 enum Exit {
     /// Done; for `verify`: allowed.
     Done = 0,
-    /// For `verify`: denied. For `doctor`: not as required.
+    /// For `verify`: denied. For `doctor`: not as required. For `install`: not done.
     Denied = 1,
     /// Wrong usage or configuration.
     Misconfigured = 2,
@@ -118,6 +122,14 @@ enum Command {
         /// The command
         command: Option<String>,
     },
+    /// Set this node up without a package; shows what it would change unless told --yes
+    #[command(after_help = "Exit codes: 0 all is as it should be or would be, 1 something is not done: why\n\n\
+        containerd asks ratifyd by one symbolic link in its folder of verifiers. It is made last, and only once the \
+        configuration has no problem; with --audit at once, and then nothing is refused.")]
+    Install(install::Arguments),
+    /// Take away what install has set up: pulls are no longer verified; configuration and state stay
+    #[command(after_help = "Exit codes: 0 all is gone or would be, 1 something is not done: why")]
+    Uninstall(install::uninstall::Arguments),
     /// Make the daemon forget what it remembers (root only)
     Flush(NodeArguments),
 }
@@ -212,6 +224,8 @@ pub fn main() -> ExitCode {
             Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
             Command::Config { command: ConfigCommand::Show { file, output } } => config::show(&file, output),
             Command::Config { command: ConfigCommand::Schema } => config::schema(),
+            Command::Install(arguments) => install::install(arguments).await,
+            Command::Uninstall(arguments) => install::uninstall::run(arguments).await,
             Command::Status(node) => node::status(&node).await,
             Command::Explain { id, node } => node::explain(&node, id).await,
             Command::Flush(node) => node::flush(&node).await,

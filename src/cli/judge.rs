@@ -13,7 +13,7 @@ use crate::artifact::Descriptor;
 use crate::cli::{Stop, source};
 use crate::client;
 use crate::memo::Memo;
-use crate::reference::Reference;
+use crate::reference::{Reference, Repository};
 use crate::report::Tree;
 use crate::verdict::{Conclusion, Token};
 use crate::wire::v1::image_verifier_client::ImageVerifierClient;
@@ -59,18 +59,19 @@ impl Judge {
     /// # Errors
     /// No daemon answers, and there is no configuration to go by.
     pub(super) async fn find(socket: &Path, config: &Path) -> Result<Self, Stop> {
-        let now = Instant::now();
-        let deadline = now.checked_add(PATIENCE).unwrap_or(now);
-        let asked = client::call(socket, deadline, async |channel| {
-            NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
-        });
-        match asked.await {
+        match status(socket).await {
             Ok(_) => {
                 let admission = source::load(config).map(|(admission, _)| admission);
                 Ok(Self { admission, daemon: Some(socket.to_owned()) })
             }
             Err(_) => Ok(Self::here(source::load(config)?.0)),
         }
+    }
+
+    /// The scope that a repository is in, where there is one; an error where no configuration tells.
+    pub(super) fn scope_of(&self, repository: &Repository) -> Result<Option<String>, ()> {
+        let admission = self.admission.as_ref().map_err(|_| ())?;
+        Ok(admission.scopes.find(repository).map(|(scope, _)| scope.to_string()))
     }
 
     /// Whether it is the daemon.
@@ -110,6 +111,27 @@ impl Judge {
             (None, Err(Stop(_, cause))) => Answer::unasked(Token::Misconfigured, cause),
         }
     }
+}
+
+/// What is wrong with the configuration of the daemon that runs; nothing where all is well.
+///
+/// # Errors
+/// None answers, and why.
+pub(super) async fn problems(socket: &Path) -> Result<Vec<String>, String> {
+    let status = status(socket).await.map_err(|unanswered| unanswered.to_string())?;
+    if status.problems.is_empty() && status.generation.is_empty() {
+        return Ok(vec![format!("ratifyd has no configuration in force: {}", status.config_path)]);
+    }
+    Ok(status.problems)
+}
+
+async fn status(socket: &Path) -> Result<v1::StatusReply, client::Unanswered> {
+    let now = Instant::now();
+    let deadline = now.checked_add(PATIENCE).unwrap_or(now);
+    client::call(socket, deadline, async |channel| {
+        NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
+    })
+    .await
 }
 
 /// What one image was told is no answer for the next: it may lie in another place.

@@ -15,11 +15,23 @@ use containerd_client::types::transfer::{ImageStore, OciRegistry, RegistryResolv
 use crate::artifact::{Descriptor, Digest};
 
 pub mod cri;
+pub mod draft;
+pub mod dropin;
+pub mod imports;
 pub mod process;
 pub mod settings;
 
 /// Where containerd listens, unless told otherwise.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// Where containerds listen: its own, and those that k3s and RKE2, MicroK8s, k0s and Docker bring along.
+pub const SOCKETS: [&str; 5] = [
+    SOCKET,
+    "/run/k3s/containerd/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+    "/run/k0s/containerd.sock",
+    "/run/docker/containerd/containerd.sock",
+];
 
 /// A connection to containerd.
 pub struct Containerd {

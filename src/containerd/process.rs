@@ -81,23 +81,28 @@ impl Process {
     }
 }
 
-/// Has a containerd print its effective configuration.
+/// Has a containerd say its effective configuration.
 ///
 /// # Errors
 /// Why it could not be found out.
 pub async fn dump(program: &Path, config: &Path) -> Result<Dump, String> {
+    let (printed, warnings) = print(program, config).await?;
+    Ok(Dump { settings: Settings::parse(&printed)?, unknown: warnings.lines().filter_map(unknown_key).collect() })
+}
+
+/// The same as it prints it, and what it warns of.
+pub(super) async fn print(program: &Path, config: &Path) -> Result<(String, String), String> {
     let mut command = Command::new(program);
     command.arg0("containerd").arg("--config").arg(config).args(["config", "dump"]);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let ran = timeout(TIMEOUT, command.output()).await.map_err(|_| format!("it took longer than {TIMEOUT:?}"))?;
     let ran = ran.map_err(|error| format!("{}: {error}", program.display()))?;
-    let errors = String::from_utf8_lossy(&ran.stderr);
+    let errors = String::from_utf8_lossy(&ran.stderr).into_owned();
     if !ran.status.success() {
         let last = errors.lines().last().unwrap_or("it says nothing");
         return Err(format!("containerd config dump: {last}"));
     }
-    let settings = Settings::parse(&String::from_utf8_lossy(&ran.stdout))?;
-    Ok(Dump { settings, unknown: errors.lines().filter_map(unknown_key).collect() })
+    Ok((String::from_utf8_lossy(&ran.stdout).into_owned(), errors))
 }
 
 /// The key that a warning of containerd says it passes over.

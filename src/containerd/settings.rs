@@ -60,15 +60,22 @@ impl Settings {
     /// # Errors
     /// It is not TOML, or a verifier setting is of a kind that containerd would not have printed.
     pub fn parse(dump: &str) -> Result<Self, String> {
-        let dump: Table = dump.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        Self::read(&dump.parse().map_err(|error: toml::de::Error| error.message().to_owned())?)
+    }
+
+    /// Reads the same once it is parsed.
+    ///
+    /// # Errors
+    /// A verifier setting is of a kind that containerd would not have printed.
+    pub fn read(dump: &Table) -> Result<Self, String> {
         let none = Table::new();
-        let plugins = table(&dump, "plugins").unwrap_or(&none);
+        let plugins = table(dump, "plugins").unwrap_or(&none);
         let verifier = table(plugins, VERIFIER).map(Verifier::read).transpose()?;
         let alike = |name: &&String| name.contains("verifier") && *name != VERIFIER;
         Ok(Self {
-            address: table(&dump, "grpc").and_then(|grpc| text(grpc, "address")).unwrap_or_default().into(),
-            imports: texts(&dump, "imports"),
-            disabled: texts(&dump, "disabled_plugins"),
+            address: table(dump, "grpc").and_then(|grpc| text(grpc, "address")).unwrap_or_default().into(),
+            imports: texts(dump, "imports"),
+            disabled: texts(dump, "disabled_plugins"),
             verifier,
             misspelt: plugins.keys().filter(alike).cloned().collect(),
             images: table(plugins, CRI_IMAGES).map(Images::read),

@@ -187,6 +187,11 @@ disabled_plugins = [{disabled}]
     )
 }
 
+/// Plugins that no pull by ctr needs, as configurations name them.
+pub fn disabled() -> Vec<String> {
+    DISABLED.iter().chain(&CRI).map(|plugin| format!("io.containerd.{plugin}")).collect()
+}
+
 /// Plugins that no pull needs and that touch the system outside the folder, or take time to start.
 const DISABLED: [&str; 8] = [
     "nri.v1.nri",

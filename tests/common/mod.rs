@@ -7,4 +7,5 @@ pub mod node;
 pub mod notation;
 pub mod registries;
 pub mod registry;
+pub mod site;
 pub mod tools;

@@ -18,6 +18,7 @@ mod files;
 mod flood;
 mod full_disk;
 mod hostile;
+mod install;
 mod lifecycle;
 mod log;
 mod mutation;

@@ -119,7 +119,7 @@ fn lax(config: &Config, path: &str) -> Vec<Problem> {
 }
 
 /// Whether a unit starts at boot; none where there is no such unit, or no systemd.
-async fn is_enabled(unit: &str) -> Option<bool> {
+pub(super) async fn is_enabled(unit: &str) -> Option<bool> {
     if !Path::new("/run/systemd/system").exists() {
         return None;
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::cli::doctor::folder::Folder;
 use crate::containerd::process::{self, Dump, Process};
-use crate::containerd::{Containerd, Plugin};
+use crate::containerd::{Containerd, Plugin, SOCKETS};
 
 /// What there is on this node.
 pub(super) struct Facts {
@@ -61,7 +61,7 @@ impl Version {
 impl Facts {
     /// Gathers them.
     pub(super) async fn gather(address: Option<&Path>) -> Self {
-        let known: Vec<PathBuf> = CONTAINERDS.iter().map(PathBuf::from).filter(|socket| socket.exists()).collect();
+        let known: Vec<PathBuf> = SOCKETS.iter().map(PathBuf::from).filter(|socket| socket.exists()).collect();
         let address =
             address.or_else(|| known.first().map(PathBuf::as_path)).unwrap_or(Path::new(crate::containerd::SOCKET));
         let process = Process::behind(address).map_err(|error| format!("{}: {error}", address.display()));
@@ -118,15 +118,6 @@ async fn nerdctl() -> Option<Version> {
     // "nerdctl version 2.3.5"
     Version::parse(String::from_utf8_lossy(&ran.stdout).split_whitespace().nth(2)?)
 }
-
-/// Where containerds listen: its own, and those that k3s and RKE2, MicroK8s, k0s and Docker bring along.
-const CONTAINERDS: [&str; 5] = [
-    crate::containerd::SOCKET,
-    "/run/k3s/containerd/containerd.sock",
-    "/var/snap/microk8s/common/run/containerd.sock",
-    "/run/k0s/containerd.sock",
-    "/run/docker/containerd/containerd.sock",
-];
 
 /// Programs that pull by themselves, past every verifier.
 const PULLERS: [(&str, &str); 4] = [

@@ -15,6 +15,8 @@ const SHIM: &str = "ratify-image-verifier";
 
 /// What is in the folder.
 pub(super) struct Folder {
+    /// Where it is.
+    pub(super) path: PathBuf,
     /// Its entries in the order in which containerd runs them.
     pub(super) entries: Vec<Entry>,
     /// What is wrong with it.
@@ -50,8 +52,8 @@ pub(super) enum Role {
 impl Folder {
     /// Looks at the folder.
     pub(super) fn look(verifier: &Verifier) -> Self {
-        let mut folder = Self { entries: Vec::new(), problems: Vec::new() };
         let path = &verifier.folder;
+        let mut folder = Self { path: path.clone(), entries: Vec::new(), problems: Vec::new() };
         let mut names = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect::<Vec<_>>(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),

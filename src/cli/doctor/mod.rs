@@ -1,5 +1,5 @@
 //! `ratifyctl doctor`: can an image come onto this node unverified? Looks at each route, proves with an image that must
-//! be refused, and names what is wrong with its mend. Changes nothing unless told to by `--fix`.
+//! be refused, and names what is wrong with its mend. Changes nothing but by `--fix --yes`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::doctor::canary::{Aviary, Way};
 use crate::cli::doctor::facts::{Facts, Running};
+use crate::cli::doctor::fix::{Fix, Fixes};
 use crate::cli::doctor::folder::Entry;
 use crate::cli::doctor::routes::{Proof, Route, State};
 use crate::cli::judge::Judge;
@@ -19,6 +20,7 @@ use crate::reference::Reference;
 mod canary;
 mod daemon;
 mod facts;
+mod fix;
 mod folder;
 mod hosts;
 mod routes;
@@ -35,6 +37,12 @@ pub(super) struct Arguments {
     /// An image that must be let in; it is pulled, and removed unless it was there before
     #[arg(long, value_name = "REF")]
     allowed: Option<Reference>,
+    /// Show what would mend this, too
+    #[arg(long)]
+    fix: bool,
+    /// Mend it, then look again
+    #[arg(long, requires = "fix")]
+    yes: bool,
     /// containerd's socket [default: the first of the usual ones that there is]
     #[arg(long, value_name = "PATH", env = "CONTAINERD_ADDRESS")]
     address: Option<PathBuf>,
@@ -123,6 +131,8 @@ struct Report {
     routes: Vec<Route>,
     problems: Vec<Problem>,
     images: Vec<Judged>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<Fixes>,
 }
 
 /// Which containerd was looked at.
@@ -142,8 +152,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     if !rustix::process::geteuid().is_root() {
         return Err(Stop(Exit::Denied, "doctor asks containerd and looks at its process: run it as root".to_owned()));
     }
-    let facts = Facts::gather(arguments.address.as_deref()).await;
-    let report = examine(&facts, &arguments).await;
+    let mut facts = Facts::gather(arguments.address.as_deref()).await;
+    let mut fixes = None;
+    if arguments.fix {
+        let fix = Fix::plan(&facts, &arguments).await;
+        if arguments.yes {
+            fix.apply().map_err(|cause| Stop(Exit::Denied, cause))?;
+            facts = Facts::gather(arguments.address.as_deref()).await;
+        }
+        fixes = Some(fix.told(arguments.yes));
+    }
+    let report = Report { fix: fixes, ..examine(&facts, &arguments).await };
     show::show(&report, arguments.output)?;
     Ok(if report.met { Exit::Done } else { Exit::Denied })
 }
@@ -174,7 +193,7 @@ async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
     let require = arguments.require;
     let met = routes.iter().all(|route| require.is_met_by(route))
         && problems.iter().all(|problem| require.tolerates(problem));
-    Report { schema_version: 1, require, met, containerd: About::of(facts), routes, problems, images }
+    Report { schema_version: 1, require, met, containerd: About::of(facts), routes, problems, images, fix: None }
 }
 
 /// What is wrong by the look of containerd's configuration, folders and socket.

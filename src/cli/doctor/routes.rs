@@ -134,11 +134,11 @@ fn unverified(facts: &Facts) -> Option<(String, String)> {
     } else if verifier.max == 0 {
         told("max_verifiers is 0, so none is run", "set it to 10, its default, restart containerd")
     } else if folder.entries.is_empty() {
-        told(&format!("{path} is empty or missing"), "ratifyctl install --yes, or the link as docs/install.md has it")
+        told(&format!("{path} is empty or missing"), "ratifyctl doctor --fix")
     } else {
         told(
             &format!("nothing in {path} refuses in ratifyd's name"),
-            "ratifyctl install --yes, or see the problems below",
+            "see the problems below, or ratifyctl doctor --fix",
         )
     }
 }

@@ -40,6 +40,7 @@ fn text(report: &Report) -> String {
     routes(report, &mut text);
     problems(report, &mut text);
     images(report, &mut text);
+    fixes(report, &mut text);
     text.push_str(&verdict(report));
     text
 }
@@ -81,6 +82,21 @@ fn images(report: &Report, text: &mut String) {
         let digest = image.descriptor.as_ref().map_or("", |descriptor| descriptor.digest.as_str());
         let _ = writeln!(text, "  {} {}", printable(&image.reference), printable(digest).dimmed());
         let _ = writeln!(text, "    {}", draw::line(image.token, &image.cause, ""));
+    }
+}
+
+fn fixes(report: &Report, text: &mut String) {
+    let Some(fix) = &report.fix else { return };
+    text.push_str(match (fix.changes.is_empty(), fix.applied) {
+        (true, _) => "\nthere is nothing that this can mend by itself\n",
+        (false, true) => "\nmended, before this was found\n",
+        (false, false) => "\nnothing is changed: --fix --yes makes these changes\n",
+    });
+    for change in &fix.changes {
+        text.push_str(&change.text());
+    }
+    for left in &fix.left {
+        let _ = writeln!(text, "left to do: {}", printable(left));
     }
 }
 

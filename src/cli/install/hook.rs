@@ -1,0 +1,82 @@
+//! The link in containerd's folder of verifiers, by which it asks: planned to be made, to change its name between
+//! auditing and enforcing in one step, and to be taken away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cli::change::{Change, Plan};
+
+/// The shim's file name, and the link's: by this name it refuses.
+const ENFORCING: &str = "ratify-image-verifier";
+
+/// By a name that ends so it refuses nothing.
+const AUDITING: &str = "ratify-image-verifier-audit";
+
+/// The entries of a folder that lead to the shim.
+pub(in crate::cli) fn links(plan: &Plan, folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(plan.at(folder)).into_iter().flatten().flatten();
+    let leads = |path: &Path| {
+        let target = fs::read_link(path).ok();
+        target.is_some_and(|target| target.file_name().is_some_and(|name| name == ENFORCING))
+    };
+    let mut links: Vec<PathBuf> =
+        entries.filter(|entry| leads(&entry.path())).map(|entry| folder.join(entry.file_name())).collect();
+    links.sort();
+    links
+}
+
+/// Plans that the folder has one link to the shim, auditing or enforcing.
+///
+/// # Errors
+/// Something else has its name, or containerd would not come to it.
+pub(in crate::cli) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: bool, max: i64) -> Result<(), String> {
+    let links = links(plan, folder);
+    let fits = |path: &&PathBuf| is_auditing(path) == audit;
+    let wanted = folder.join(if audit { AUDITING } else { ENFORCING });
+    let leads = |path: &PathBuf| fs::read_link(plan.at(path)).is_ok_and(|target| target == shim);
+    let own = links.iter().filter(fits).find(|path| leads(path)).cloned();
+    let link = match own {
+        Some(link) => link,
+        None => {
+            let other = links.iter().find(|path| !fits(path) && leads(path));
+            plan.directory(folder);
+            match other.filter(|_| fs::symlink_metadata(plan.at(&wanted)).is_err()) {
+                Some(other) => plan.rename(&other.clone(), &wanted),
+                None => plan.link(&wanted, shim)?,
+            }
+            wanted
+        }
+    };
+    for other in &links {
+        if *other != link && !is_renamed(plan, other) {
+            plan.remove(other);
+        }
+    }
+    comes_to(plan, folder, &link, max)
+}
+
+fn is_auditing(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"-audit")
+}
+
+fn is_renamed(plan: &Plan, path: &Path) -> bool {
+    plan.changes().iter().any(|change| matches!(change, Change::Rename { path: from, .. } if from == path))
+}
+
+/// containerd runs entries by the order of their names, and of more than `max` the first ones only.
+fn comes_to(plan: &Plan, folder: &Path, link: &Path, max: i64) -> Result<(), String> {
+    let Ok(max) = usize::try_from(max) else { return Ok(()) };
+    let ours = links(plan, folder);
+    let entries = fs::read_dir(plan.at(folder)).into_iter().flatten().flatten();
+    let others = entries.map(|entry| folder.join(entry.file_name())).filter(|path| !ours.contains(path));
+    let before = others.filter(|path| path.as_path() < link).count();
+    if before < max {
+        return Ok(());
+    }
+    Err(format!(
+        "containerd runs the first {max} entries of {} only (max_verifiers), and would not come to {}: raise it, or \
+         take others away",
+        folder.display(),
+        link.display()
+    ))
+}

@@ -1,0 +1,436 @@
+//! `ratifyctl install` and `uninstall`: node set-up without a package. Shows what it would change; changes it with
+//! `--yes`. containerd is made to ask last of all, and only once the answers would be good ones.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::assemble;
+use crate::cli::change::{Plan, Told, below};
+use crate::cli::install::files::Layout;
+use crate::cli::install::target::Target;
+use crate::cli::judge::{self, Judge};
+use crate::cli::present::{self, Judged};
+use crate::cli::{CONFIG, Exit, Output, Stop, cri, out};
+use crate::client;
+use crate::verdict::{Token, printable};
+
+pub(super) mod files;
+pub(super) mod hook;
+mod show;
+mod target;
+pub(super) mod uninstall;
+
+/// What both commands are told.
+#[derive(clap::Args)]
+pub(super) struct Common {
+    /// Make the changes; without this they are only shown
+    #[arg(long)]
+    yes: bool,
+    /// Where the node's files lie, for an image of a node that is being built
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Where ratifyd lies [default: /usr, or /opt/ratifyd where /usr cannot be written to]
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// containerd's socket [default: the first of the usual ones that there is]
+    #[arg(long, value_name = "PATH", env = "CONTAINERD_ADDRESS")]
+    address: Option<PathBuf>,
+    /// containerd's configuration file [default: that of the running one]
+    #[arg(long, value_name = "FILE")]
+    containerd_config: Option<PathBuf>,
+    /// Restart containerd (or k3s, RKE2) where a change takes that; containers keep running
+    #[arg(long)]
+    restart_containerd: bool,
+    /// How to write what is done
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Refuse nothing, only report what would be refused; a later install without this enforces
+    #[arg(long)]
+    audit: bool,
+    /// Go on though CRI asks no verifier: no kubelet pulls on this node
+    #[arg(long)]
+    without_cri: bool,
+    /// The daemon's configuration file
+    #[arg(long, value_name = "FILE", env = "RATIFYD_CONFIG", default_value = CONFIG)]
+    config: PathBuf,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", env = client::SOCKET_VARIABLE, default_value = client::SOCKET)]
+    socket: PathBuf,
+}
+
+/// What is to be done, and what is known of it.
+struct Work {
+    /// What changes nothing for containerd.
+    setup: Plan,
+    /// What has containerd ask.
+    hook: Plan,
+    /// Why it is not made to ask.
+    refused: Vec<String>,
+    /// What an operator should know.
+    notes: Vec<String>,
+    /// What is left to be done by hand.
+    left: Vec<String>,
+    /// What the policy says of the images here.
+    images: Vec<Judged>,
+    /// The same for people.
+    pictured: String,
+}
+
+/// The document of `--output json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    schema_version: u32,
+    applied: bool,
+    changes: Vec<Told>,
+    refused: &'a [String],
+    notes: &'a [String],
+    left: &'a [String],
+    images: &'a [Judged],
+}
+
+/// A command that ends with its work not done.
+fn undone(cause: impl Into<String>) -> Stop {
+    Stop(Exit::Denied, cause.into())
+}
+
+impl Common {
+    /// Whether systemd runs on the node that is set up.
+    fn booted(&self) -> bool {
+        self.root == Path::new("/") && Path::new("/run/systemd/system").is_dir()
+    }
+
+    fn is_live(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// Only root can do what is to be done.
+    fn check(&self) -> Result<(), Stop> {
+        if self.yes && !rustix::process::geteuid().is_root() {
+            return Err(undone("--yes is for root; without it everybody may look at what would be done"));
+        }
+        if !self.root.is_dir() || !self.root.is_absolute() {
+            return Err(undone(format!("--root {} is no folder with an absolute path", self.root.display())));
+        }
+        match &self.prefix {
+            Some(prefix) if !prefix.is_absolute() => Err(undone("--prefix takes an absolute path")),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
+    let common = &arguments.common;
+    common.check()?;
+    let target = Target::find(&common.root, common.address.as_deref(), common.containerd_config.as_deref()).await;
+    let mut work = Work::new(&common.root);
+    let layout = Layout::of(&common.root, common.prefix.as_deref());
+    work.put(&layout, common)?;
+    if !arguments.audit {
+        work.refused.extend(unready(&arguments).await);
+    }
+    work.look(&arguments, &target).await;
+    work.connect(&arguments, &target, &layout).await?;
+    work.show(common)?;
+    if !common.yes {
+        return Ok(work.exit());
+    }
+    work.make(common, |work| &work.setup)?;
+    if !work.refused.is_empty() {
+        return work.end(common);
+    }
+    if common.booted() && !arguments.audit {
+        let daemons = judge::problems(&arguments.socket).await;
+        work.refused.extend(daemons.unwrap_or_else(|cause| vec![cause]));
+        if !work.refused.is_empty() {
+            return work.end(common);
+        }
+    }
+    work.make(common, |work| &work.hook)?;
+    work.end(common)
+}
+
+/// Why the daemon would answer MISCONFIGURED: what it says itself where it runs, else what is wrong with its files.
+async fn unready(arguments: &Arguments) -> Vec<String> {
+    let path = below(&arguments.common.root, &arguments.config);
+    if !path.exists() {
+        let path = arguments.config.display();
+        return vec![format!("{path} is not there: write it, or take --audit to begin without (docs/install.md)")];
+    }
+    if arguments.common.is_live()
+        && let Ok(problems) = judge::problems(&arguments.socket).await
+    {
+        return problems;
+    }
+    let config = match assemble::load(&path) {
+        Ok(config) => config,
+        Err(problems) => return problems.lines(),
+    };
+    if !arguments.common.is_live() {
+        // Trust files are named as the node has them.
+        return Vec::new();
+    }
+    match assemble::assemble(&config, &path) {
+        Ok(assembled) => assembled.problems,
+        Err(problems) => problems.lines(),
+    }
+}
+
+impl Work {
+    fn new(root: &Path) -> Self {
+        Self {
+            setup: Plan::new(root),
+            hook: Plan::new(root),
+            refused: Vec::new(),
+            notes: Vec::new(),
+            left: Vec::new(),
+            images: Vec::new(),
+            pictured: String::new(),
+        }
+    }
+
+    /// Plans programs, units, user and folders.
+    fn put(&mut self, layout: &Layout, common: &Common) -> Result<(), Stop> {
+        let upgraded = self.setup.at(&layout.shim()).exists();
+        if files::package(&common.root).is_some() && common.prefix.is_none() {
+            self.notes.push("programs and units are a package's, and stay as they are".to_owned());
+        } else {
+            let source = files::source().map_err(undone)?;
+            layout.put(&mut self.setup, &source).map_err(undone)?;
+        }
+        let changed = !self.setup.is_empty();
+        self.setup.directory(Path::new("/etc/ratifyd"));
+        if !common.booted() {
+            return self.wants(layout);
+        }
+        self.enable(layout, changed, upgraded);
+        Ok(())
+    }
+
+    /// What `systemctl enable` does where no systemd runs.
+    fn wants(&mut self, layout: &Layout) -> Result<(), Stop> {
+        for (name, folder) in
+            [("ratifyd.socket", "sockets.target.wants"), ("ratifyd.service", "multi-user.target.wants")]
+        {
+            let folder = Path::new(SYSTEM).join(folder);
+            self.setup.directory(&folder);
+            self.setup.link(&folder.join(name), &layout.units().join(name)).map_err(undone)?;
+        }
+        Ok(())
+    }
+
+    fn enable(&mut self, layout: &Layout, changed: bool, upgraded: bool) {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        if !passwd.lines().any(|line| line.starts_with("ratifyd:")) {
+            let file = layout.sysusers();
+            self.setup.run(&["systemd-sysusers", &file.to_string_lossy()], "the user that ratifyd runs as");
+        }
+        if changed {
+            self.setup.run(&["systemctl", "daemon-reload"], "the units are new");
+        }
+        let wanted = |folder: &str, name: &str| Path::new(SYSTEM).join(folder).join(name).exists();
+        let listens = Path::new(client::SOCKET).exists();
+        if !wanted("sockets.target.wants", "ratifyd.socket") || !listens {
+            let why = "systemd listens, now and after each boot";
+            self.setup.run(&["systemctl", "enable", "--now", "ratifyd.socket"], why);
+        }
+        if !wanted("multi-user.target.wants", "ratifyd.service") {
+            self.setup.run(&["systemctl", "enable", "ratifyd.service"], "the daemon starts at boot");
+        }
+        if changed && upgraded {
+            let why = "the programs are new; pulls wait meanwhile";
+            self.setup.run(&["systemctl", "try-restart", "ratifyd.service"], why);
+        }
+    }
+
+    /// Looks at what is on the node already.
+    async fn look(&mut self, arguments: &Arguments, target: &Target) {
+        if !arguments.common.is_live() {
+            return;
+        }
+        let Some(client) = &target.client else {
+            self.notes.push("no containerd runs here that could be asked for its images".to_owned());
+            return;
+        };
+        let images = target.settings.as_ref().ok().and_then(|settings| settings.images.as_ref());
+        let has_cri = target.settings.as_ref().is_ok_and(cri::is_there);
+        let sandbox = images.and_then(|images| images.sandbox.as_deref()).filter(|_| has_cri);
+        let judge = match Judge::find(&arguments.socket, &arguments.config).await {
+            Ok(judge) => judge,
+            Err(Stop(_, cause)) => {
+                let cause = cause.lines().next().unwrap_or_default().to_owned();
+                self.notes.push(format!("what the policy says of the images here is unknown: {cause}"));
+                return;
+            }
+        };
+        match present::judged(client, sandbox, &judge).await {
+            Ok(present) => {
+                self.pictured = show::images(&present, &judge);
+                let pins = show::pins(&present, &judge);
+                if !pins.is_empty() {
+                    self.pictured += &format!("\nTo let them in, add to {}:\n\n{pins}", arguments.config.display());
+                }
+                let fatal = present.images.iter().find(|image| image.sandbox && is_final(image));
+                if let Some(image) = fatal.filter(|_| !arguments.audit) {
+                    let reference = &image.reference;
+                    self.refused.push(format!("{reference} would be refused, and no pod starts without it"));
+                }
+                self.images = present.images;
+            }
+            Err(Stop(_, cause)) => self.notes.push(cause),
+        }
+    }
+
+    /// Plans what has containerd ask.
+    async fn connect(&mut self, arguments: &Arguments, target: &Target, layout: &Layout) -> Result<(), Stop> {
+        let common = &arguments.common;
+        match self.route(target).await {
+            Ok(cri::Route::Asks) if target.changed.is_empty() => {}
+            Ok(cri::Route::Asks) => self.restart(common, target),
+            Ok(cri::Route::Will(notes)) => {
+                self.notes.extend(notes);
+                self.restart(common, target);
+            }
+            Ok(cri::Route::Open { why, mend }) if arguments.without_cri => {
+                self.notes.push(format!("CRI pulls are not verified: {why}; {mend}"));
+            }
+            Ok(cri::Route::Open { why, mend }) => {
+                self.refused.push(format!("CRI pulls would not be verified: {why}; {mend}; or take --without-cri"));
+            }
+            Err(cause) if common.is_live() && target.program.is_some() && !arguments.without_cri => {
+                self.refused.push(format!("whether CRI pulls are verified is unknown: {cause}"));
+            }
+            Err(cause) => self.notes.push(format!("whether CRI pulls are verified is unknown: {cause}")),
+        }
+        let folder = match target.folder() {
+            Ok(folder) => folder,
+            Err(cause) => {
+                self.refused.push(cause);
+                return Ok(());
+            }
+        };
+        let hooked = hook::plan(&mut self.hook, &folder, &layout.shim(), arguments.audit, target.max());
+        if let Err(cause) = hooked {
+            self.refused.push(cause);
+        }
+        if !self.refused.is_empty() {
+            // Nothing of it is made, and so nothing of it shown.
+            self.hook = Plan::new(&common.root);
+            self.left.clear();
+        }
+        Ok(())
+    }
+
+    /// containerd reads its configuration when it starts.
+    fn restart(&mut self, common: &Common, target: &Target) {
+        let unit = target.unit();
+        if common.restart_containerd && common.booted() {
+            let why = "it takes up its configuration; containers keep running";
+            self.hook.run(&["systemctl", "restart", unit], why);
+        } else if common.is_live() {
+            let what = "containerd takes up its configuration then; containers keep running";
+            self.left.push(format!("systemctl restart {unit}  # {what}"));
+        }
+    }
+
+    async fn route(&mut self, target: &Target) -> Result<cri::Route, String> {
+        match &target.program {
+            Some(program) => {
+                let found = cri::Target { config: &target.config, program };
+                cri::plan(&mut self.hook, &found).await
+            }
+            None if target.is_rancher() => cri::unseen(&mut self.hook, &target.config),
+            None => Err("no containerd is here to ask; ratifyctl doctor tells it on the node".to_owned()),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.refused.is_empty() { Exit::Done } else { Exit::Denied }
+    }
+
+    /// Shows what is known, and in a dry run the changes.
+    fn show(&self, common: &Common) -> Result<(), Stop> {
+        if common.output == Output::Json {
+            return if common.yes { Ok(()) } else { self.document(false) };
+        }
+        let mut text = String::new();
+        if !self.pictured.is_empty() {
+            text += &format!("{}\n", self.pictured);
+        }
+        if !common.yes {
+            let plan = self.setup.show() + &self.hook.show();
+            let so = if self.refused.is_empty() { IDLE } else { "" };
+            text += &if plan.is_empty() { so.to_owned() } else { format!("{DRY}{plan}") };
+            text += &self.told();
+        }
+        out::text(text)
+    }
+
+    /// What is to be known besides the changes.
+    fn told(&self) -> String {
+        let lines = |title: &str, lines: &[String]| -> String {
+            let line = |line: &String| {
+                let parts: Vec<String> = line.lines().map(printable).collect();
+                format!("{title}: {}\n", parts.join("\n  "))
+            };
+            lines.iter().map(line).collect()
+        };
+        lines("note", &self.notes) + &lines("not enabled", &self.refused) + &lines("left to do", &self.left)
+    }
+
+    fn make(&self, common: &Common, plan: impl Fn(&Self) -> &Plan) -> Result<(), Stop> {
+        let tell = common.output == Output::Text;
+        let mut broken = None;
+        let made = plan(self).apply(|change| {
+            if tell && broken.is_none() {
+                broken = out::line(change.told().line()).err();
+            }
+        });
+        made.map_err(undone)?;
+        broken.map_or(Ok(()), Err)
+    }
+
+    /// Tells how it ended.
+    fn end(&self, common: &Common) -> Result<Exit, Stop> {
+        match common.output {
+            Output::Json => self.document(true)?,
+            _ => {
+                let nothing = self.setup.is_empty() && self.hook.is_empty();
+                let so = if nothing && self.refused.is_empty() { IDLE } else { "" };
+                out::text(format_args!("{so}{}", self.told()))?;
+            }
+        }
+        Ok(self.exit())
+    }
+
+    fn document(&self, applied: bool) -> Result<(), Stop> {
+        out::json(&Document {
+            schema_version: 1,
+            applied,
+            changes: self.setup.told().into_iter().chain(self.hook.told()).collect(),
+            refused: &self.refused,
+            notes: &self.notes,
+            left: &self.left,
+            images: &self.images,
+        })
+    }
+}
+
+/// Whether a verdict stays as it is until an operator acts.
+fn is_final(image: &Judged) -> bool {
+    matches!(image.token, Token::Denied | Token::Misconfigured)
+}
+
+/// What is said where there is nothing to do, and where nothing is done.
+const IDLE: &str = "All is as it should be.\n";
+const DRY: &str = "nothing is changed: --yes makes these changes\n";
+
+/// The administrator's units.
+const SYSTEM: &str = "/etc/systemd/system";

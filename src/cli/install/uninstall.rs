@@ -1,0 +1,142 @@
+//! `ratifyctl uninstall`: pulls first go past the shim, then all goes that `install` has put there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cli::change::Plan;
+use crate::cli::install::files::{self, Layout, UNITS};
+use crate::cli::install::target::{self, Target};
+use crate::cli::install::{Common, SYSTEM, Work, hook, undone};
+use crate::cli::{Exit, Stop};
+use crate::containerd::process::CONFIG;
+use crate::containerd::{dropin, imports};
+
+#[derive(clap::Args)]
+pub(in crate::cli) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Remove configuration, state and cache too
+    #[arg(long)]
+    purge: bool,
+}
+
+pub(in crate::cli) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
+    let common = &arguments.common;
+    common.check()?;
+    let target = Target::find(&common.root, common.address.as_deref(), common.containerd_config.as_deref()).await;
+    let layout = Layout::of(&common.root, common.prefix.as_deref());
+    let mut work = Work::new(&common.root);
+    unhook(&mut work, &target);
+    disable(&mut work.setup, common);
+    disconnect(&mut work, common, &target)?;
+    match files::package(&common.root) {
+        Some(command) => work.left.push(format!("{command}  # programs and units are a package's")),
+        None => {
+            let before = work.setup.changes().len();
+            layout.take(&mut work.setup);
+            if common.booted() && work.setup.changes().len() > before {
+                work.setup.run(&["systemctl", "daemon-reload"], "the units are gone");
+            }
+        }
+    }
+    if arguments.purge {
+        for folder in ["/etc/ratifyd", "/var/lib/ratifyd", "/var/cache/ratifyd"] {
+            work.setup.remove_all(Path::new(folder));
+        }
+    }
+    work.show(common)?;
+    if !common.yes {
+        return Ok(work.exit());
+    }
+    work.make(common, |work| &work.setup)?;
+    work.end(common)
+}
+
+/// First of all: a link that leads nowhere refuses every pull.
+fn unhook(work: &mut Work, target: &Target) {
+    let mut folders = vec![PathBuf::from(target::FOLDER)];
+    folders.extend(target.folder());
+    folders.dedup();
+    for folder in folders {
+        for link in hook::links(&work.setup, &folder) {
+            work.setup.remove(&link);
+            work.notes.push(format!("without {} pulls are no longer verified by ratifyd", link.display()));
+        }
+    }
+    if !work.setup.is_empty() {
+        for folder in Path::new(target::FOLDER).ancestors().take(FOLDERS) {
+            work.setup.remove_empty(folder);
+        }
+    }
+}
+
+fn disable(plan: &mut Plan, common: &Common) {
+    let wants = [("ratifyd.socket", "sockets.target.wants"), ("ratifyd.service", "multi-user.target.wants")];
+    let links = wants.map(|(name, folder)| Path::new(SYSTEM).join(folder).join(name));
+    if !common.booted() {
+        for link in &links {
+            plan.remove(link);
+            if let Some(folder) = link.parent() {
+                plan.remove_empty(folder);
+            }
+        }
+        return;
+    }
+    let is_there =
+        |name: &str| [SYSTEM, "/usr/lib/systemd/system"].iter().any(|folder| Path::new(folder).join(name).exists());
+    if UNITS.iter().any(|(name, _)| is_there(name)) {
+        let names = UNITS.map(|(name, _)| name);
+        plan.run(&["systemctl", "disable", "--now", names[0], names[1]], "nothing asks the daemon any more");
+    }
+}
+
+/// Takes the drop-in away, and the import of it.
+fn disconnect(work: &mut Work, common: &Common, target: &Target) -> Result<(), Stop> {
+    let mut configs = vec![target.config.clone(), PathBuf::from(CONFIG)];
+    configs.extend(RANCHERS.map(PathBuf::from));
+    configs.sort();
+    configs.dedup();
+    let before = work.setup.changes().len();
+    for config in configs {
+        for folder in ["conf.d", "config-v3.toml.d", "config.toml.d"] {
+            let folder = imports::resolve(&config, folder);
+            let file = folder.join(dropin::FILE);
+            if work.setup.at(&file).exists() {
+                take_import(work, &config, &folder.join(dropin::PATTERN))?;
+                work.setup.remove(&file);
+                work.setup.remove_empty(&folder);
+            }
+        }
+    }
+    if work.setup.changes().len() > before {
+        let unit = target.unit();
+        if common.restart_containerd && common.booted() {
+            work.setup
+                .run(&["systemctl", "restart", unit], "it goes back to its own settings; containers keep running");
+        } else if common.is_live() {
+            work.left
+                .push(format!("systemctl restart {unit}  # or at its next start it goes back to its own settings"));
+        }
+    }
+    Ok(())
+}
+
+fn take_import(work: &mut Work, config: &Path, pattern: &Path) -> Result<(), Stop> {
+    let Ok(text) = fs::read_to_string(work.setup.at(config)) else { return Ok(()) };
+    match imports::remove(&text, &pattern.to_string_lossy()) {
+        Ok(Some(edited)) => work.setup.edit(config, edited).map_err(undone),
+        Ok(None) => Ok(()),
+        // A pattern that fits nothing does no harm.
+        Err(mend) => {
+            work.notes.push(format!("{}: {mend}", config.display()));
+            Ok(())
+        }
+    }
+}
+
+/// The configurations that k3s and RKE2 write.
+const RANCHERS: [&str; 2] =
+    ["/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "/var/lib/rancher/rke2/agent/etc/containerd/config.toml"];
+
+/// How many of containerd's folders go when they are empty: that of verifiers, and two above it.
+const FOLDERS: usize = 3;
