@@ -67,6 +67,7 @@ lint: ## Format, clippy with warnings as errors, docs, units, crates
 	$(call stage,clippy of the shim alone,cargo clippy --locked --quiet --no-default-features --features shim --lib --bin ratify-image-verifier -- -D warnings)
 	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation --lib -- -D warnings)
 	$(call stage,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items --lib)
+	$(call stage,versions of the fuzz targets,cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null)
 	$(call stage,units,tests/tools/units)
 	$(call stage,crates,$(MAKE) --no-print-directory $(DENY) && tests/tools/deny $(DENY))
 
@@ -86,7 +87,8 @@ test: tools shim ## Run every test: unit, integration, end to end (the last need
 test-node: package ## Install, use, upgrade and remove the package on a node that boots (root)
 	$(call stage,tools of the node,tests/tools/fetch --node)
 	@TOOLS="$$(tests/tools/fetch --print)" ROOT="$$(CACHE="$(CACHE)" tests/node/root)" \
-		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" tests/node/run
+		DEB="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd_*_$$(dpkg --print-architecture).deb | head -n 1)" \
+		ARCHIVE="$$(ls -t $(CARGO_TARGET_DIR)/packages/ratifyd-*-linux-$$(uname -m).tar.gz | head -n 1)" tests/node/run
 
 .PHONY: test-matrix
 test-matrix: build ## Pull by ctr, nerdctl and CRI through containerd of every series (root; builds each once)

@@ -431,4 +431,22 @@ mod tests {
             assert!(!format!("{config:?}{}", proxy.address()).contains("hunter2"));
         }
     }
+
+    #[cfg(feature = "wire")]
+    proptest::proptest! {
+        // A proxy that the HTTP client cannot read would be passed over by it, and the registry asked directly.
+        #[test]
+        fn every_proxy_that_is_taken_is_one_to_the_http_client_too(
+            text in "(https?://)?([!-~\u{e9}]{0,6}(:[!-~\u{e9}]{0,6})?@)?([!-~\u{e9}]{1,8}|\\[[0-9a-f:]{2,8}\\])(:[0-9]{1,5})?/?"
+        ) {
+            if let Ok(proxy) = text.parse::<ProxyUrl>() {
+                let uri: tonic::codegen::http::Uri = proxy.secret().as_str().parse().unwrap();
+                let authority = uri.authority().unwrap().as_str();
+                let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+                let bare: tonic::codegen::http::uri::Authority = place.parse().unwrap();
+                proptest::prop_assert_eq!(format!("{}://{bare}", uri.scheme_str().unwrap()), proxy.address());
+                proptest::prop_assert_eq!(authority.matches('@').count(), usize::from(proxy.has_credentials()));
+            }
+        }
+    }
 }
