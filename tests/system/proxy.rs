@@ -203,6 +203,16 @@ async fn a_proxy_that_is_down_or_says_no_is_named_with_the_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_proxy_that_repeats_the_password_it_was_shown_is_not_quoted() {
+    let echo = "HTTP/1.1 403 Forbidden\r\nContent-Length: 63\r\n\r\n\
+        {\"errors\":[{\"code\":\"DENIED\",\"message\":\"bad dXNlcjpodW50ZXIy\"}]}";
+    let with_password = told("user:hunter2@", echo).await;
+    assert!(with_password.contains("403") && !with_password.contains("dXNl"), "{with_password}");
+    let without = told("", echo).await;
+    assert!(without.contains("dXNl"), "without a password there is nothing to hide: {without}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_proxy_that_opens_no_tunnel_is_named_with_the_cause() {
     let secure = async |user: &str, answer: &'static str| {
         let proxy = HttpProxy::start(&[]).await;

@@ -258,7 +258,10 @@ async fn said(response: Response) -> String {
 async fn answer(response: Response, what: String, bound: Bound, proxy: Option<&ProxyUrl>) -> Result<Answer, Error> {
     if response.status() != StatusCode::OK {
         let status = response.status();
-        return Err(refusal(status, &what, said(response).await));
+        // A proxy that was shown a password could repeat it.
+        let may_tell = !(response.url().scheme() == "http" && proxy.is_some_and(ProxyUrl::has_credentials));
+        let said = if may_tell { said(response).await } else { String::new() };
+        return Err(refusal(status, &what, said));
     }
     let (url, headers) = (response.url().clone(), response.headers().clone());
     if let Some(encoding) = one_header(&headers, &header::CONTENT_ENCODING, &what)?
