@@ -87,6 +87,44 @@ impl Plan {
         below(&self.root, path)
     }
 
+    /// Where a path of the node leads once every link on its way is followed, as the node follows it. What is not
+    /// there is taken as it is named.
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
+        let parts = |path: &Path| -> Vec<OsString> {
+            path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+        };
+        let (mut left, mut found, mut followed) = (parts(path), PathBuf::from("/"), 0);
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                found.pop();
+                continue;
+            }
+            // A part that is the root begins anew.
+            let next = found.join(part);
+            match fs::read_link(self.at(&next)) {
+                Ok(target) if followed < LINKS => {
+                    followed += 1;
+                    left.extend(parts(&target));
+                }
+                _ => found = next,
+            }
+        }
+        found
+    }
+
+    /// The text of a file of the node; none where nothing is.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no file.
+    pub(super) fn read(&self, path: &Path) -> Result<Option<String>, String> {
+        read(&self.at(path))
+    }
+
+    /// The changes of another plan come after these.
+    pub(super) fn append(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+    }
+
     /// The folder is there.
     pub(super) fn directory(&mut self, path: &Path) {
         if !self.at(path).is_dir() {
@@ -108,13 +146,14 @@ impl Plan {
         Ok(())
     }
 
-    /// The file has this text, and keeps its permissions.
+    /// The file has this text, and keeps its permissions. A link stays, and what it leads to is changed.
     ///
     /// # Errors
     /// It cannot be read, or is no file.
     pub(super) fn edit(&mut self, path: &Path, after: impl Into<String>) -> Result<(), String> {
-        let mode = file(&self.at(path))?.map_or(0o644, |metadata| metadata.mode() & 0o7777);
-        self.text(path, after, mode)
+        let path = self.resolve(path);
+        let mode = file(&self.at(&path))?.map_or(0o644, |metadata| metadata.mode() & 0o7777);
+        self.text(&path, after, mode)
     }
 
     /// The file is a copy of another.
@@ -455,6 +494,9 @@ fn run(command: &[String]) -> Result<(), String> {
     Err(format!("{}: {}", ran.status, said.trim().lines().last().unwrap_or("it says nothing")))
 }
 
+/// How many links are followed one after another, as Linux does it (path_resolution(7)).
+const LINKS: u32 = 40;
+
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
@@ -563,6 +605,31 @@ mod tests {
         plan.apply(|_| ()).unwrap();
         assert_eq!(fs::read_link(folder.path().join("link")).unwrap(), Path::new("/two"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn links_are_followed_as_the_node_follows_them_and_a_circle_ends() {
+        let (folder, plan) = node();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("a/b")).unwrap();
+        for (link, leads) in [("a/b/one", "../two"), ("a/two", "/three"), ("three", "end"), ("round", "round")] {
+            symlink(leads, at(link)).unwrap();
+        }
+        symlink("/a", at("c")).unwrap();
+        for (path, leads) in [("/a/b/one", "/end"), ("/c/b/../two", "/end"), ("/x/y", "/x/y"), ("/round", "/round")] {
+            assert_eq!(plan.resolve(Path::new(path)), Path::new(leads), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_edit_goes_through_a_link_which_stays() {
+        let (folder, mut plan) = node();
+        fs::write(folder.path().join("real"), "a").unwrap();
+        symlink("/real", folder.path().join("c")).unwrap();
+        plan.edit(Path::new("/c"), "b").unwrap();
+        plan.apply(|_| ()).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("real")).unwrap(), "b");
+        assert!(folder.path().join("c").is_symlink());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) enum Route {
 pub(super) async fn plan(plan: &mut Plan, target: &Target<'_>) -> Result<Route, String> {
     let root = plan.root().to_owned();
     let at = |path: &Path| below(&root, path);
-    let text = match fs::read_to_string(at(target.config)) {
+    let text = match fs::read_to_string(at(&plan.resolve(target.config))) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(format!("{}: {error}", target.config.display())),
@@ -76,13 +76,16 @@ pub(super) async fn plan(plan: &mut Plan, target: &Target<'_>) -> Result<Route, 
     if let Some(route) = unproven(&before, &after, &path)? {
         return Ok(route);
     }
+    // Both or none: nothing imports a drop-in where the file cannot be edited.
+    let mut both = Plan::new(&root);
     if let Some(folder) = path.parent() {
-        plan.directory(folder);
+        both.directory(folder);
     }
-    plan.text(&path, dropin, 0o644)?;
+    both.text(&path, dropin, 0o644)?;
     if let Some(edited) = edited {
-        plan.edit(target.config, edited)?;
+        both.edit(target.config, edited)?;
     }
+    plan.append(both);
     Ok(Route::Will(notes(images, &before)))
 }
 

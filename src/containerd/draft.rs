@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -28,6 +28,9 @@ impl Draft<'_> {
     /// # Errors
     /// Why containerd would not start with it, or cannot be asked.
     pub async fn effective(&self, program: &Path) -> Result<Table, String> {
+        if self.text.starts_with('\u{feff}') {
+            return Err(format!("{} begins with a byte order mark, take it out", self.config.display()));
+        }
         let scratch = Scratch::new().map_err(|error| format!("a folder to try it in: {error}"))?;
         let mut main: Table = self.text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
         if let Some(Value::Array(list)) = main.get_mut("imports") {
@@ -78,9 +81,21 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> io::Result<Self> {
+        // Where root alone can write, and what is left after a loss of power goes.
+        let run = Path::new("/run");
+        if rustix::process::geteuid().is_root()
+            && let Ok(scratch) = Self::below(run)
+        {
+            return Ok(scratch);
+        }
+        Self::below(&std::env::temp_dir())
+    }
+
+    fn below(folder: &Path) -> io::Result<Self> {
+        sweep(folder);
         let mut last = io::ErrorKind::AlreadyExists.into();
         for number in 0..ATTEMPTS {
-            let path = std::env::temp_dir().join(format!("ratifyctl-{}-{number}", std::process::id()));
+            let path = folder.join(format!("{PREFIX}{}-{number}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) => last = error,
@@ -90,12 +105,31 @@ impl Scratch {
     }
 }
 
+/// Removes what this user's processes have left that were killed.
+fn sweep(folder: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    let is_left = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.split_once('-'));
+        let pid = name.and_then(|(pid, _)| pid.parse::<u32>().ok());
+        let is_gone = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        is_gone && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == own)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| is_left(path)) {
+        // Nobody is left to tell.
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Nobody is left to tell.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+/// How the folders are called, with a process id and a number after it.
+const PREFIX: &str = "ratifyctl-";
 
 /// How many names are tried.
 const ATTEMPTS: usize = 100;
@@ -124,6 +158,21 @@ fn compare(before: &Table, after: &Table, path: &mut Vec<String>, found: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_has_left_is_swept_and_what_another_uses_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        // No process has an id this high (proc(5), pid_max).
+        let (left, used) = ("ratifyctl-4194305-0", format!("ratifyctl-{}-0", std::process::id()));
+        for name in [left, &used, "ratifyctl-x", "other"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join(left).join("config.toml"), "secret").unwrap();
+        let scratch = Scratch::below(folder.path()).unwrap();
+        assert!(scratch.0.ends_with(format!("ratifyctl-{}-1", std::process::id())));
+        assert!(!folder.path().join(left).exists());
+        assert!([&used, "ratifyctl-x", "other"].iter().all(|name| folder.path().join(name).exists()));
+    }
 
     #[test]
     fn differences_are_the_keys_that_are_other_or_on_one_side_only() {

@@ -64,7 +64,9 @@ fn a_dry_run_changes_nothing_and_says_what_would_be_changed() {
     containerd(&site, DUMP);
     let before = site.tree();
     let text = ctl(&site, &["install"]).ended(0);
-    assert!(text.starts_with("nothing is changed: --yes makes these changes\n"), "{text}");
+    let ran = site.at("usr/bin/containerd");
+    let first = format!("nothing is changed: --yes makes these changes\nbut {} was run, as this user\n", ran.display());
+    assert!(text.starts_with(&first), "{text}");
     let last =
         "link /opt/containerd/image-verifier/bin/ratify-image-verifier to /usr/libexec/ratifyd/ratify-image-verifier";
     assert_eq!(text.lines().last().unwrap().trim(), last);
@@ -240,13 +242,15 @@ fn a_containerd_that_asks_nobody_is_told_and_not_linked() {
             "because of registry.mirrors",
         ),
         (DUMP.replace("use_local_image_pull = false", "use_local_image_pull = true"), "is of version 1"),
-        ("nonsense =".to_owned(), "whether CRI pulls are verified is unknown"),
+        ("nonsense =".to_owned(), "not enabled: whether CRI pulls are verified is unknown"),
     ] {
         containerd(&site, &dump);
         let text = ctl(&site, &["install"]).stdout;
         assert!(text.contains(words), "{words}: {text}");
-        assert_eq!(text.contains("\n  link /opt"), dump.contains("nonsense"), "{text}");
+        assert!(!text.contains("\n  link /opt"), "{text}");
     }
+    let text = ctl(&site, &["install", "--without-cri"]).ended(0);
+    assert!(text.contains("\n  link /opt") && text.contains("note: whether CRI pulls are verified"), "{text}");
     // No kubelet, or no CRI, and so nothing to ask for.
     containerd(&site, &DUMP.replace("use_local_image_pull = false", ""));
     let text = ctl(&site, &["install", "--without-cri"]).ended(0);
@@ -254,6 +258,157 @@ fn a_containerd_that_asks_nobody_is_told_and_not_linked() {
     containerd(&site, &DUMP.replace("use_local_image_pull = false", "").replace("= []", "= ['cri']"));
     let text = ctl(&site, &["install"]).ended(0);
     assert!(text.contains("\n  link /opt") && !text.contains("CRI"), "{text}");
+}
+
+/// Where another containerd than the usual one looks.
+const ELSEWHERE: &str = "srv/verifiers/ratify-image-verifier";
+
+/// What install notes of it.
+const RECORD: &str = "etc/ratifyd/verifier-folders";
+
+/// A site whose link is in a folder that is not the usual one, made by install.
+fn elsewhere() -> Site {
+    let site = configured();
+    containerd(&site, &DUMP.replace("/opt/containerd/image-verifier/bin", "/srv/verifiers"));
+    let made = ctl(&site, &["install", "--yes"]).ended(0);
+    assert_eq!(target(&site, ELSEWHERE), shim("/usr"));
+    let (record, link) = (made.find(&format!("write /{RECORD}")), made.find("link /srv"));
+    assert!(record.is_some() && record < link, "first the record: {made}");
+    site
+}
+
+#[test]
+fn uninstall_finds_a_link_that_was_made_for_another_containerd() {
+    needs_root!();
+    let site = elsewhere();
+    assert_eq!(fs::read_to_string(site.at(RECORD)).unwrap(), "/srv/verifiers\n");
+    assert_eq!(ctl(&site, &["install", "--yes"]).ended(0), "All is as it should be.\n");
+    // What is found now looks in the usual folder.
+    containerd(&site, DUMP);
+    let gone = ctl(&site, &["uninstall", "--yes"]).ended(0);
+    assert!(gone.starts_with("remove /srv/verifiers/ratify-image-verifier\n"), "{gone}");
+    assert_eq!(target(&site, ELSEWHERE), None);
+    assert!(!site.at(RECORD).exists() && !site.at("usr/libexec/ratifyd").exists());
+}
+
+#[test]
+fn uninstall_removes_nothing_where_a_link_may_stay() {
+    needs_root!();
+    let site = elsewhere();
+    // As a disk that is not mounted.
+    fs::rename(site.at("srv"), site.at("away")).unwrap();
+    let before = site.tree();
+    let text = ctl(&site, &["uninstall", "--yes"]).complained(1);
+    assert!(text.contains("/srv/verifiers: No such file") && text.contains("take it out of /etc/ratifyd"), "{text}");
+    assert_eq!(site.tree(), before);
+    fs::rename(site.at("away"), site.at("srv")).unwrap();
+    let text = ctl(&site, &["uninstall", "--yes", "--containerd-config", "/etc/no.toml"]).complained(1);
+    assert!(text.contains("--containerd-config /etc/no.toml is no file: nothing is removed"), "{text}");
+    site.write("etc/other.toml", "version =");
+    let text = ctl(&site, &["uninstall", "--yes", "--containerd-config", "/etc/other.toml"]).complained(1);
+    assert!(text.contains("what containerd makes of /etc/other.toml is unknown"), "{text}");
+    // A containerd that is stopped.
+    let mut live = Command::new(CTL);
+    let text = run(live.args(["uninstall", "--address", "/no/such.sock"])).complained(1);
+    assert!(text.contains("no containerd answers on /no/such.sock: nothing is removed"), "{text}");
+    assert_eq!(target(&site, ELSEWHERE), shim("/usr"));
+    ctl(&site, &["uninstall", "--yes"]).ended(0);
+    assert_eq!(target(&site, ELSEWHERE), None);
+}
+
+#[test]
+fn a_link_by_way_of_another_link_goes_too() {
+    needs_root!();
+    let site = configured();
+    ctl(&site, &["install", "--yes"]).ended(0);
+    let link = "opt/containerd/image-verifier/bin/20-verify";
+    fs::create_dir(site.at("etc/alternatives")).unwrap();
+    symlink(shim("/usr").unwrap(), site.at("etc/alternatives/image-verifier")).unwrap();
+    symlink("/etc/alternatives/image-verifier", site.at(link)).unwrap();
+    fs::remove_file(site.at(LINK)).unwrap();
+    assert_eq!(ctl(&site, &["install", "--yes"]).ended(0).lines().next(), Some("All is as it should be."));
+    let gone = ctl(&site, &["uninstall", "--yes"]).ended(0);
+    assert!(gone.starts_with(&format!("remove /{link}\n")), "{gone}");
+    assert_eq!(target(&site, link), None);
+}
+
+#[test]
+fn the_link_keeps_its_name_and_what_a_killed_install_has_left_goes() {
+    needs_root!();
+    let site = configured();
+    ctl(&site, &["install", "--yes"]).ended(0);
+    let left = "opt/containerd/image-verifier/bin/.new-ratify-image-verifier";
+    symlink(shim("/usr").unwrap(), site.at(left)).unwrap();
+    let made = ctl(&site, &["install", "--yes"]).ended(0);
+    assert!(made.starts_with(&format!("remove /{left}\n")), "{made}");
+    assert_eq!((target(&site, LINK), target(&site, left)), (shim("/usr"), None));
+    // Killed before the first had its name.
+    fs::rename(site.at(LINK), site.at(left)).unwrap();
+    ctl(&site, &["install", "--yes"]).ended(0);
+    assert_eq!((target(&site, LINK), target(&site, left)), (shim("/usr"), None));
+}
+
+#[test]
+fn a_prefix_is_plain_and_a_shared_one_keeps_its_empty_folders() {
+    needs_root!();
+    let site = configured();
+    for prefix in ["opt/r", "/opt/../../tmp", "/opt/a b", "/opt/%h", "/opt/\"r", "/opt/$r"] {
+        let text = ctl(&site, &["install", "--prefix", prefix]).complained(1);
+        assert!(text.contains("--prefix takes an absolute path of letters"), "{prefix}: {text}");
+    }
+    for folder in ["usr/local/bin", "usr/local/share/man"] {
+        fs::create_dir_all(site.at(folder)).unwrap();
+    }
+    ctl(&site, &["install", "--yes", "--prefix", "/usr/local"]).ended(0);
+    assert!(site.at("usr/local/bin/ratifyd").exists());
+    ctl(&site, &["uninstall", "--yes", "--prefix", "/usr/local"]).ended(0);
+    assert!(site.at("usr/local/bin").exists() && site.at("usr/local/share/man").exists());
+    assert!(!site.at("usr/local/bin/ratifyd").exists() && !site.at("usr/local/libexec/ratifyd").exists());
+}
+
+#[test]
+fn whether_cri_asks_is_unknown_of_a_file_that_containerd_cannot_read() {
+    let site = configured();
+    containerd(&site, DUMP);
+    for (config, words) in [
+        ("\u{feff}version = 3\n", "begins with a byte order mark"),
+        ("version = 3\nversion = 3\n", "duplicate key"),
+        ("version = 3\nimports = ['/etc/*/x.toml']\n", "whose folders cannot be told"),
+    ] {
+        site.write("etc/containerd/config.toml", config);
+        let text = ctl(&site, &["install"]).stdout;
+        assert!(text.contains("not enabled: whether CRI") && text.contains(words), "{words}: {text}");
+    }
+    // An image that gets its containerd later.
+    fs::remove_file(site.at("usr/bin/containerd")).unwrap();
+    let text = ctl(&site, &["install"]).ended(0);
+    assert!(text.contains("\n  link /opt") && text.contains("note: whether CRI pulls are verified"), "{text}");
+}
+
+#[test]
+fn a_configuration_behind_a_link_is_edited_where_it_lies() {
+    needs_root!();
+    let site = configured();
+    site.write("etc/containerd/real.toml", "version = 3\n");
+    symlink("/etc/containerd/real.toml", site.at("etc/containerd/config.toml")).unwrap();
+    let local = DUMP.replace("use_local_image_pull = false", "use_local_image_pull = $local");
+    let known = "ls ${2%/*}/*/90-ratifyd.toml >/dev/null 2>&1";
+    site.write(
+        "usr/bin/containerd",
+        &format!("#!/bin/sh\nlocal=true\nif {known}; then local=false; fi\ncat <<END\n{local}\nEND\n"),
+    );
+    chmod(&site.at("usr/bin/containerd"), 0o755);
+    let before = site.tree();
+    ctl(&site, &["install", "--yes"]).ended(0);
+    let real = fs::read_to_string(site.at("etc/containerd/real.toml")).unwrap();
+    assert!(real.contains("/etc/containerd/conf.d/90-ratifyd*.toml"), "{real}");
+    assert!(site.at("etc/containerd/config.toml").is_symlink());
+    assert!(site.at("etc/containerd/conf.d/90-ratifyd.toml").exists());
+    assert_eq!(
+        ctl(&site, &["uninstall", "--yes"]).ended(0).lines().next(),
+        Some("remove /opt/containerd/image-verifier/bin/ratify-image-verifier")
+    );
+    assert_eq!(site.tree(), before);
 }
 
 #[test]

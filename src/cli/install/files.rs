@@ -90,6 +90,11 @@ impl Layout {
         Path::new(folder).join("ratifyd.conf")
     }
 
+    /// Whether the prefix is ratifyd's alone, by its name: /usr/local has empty folders of the distribution's.
+    fn is_own(&self) -> bool {
+        self.prefix.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ratifyd"))
+    }
+
     fn is_usual(&self) -> bool {
         self.prefix == Path::new(USR)
     }
@@ -145,7 +150,7 @@ impl Layout {
             plan.remove(&self.prefix.join(program));
         }
         plan.remove_empty(&self.prefix.join("libexec/ratifyd"));
-        if !self.is_usual() {
+        if self.is_own() {
             for folder in FOLDERS {
                 plan.remove_empty(&self.prefix.join(folder));
             }

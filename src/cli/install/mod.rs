@@ -1,7 +1,7 @@
 //! `ratifyctl install` and `uninstall`: node set-up without a package. Shows what it would change; changes it with
 //! `--yes`. containerd is made to ask last of all, and only once the answers would be good ones.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::assemble;
 use crate::cli::change::below;
@@ -89,10 +89,25 @@ impl Common {
             return Err(undone(format!("--root {} is no folder with an absolute path", self.root.display())));
         }
         match &self.prefix {
-            Some(prefix) if !prefix.is_absolute() => Err(undone("--prefix takes an absolute path")),
+            Some(prefix) if !is_plain(prefix) => {
+                Err(undone("--prefix takes an absolute path of letters, digits and ._-/ without .. in it"))
+            }
             _ => Ok(()),
         }
     }
+
+    /// The program of the tree that was asked for its configuration.
+    fn ran(&self, target: &Target) -> Option<PathBuf> {
+        target.program.clone().filter(|_| !self.is_live())
+    }
+}
+
+/// Whether a path means the same to a unit's ExecStart= as to everybody else, and stays where it says.
+fn is_plain(path: &Path) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/".contains(byte);
+    path.is_absolute()
+        && path.as_os_str().as_encoded_bytes().iter().all(fits)
+        && !path.components().any(|part| part == Component::ParentDir)
 }
 
 pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
@@ -100,6 +115,7 @@ pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
     common.check()?;
     let target = Target::find(&common.root, common.address.as_deref(), common.containerd_config.as_deref()).await;
     let mut work = Work::new(&common.root);
+    work.ran = common.ran(&target);
     let layout = Layout::of(&common.root, common.prefix.as_deref());
     work.put(&layout, common)?;
     // Where the daemon will run once it is set up, it is asked then: it knows best what it would answer.
@@ -281,8 +297,10 @@ impl Work {
             Ok(cri::Route::Open { why, mend }) => {
                 self.refused.push(format!("CRI pulls would not be verified: {why}; {mend}; or take --without-cri"));
             }
-            Err(cause) if common.is_live() && target.program.is_some() && !arguments.without_cri => {
-                self.refused.push(format!("whether CRI pulls are verified is unknown: {cause}"));
+            // A tree without a containerd gets one that nobody can ask yet.
+            Err(cause) if target.program.is_some() && !arguments.without_cri => {
+                let unknown = "whether CRI pulls are verified is unknown";
+                self.refused.push(format!("{unknown}: {cause}; mend it, or take --without-cri"));
             }
             Err(cause) => self.notes.push(format!("whether CRI pulls are verified is unknown: {cause}")),
         }

@@ -1,9 +1,10 @@
 //! `ratifyctl uninstall`: pulls first go past the shim, then all goes that `install` has put there.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cli::change::Plan;
+use crate::cli::change::{Plan, below};
 use crate::cli::install::files::{self, Layout, UNITS};
 use crate::cli::install::target::{self, Target};
 use crate::cli::install::work::Work;
@@ -27,7 +28,9 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     let target = Target::find(&common.root, common.address.as_deref(), common.containerd_config.as_deref()).await;
     let layout = Layout::of(&common.root, common.prefix.as_deref());
     let mut work = Work::new(&common.root);
-    unhook(&mut work, &target);
+    work.ran = common.ran(&target);
+    certain(common, &target)?;
+    unhook(&mut work, &target)?;
     disable(&mut work.setup, common);
     disconnect(&mut work, common, &target)?;
     match files::package(&common.root) {
@@ -53,12 +56,47 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     work.end(common)
 }
 
+/// A containerd that is named must be found: else a link in its folder would stay, and lead nowhere.
+fn certain(common: &Common, target: &Target) -> Result<(), Stop> {
+    let kept = "nothing is removed, as a link in its folder of verifiers would refuse every pull";
+    match (&common.address, &common.containerd_config) {
+        (_, Some(config)) if !below(&common.root, config).is_file() => {
+            Err(undone(format!("--containerd-config {} is no file: {kept}", config.display())))
+        }
+        (Some(address), None) if common.is_live() && target.client.is_none() => Err(undone(format!(
+            "no containerd answers on {}: {kept}; start it, or name its file by --containerd-config",
+            address.display()
+        ))),
+        (None, None) => Ok(()),
+        _ => match &target.settings {
+            Err(cause) if target.program.is_some() => {
+                Err(undone(format!("what containerd makes of {} is unknown: {cause}: {kept}", target.config.display())))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
 /// First of all: a link that leads nowhere refuses every pull.
-fn unhook(work: &mut Work, target: &Target) {
+fn unhook(work: &mut Work, target: &Target) -> Result<(), Stop> {
+    let recorded = hook::recorded(&work.setup).map_err(undone)?;
     let mut folders = vec![PathBuf::from(target::FOLDER)];
-    folders.extend(target.folder());
-    folders.dedup();
+    for folder in target.folder().into_iter().chain(recorded.iter().cloned()) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
     for folder in folders {
+        if let Err(error) = fs::read_dir(work.setup.at(&folder))
+            && (error.kind() != io::ErrorKind::NotFound || recorded.contains(&folder))
+        {
+            return Err(undone(format!(
+                "{}: {error}: nothing is removed, as a link in there would refuse every pull; if it is gone for \
+                 good, take it out of {}",
+                folder.display(),
+                hook::RECORD
+            )));
+        }
         for link in hook::links(&work.setup, &folder) {
             work.setup.remove(&link);
             work.notes.push(format!("without {} pulls are no longer verified by ratifyd", link.display()));
@@ -69,6 +107,8 @@ fn unhook(work: &mut Work, target: &Target) {
             work.setup.remove_empty(folder);
         }
     }
+    work.setup.remove(Path::new(hook::RECORD));
+    Ok(())
 }
 
 fn disable(plan: &mut Plan, common: &Common) {
@@ -124,7 +164,7 @@ fn disconnect(work: &mut Work, common: &Common, target: &Target) -> Result<(), S
 }
 
 fn take_import(work: &mut Work, config: &Path, pattern: &Path) -> Result<(), Stop> {
-    let Ok(text) = fs::read_to_string(work.setup.at(config)) else { return Ok(()) };
+    let Ok(text) = fs::read_to_string(work.setup.at(&work.setup.resolve(config))) else { return Ok(()) };
     match imports::remove(&text, &pattern.to_string_lossy()) {
         Ok(Some(edited)) => work.setup.edit(config, edited).map_err(undone),
         Ok(None) => Ok(()),

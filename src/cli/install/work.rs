@@ -1,6 +1,6 @@
 //! What `install` and `uninstall` have to do and what they know of it: shown, made, told.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -28,6 +28,8 @@ pub(super) struct Work {
     pub(super) images: Vec<Judged>,
     /// The same for people.
     pub(super) pictured: String,
+    /// The program of a tree that was run to say what it makes of its configuration.
+    pub(super) ran: Option<PathBuf>,
 }
 
 /// The document of `--output json`.
@@ -55,6 +57,7 @@ impl Work {
             left: Vec::new(),
             images: Vec::new(),
             pictured: String::new(),
+            ran: None,
         }
     }
 
@@ -84,7 +87,9 @@ impl Work {
         }
         let plan: String = self.changes().iter().map(Told::text).collect();
         let so = if self.is_ready() { IDLE } else { "" };
-        let plan = if plan.is_empty() { so.to_owned() } else { format!("{DRY}{plan}") };
+        let ran = |program: &PathBuf| printable(&format!("but {} was run, as this user", program.display())) + "\n";
+        let ran = self.ran.as_ref().map(ran).unwrap_or_default();
+        let plan = if plan.is_empty() { so.to_owned() } else { format!("{DRY}{ran}{plan}") };
         out::text(plan + &self.told())
     }
 
