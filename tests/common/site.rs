@@ -15,7 +15,7 @@ pub struct Site {
 
 impl Site {
     /// Programs and some files in the archive; on the node the folders that every node has.
-    pub fn new() -> Self {
+    pub fn bare() -> Self {
         let site = Self { folder: tempfile::tempdir().unwrap() };
         mode(site.folder.path(), 0o755);
         for (program, to) in [

@@ -39,7 +39,7 @@ fn ctl(site: &Site, arguments: &[&str]) -> Ran {
 
 /// A site with a daemon's configuration.
 fn configured() -> Site {
-    let site = Site::new();
+    let site = Site::bare();
     site.write("etc/ratifyd/config.toml", CONFIG);
     site
 }
@@ -115,7 +115,7 @@ fn a_node_is_set_up_once_and_uninstall_leaves_it_as_it_was_to_the_last_byte() {
 #[test]
 fn without_a_configuration_all_is_made_but_the_link() {
     needs_root!();
-    let site = Site::new();
+    let site = Site::bare();
     for (config, words) in
         [(None, "/etc/ratifyd/config.toml is not there"), (Some("unmatchd = 1\n"), "config.toml:1:1: ")]
     {
@@ -135,7 +135,7 @@ fn without_a_configuration_all_is_made_but_the_link() {
 #[test]
 fn audit_needs_no_configuration_and_enforcing_is_one_rename() {
     needs_root!();
-    let site = Site::new();
+    let site = Site::bare();
     ctl(&site, &["install", "--yes", "--audit"]).ended(0);
     assert_eq!((target(&site, AUDIT), target(&site, LINK)), (shim("/usr"), None));
     assert_eq!(ctl(&site, &["install", "--audit"]).ended(0).lines().next(), Some("All is as it should be."));
