@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// Refuse nothing, only report what would be refused; a later install without this enforces
     #[arg(long)]
     audit: bool,
-    /// Go on though CRI asks no verifier: no kubelet pulls on this node
+    /// No kubelet pulls on this node: go on though CRI asks no verifier, or would be refused the sandbox image
     #[arg(long)]
     without_cri: bool,
     /// The daemon's configuration file
@@ -137,7 +137,7 @@ pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
         work.refused.extend(unready(&arguments).await);
     }
     work.look(&arguments, &target).await;
-    work.connect(&arguments, &target, &layout).await?;
+    work.connect(&arguments, &target, &layout).await;
     work.show(common)?;
     if !common.yes {
         return Ok(work.exit());
@@ -146,10 +146,12 @@ pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
     if !work.refused.is_empty() {
         return work.end(common);
     }
-    if common.booted() && !arguments.audit {
+    // Whoever is asked from now on must be there, whether systemd starts it or somebody else does.
+    if (common.booted() || target.client.is_some()) && !arguments.audit {
         let daemons = judge::problems(&arguments.socket).await;
         work.refused.extend(daemons.unwrap_or_else(|cause| vec![cause]));
         if !work.refused.is_empty() {
+            work.withdraw();
             return work.end(common);
         }
     }
@@ -278,9 +280,12 @@ impl Work {
                     self.pictured += &format!("\nTo let them in, add to {}:\n\n{pins}", arguments.config.display());
                 }
                 let fatal = present.images.iter().find(|image| image.sandbox && is_final(image));
-                if let Some(image) = fatal.filter(|_| !arguments.audit) {
+                if let Some(image) = fatal.filter(|_| !arguments.audit && !arguments.without_cri) {
                     let reference = &image.reference;
-                    self.refused.push(format!("{reference} would be refused, and no pod starts without it"));
+                    self.refused.push(format!(
+                        "{reference} would be refused, and no pod starts without it: give its repository a scope, pin \
+                         it under `digests`, or take --without-cri where no pods are to run"
+                    ));
                 }
                 self.images = present.images;
             }
@@ -289,7 +294,7 @@ impl Work {
     }
 
     /// Plans what has containerd ask.
-    async fn connect(&mut self, arguments: &Arguments, target: &Target, layout: &Layout) -> Result<(), Stop> {
+    async fn connect(&mut self, arguments: &Arguments, target: &Target, layout: &Layout) {
         let common = &arguments.common;
         match self.route(target).await {
             Ok(cri::Route::Asks) if target.changed.is_empty() => {}
@@ -309,23 +314,19 @@ impl Work {
             }
             Err(cause) => self.notes.push(format!("whether CRI pulls are verified is unknown: {cause}")),
         }
-        let folder = match target.folder() {
-            Ok(folder) => folder,
-            Err(cause) => {
-                self.refused.push(cause);
-                return Ok(());
-            }
-        };
-        let hooked = hook::plan(&mut self.hook, &folder, &layout.shim(), arguments.audit, target.max());
-        if let Err(cause) = hooked {
-            self.refused.push(cause);
-        }
+        let (shim, max) = (layout.shim(), target.max());
+        let hooked = target.folder();
+        let hooked = hooked.and_then(|folder| hook::plan(&mut self.hook, &folder, &shim, arguments.audit, max));
+        self.refused.extend(hooked.err());
         if !self.refused.is_empty() {
-            // Nothing of it is made, and so nothing of it shown.
-            self.hook = Plan::new(&common.root);
-            self.left.clear();
+            self.withdraw();
         }
-        Ok(())
+    }
+
+    /// containerd is not made to ask: nothing of that is made, and so nothing of it shown.
+    fn withdraw(&mut self) {
+        self.hook = Plan::new(self.setup.root());
+        self.left.clear();
     }
 
     /// containerd reads its configuration when it starts.
