@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::admission::Decision;
+use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
 use crate::live::{self, Live, Record};
 use crate::service::askers::Askers;
@@ -64,6 +65,7 @@ impl Service {
             verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
             remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
             not_enforced: self.live.not_enforced(),
+            lenient: force.config.as_deref().map(lenient).unwrap_or_default(),
         }
     }
 }
@@ -158,6 +160,24 @@ impl v1::admin_server::Admin for Service {
         self.live.reload().await;
         Ok(Response::new(self.status_reply().await))
     }
+}
+
+/// What a configuration does not refuse.
+fn lenient(config: &Config) -> Vec<v1::Lenient> {
+    let mut lenient = Vec::new();
+    if config.unmatched == Unmatched::Allow {
+        lenient.push(v1::Lenient { scope: String::new(), mode: "allow".to_owned() });
+    }
+    for executor in &config.executors {
+        let mode = match executor.mode {
+            Mode::Audit(_) => "audit",
+            Mode::Allow => "allow",
+            Mode::Enforce(_) | Mode::Deny => continue,
+        };
+        let scopes = executor.scopes.iter().map(|scope| scope.value.clone());
+        lenient.extend(scopes.map(|scope| v1::Lenient { scope, mode: mode.to_owned() }));
+    }
+    lenient
 }
 
 fn reply(decision: &Decision) -> v1::VerifyReply {

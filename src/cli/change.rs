@@ -185,6 +185,13 @@ impl Plan {
         }
     }
 
+    /// The same for a folder that a command before this empties.
+    pub(super) fn remove_emptied(&mut self, path: &Path) {
+        if self.at(path).is_dir() {
+            self.changes.push(Change::RemoveEmpty { path: path.to_owned() });
+        }
+    }
+
     /// The folder is not there, whatever it holds.
     pub(super) fn remove_all(&mut self, path: &Path) {
         if self.at(path).is_dir() {
@@ -201,11 +208,6 @@ impl Plan {
     /// The changes in words.
     pub(super) fn told(&self) -> Vec<Told> {
         self.changes.iter().map(Change::told).collect()
-    }
-
-    /// The plan for people: a line for each change, with what changes in files.
-    pub(super) fn show(&self) -> String {
-        self.told().iter().map(Told::text).collect()
     }
 
     /// Makes the changes and tells of each one once it is made. Ends at the first that cannot be made.
@@ -247,7 +249,13 @@ impl Plan {
                 let at = self.inside(path)?;
                 fs::remove_file(&at).and_then(|()| sync_folder(&at)).map_err(told)
             }
-            Change::RemoveEmpty { path } => fs::remove_dir(self.inside(path)?).map_err(told),
+            Change::RemoveEmpty { path } => match fs::remove_dir(self.inside(path)?) {
+                // What something is left in stays, and what a command has removed is gone.
+                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                    Err(told(error))
+                }
+                _ => Ok(()),
+            },
             Change::RemoveAll { path } => fs::remove_dir_all(self.inside(path)?).map_err(told),
             Change::Run { command, .. } => run(command),
         }
@@ -459,6 +467,10 @@ mod tests {
         (folder, plan)
     }
 
+    fn show(plan: &Plan) -> String {
+        plan.told().iter().map(Told::text).collect()
+    }
+
     fn mode_of(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o7777
     }
@@ -505,12 +517,12 @@ mod tests {
         fs::write(&file, "a\n").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         plan.edit(Path::new("/c.toml"), "a\nb\n").unwrap();
-        assert_eq!(plan.show(), "  change /c.toml\n       a\n      +b\n");
+        assert_eq!(show(&plan), "  change /c.toml\n       a\n      +b\n");
         plan.apply(|_| ()).unwrap();
         assert_eq!((fs::read_to_string(&file).unwrap().as_str(), mode_of(&file)), ("a\nb\n", 0o600));
         let mut plan = Plan::new(folder.path());
         plan.text(Path::new("/c.toml"), "a\nb\n", 0o644).unwrap();
-        assert_eq!(plan.show(), "  chmod 644 /c.toml (was 600)\n");
+        assert_eq!(show(&plan), "  chmod 644 /c.toml (was 600)\n");
         plan.apply(|_| ()).unwrap();
         assert_eq!(mode_of(&file), 0o644);
     }
@@ -527,6 +539,16 @@ mod tests {
         assert_eq!(cause, "change /c: it has changed since it was looked at; run this again");
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert!(!folder.path().join("d").exists(), "nothing is done after what could not be done");
+    }
+
+    #[test]
+    fn a_file_at_the_limit_is_edited_and_one_byte_more_is_refused() {
+        let (folder, mut plan) = node();
+        let bytes = usize::try_from(limits::CONFIG_BYTES).unwrap();
+        fs::write(folder.path().join("c"), "x".repeat(bytes)).unwrap();
+        assert_eq!(plan.edit(Path::new("/c"), "y"), Ok(()));
+        fs::write(folder.path().join("c"), "x".repeat(bytes + 1)).unwrap();
+        assert!(plan.edit(Path::new("/c"), "y").is_err_and(|cause| cause.contains("is larger than")));
     }
 
     #[test]

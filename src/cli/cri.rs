@@ -159,7 +159,7 @@ fn place(config: &Path, at: &Path, text: &str) -> Result<(PathBuf, Option<String
     if is_rancher(config) {
         let why = format!("CRI pulls by itself, and {file}, which k3s or RKE2 writes, imports no drop-in");
         let mend = format!(
-            "upgrade it to a release whose file imports {0}/*.toml, or have your own template import that",
+            "upgrade it to a release whose file imports {0}/*.toml, or have a whole template of your own import that",
             folder.display()
         );
         return Err(open(&why, &mend));

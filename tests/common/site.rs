@@ -15,7 +15,7 @@ pub struct Site {
 
 impl Site {
     /// Programs and some files in the archive; on the node the folders that every node has.
-    pub fn bare() -> Self {
+    pub fn unpack() -> Self {
         let site = Self { folder: tempfile::tempdir().unwrap() };
         mode(site.folder.path(), 0o755);
         for (program, to) in [
@@ -42,7 +42,8 @@ impl Site {
         for folder in ["usr/libexec", "usr/lib/sysusers.d", "usr/share/doc"] {
             fs::create_dir(site.root().join(folder)).unwrap();
         }
-        fs::write(site.root().join("usr/share/man/man1/other.1.gz"), "other").unwrap();
+        site.write("usr/share/man/man1/other.1.gz", "other");
+        site.write("etc/passwd", "root:x:0:0::/root:/bin/sh\nratifyd:x:999:999::/var/lib/ratifyd:/usr/sbin/nologin\n");
         site
     }
 

@@ -44,7 +44,7 @@ fn version(containerd: &Path) -> (u32, u32) {
 
 /// A node with this containerd and this configuration of it.
 fn site(containerd: &Path, path: &str, config: &str) -> Site {
-    let site = Site::bare();
+    let site = Site::unpack();
     site.write("etc/ratifyd/config.toml", CONFIG);
     // As if by a package: programs are not what this is about.
     site.write("var/lib/dpkg/info/ratifyd.list", "");
@@ -220,7 +220,7 @@ exec chroot . "$@""#;
 
 impl Jail {
     fn new() -> Self {
-        let site = Site::bare();
+        let site = Site::unpack();
         fs::remove_dir_all(site.at("usr")).unwrap();
         for folder in ["usr", "proc", "dev", "sys", "tools", "archive", "run/ratifyd", "tmp", "var/lib"] {
             fs::create_dir_all(site.at(folder)).unwrap();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::common::site::Site;
 use crate::needs_root;
 use crate::node::chmod;
-use crate::programs::{AS_NOBODY, CTL, Ran, SHIM, run};
+use crate::programs::{AS_NOBODY, CTL, Ran, SHIM, run, skip};
 
 const LINK: &str = "opt/containerd/image-verifier/bin/ratify-image-verifier";
 const AUDIT: &str = "opt/containerd/image-verifier/bin/ratify-image-verifier-audit";
@@ -39,7 +39,7 @@ fn ctl(site: &Site, arguments: &[&str]) -> Ran {
 
 /// A site with a daemon's configuration.
 fn configured() -> Site {
-    let site = Site::bare();
+    let site = Site::unpack();
     site.write("etc/ratifyd/config.toml", CONFIG);
     site
 }
@@ -115,7 +115,7 @@ fn a_node_is_set_up_once_and_uninstall_leaves_it_as_it_was_to_the_last_byte() {
 #[test]
 fn without_a_configuration_all_is_made_but_the_link() {
     needs_root!();
-    let site = Site::bare();
+    let site = Site::unpack();
     for (config, words) in
         [(None, "/etc/ratifyd/config.toml is not there"), (Some("unmatchd = 1\n"), "config.toml:1:1: ")]
     {
@@ -135,7 +135,7 @@ fn without_a_configuration_all_is_made_but_the_link() {
 #[test]
 fn audit_needs_no_configuration_and_enforcing_is_one_rename() {
     needs_root!();
-    let site = Site::bare();
+    let site = Site::unpack();
     ctl(&site, &["install", "--yes", "--audit"]).ended(0);
     assert_eq!((target(&site, AUDIT), target(&site, LINK)), (shim("/usr"), None));
     assert_eq!(ctl(&site, &["install", "--audit"]).ended(0).lines().next(), Some("All is as it should be."));
@@ -168,6 +168,22 @@ fn below_another_prefix_units_are_the_administrators_and_name_its_programs() {
     let mut after = site.tree();
     after.remove(&site.at("etc/sysusers.d"));
     assert_eq!(after, before);
+}
+
+#[test]
+fn an_image_gets_its_user_because_no_boot_may_make_it() {
+    needs_root!();
+    if !Path::new("/usr/bin/systemd-sysusers").exists() {
+        return skip("needs systemd-sysusers");
+    }
+    let site = configured();
+    site.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+    site.write("etc/group", "root:x:0:\n");
+    let made = ctl(&site, &["install", "--yes"]).ended(0);
+    assert!(made.contains("ratifyd.conf: the user that ratifyd runs as\n"), "{made}");
+    let passwd = fs::read_to_string(site.at("etc/passwd")).unwrap();
+    assert!(passwd.contains("\nratifyd:x:") && passwd.contains(":/var/lib/ratifyd:"), "{passwd}");
+    assert!(!ctl(&site, &["install"]).ended(0).contains("the user"), "once is enough");
 }
 
 #[test]

@@ -9,12 +9,10 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::assemble;
 use crate::cli::doctor::Problem;
 use crate::cli::doctor::facts::Facts;
 use crate::cli::judge;
 use crate::client;
-use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
 use crate::scope::Pattern;
 use crate::verdict::printable;
@@ -83,48 +81,27 @@ fn configuration(status: &v1::StatusReply) -> Vec<Problem> {
     if status.generation.is_empty() && problems.is_empty() {
         problems.push(Problem::error("ratifyd has no configuration in force, and refuses every pull", check));
     }
-    match assemble::load(Path::new(&status.config_path)) {
-        Ok(config) => problems.extend(lax(&config, &path)),
-        // The daemon can read what this process cannot: it has variables of its own.
-        Err(unread) if problems.is_empty() => {
-            let cause = unread.lines().into_iter().next().unwrap_or_default();
-            let what = format!("nobody can say here what {path} lets in unverified: {}", printable(&cause));
-            problems.push(Problem::error(what, "run this with the variables that ratifyd.service has"));
-        }
-        Err(_) => {}
-    }
+    problems.extend(status.lenient.iter().filter_map(|lenient| lax(&printable(&lenient.scope), &lenient.mode, &path)));
     problems
 }
 
 /// What a configuration lets in unverified, by its author's word. Nothing is said of single repositories: to let those
 /// in is a decision.
-fn lax(config: &Config, path: &str) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if config.unmatched == Unmatched::Allow {
-        let what = format!("{path} lets in whatever no scope matches (unmatched = \"allow\")");
-        problems.push(Problem::error(what, "unmatched = \"deny\", once every registry has its scope"));
+fn lax(scope: &str, mode: &str, path: &str) -> Option<Problem> {
+    if scope.is_empty() {
+        let what = format!("{path} lets in whatever no scope matches (unmatched = {mode:?})");
+        return Some(Problem::error(what, "unmatched = \"deny\", once every registry has its scope"));
     }
-    for executor in &config.executors {
-        let scopes: Vec<&str> = executor.scopes.iter().map(|scope| scope.value.as_str()).collect();
-        let what = |mode| format!("{path} refuses nothing of {} (mode = \"{mode}\")", scopes.join(", "));
-        let narrower = "a narrower scope, or pins under `digests`";
-        let has =
-            |is: fn(&Pattern) -> bool| scopes.iter().any(|scope| Pattern::parse(scope).is_ok_and(|scope| is(&scope)));
-        match &executor.mode {
-            Mode::Audit(_) => {
-                let mend = "mode = \"enforce\", when the verdicts are as they should be";
-                problems.push(Problem::unenforced(what("audit"), mend));
-            }
-            Mode::Allow if has(|scope| *scope == Pattern::Any) => {
-                problems.push(Problem::error(what("allow"), narrower));
-            }
-            Mode::Allow if has(|scope| matches!(scope, Pattern::Registry(_) | Pattern::Domain(_))) => {
-                problems.push(Problem::warning(what("allow"), narrower));
-            }
-            Mode::Allow | Mode::Enforce(_) | Mode::Deny => {}
-        }
+    let what = format!("{path} refuses nothing of {scope} (mode = {mode:?})");
+    if mode == "audit" {
+        return Some(Problem::unenforced(what, "mode = \"enforce\", when the verdicts are as they should be"));
     }
-    problems
+    let narrower = "a narrower scope, or pins under `digests`";
+    match Pattern::parse(scope) {
+        Ok(Pattern::Registry(_) | Pattern::Domain(_)) => Some(Problem::warning(what, narrower)),
+        Ok(Pattern::Repository(_) | Pattern::Namespace { .. }) => None,
+        Ok(Pattern::Any) | Err(_) => Some(Problem::error(what, narrower)),
+    }
 }
 
 /// Whether a unit starts at boot; none where there is no such unit, or no systemd.

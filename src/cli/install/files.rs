@@ -85,7 +85,7 @@ impl Layout {
     }
 
     /// What makes the user.
-    pub(in crate::cli) fn sysusers(&self) -> PathBuf {
+    fn sysusers(&self) -> PathBuf {
         let folder = if self.is_usual() { "/usr/lib/sysusers.d" } else { "/etc/sysusers.d" };
         Path::new(folder).join("ratifyd.conf")
     }

@@ -3,23 +3,23 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use crate::assemble;
-use crate::cli::change::{Plan, Told, below};
+use crate::cli::change::below;
 use crate::cli::install::files::Layout;
 use crate::cli::install::target::Target;
+use crate::cli::install::work::Work;
 use crate::cli::judge::{self, Judge};
 use crate::cli::present::{self, Judged};
-use crate::cli::{CONFIG, Exit, Output, Stop, cri, out};
+use crate::cli::{CONFIG, Exit, Output, Stop, cri};
 use crate::client;
-use crate::verdict::{Token, printable};
+use crate::verdict::Token;
 
 pub(super) mod files;
 pub(super) mod hook;
 mod show;
 mod target;
 pub(super) mod uninstall;
+mod work;
 
 /// What both commands are told.
 #[derive(clap::Args)]
@@ -65,37 +65,6 @@ pub(super) struct Arguments {
     socket: PathBuf,
 }
 
-/// What is to be done, and what is known of it.
-struct Work {
-    /// What changes nothing for containerd.
-    setup: Plan,
-    /// What has containerd ask.
-    hook: Plan,
-    /// Why it is not made to ask.
-    refused: Vec<String>,
-    /// What an operator should know.
-    notes: Vec<String>,
-    /// What is left to be done by hand.
-    left: Vec<String>,
-    /// What the policy says of the images here.
-    images: Vec<Judged>,
-    /// The same for people.
-    pictured: String,
-}
-
-/// The document of `--output json`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    schema_version: u32,
-    applied: bool,
-    changes: Vec<Told>,
-    refused: &'a [String],
-    notes: &'a [String],
-    left: &'a [String],
-    images: &'a [Judged],
-}
-
 /// A command that ends with its work not done.
 fn undone(cause: impl Into<String>) -> Stop {
     Stop(Exit::Denied, cause.into())
@@ -133,43 +102,47 @@ pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
     let mut work = Work::new(&common.root);
     let layout = Layout::of(&common.root, common.prefix.as_deref());
     work.put(&layout, common)?;
-    if !arguments.audit {
-        work.refused.extend(unready(&arguments).await);
+    // Where the daemon will run once it is set up, it is asked then: it knows best what it would answer.
+    let asks_daemon = common.yes && common.booted();
+    if !asks_daemon {
+        // Nobody starts it here: where a containerd runs, it must be there already.
+        work.unready = unready(&arguments, common.yes && target.client.is_some()).await;
+        work.look(&arguments, &target).await;
     }
-    work.look(&arguments, &target).await;
     work.connect(&arguments, &target, &layout).await;
     work.show(common)?;
     if !common.yes {
         return Ok(work.exit());
     }
-    work.make(common, |work| &work.setup)?;
-    if !work.refused.is_empty() {
-        return work.end(common);
+    work.make(common, &work.setup)?;
+    if asks_daemon {
+        work.unready = unready(&arguments, true).await;
+        work.look(&arguments, &target).await;
+        work.picture(common)?;
     }
-    // Whoever is asked from now on must be there, whether systemd starts it or somebody else does.
-    if (common.booted() || target.client.is_some()) && !arguments.audit {
-        let daemons = judge::problems(&arguments.socket).await;
-        work.refused.extend(daemons.unwrap_or_else(|cause| vec![cause]));
-        if !work.refused.is_empty() {
-            work.withdraw();
-            return work.end(common);
-        }
+    if work.is_ready() {
+        work.make(common, &work.hook)?;
     }
-    work.make(common, |work| &work.hook)?;
     work.end(common)
 }
 
-/// Why the daemon would answer MISCONFIGURED: what it says itself where it runs, else what is wrong with its files.
-async fn unready(arguments: &Arguments) -> Vec<String> {
+/// Why the daemon would answer MISCONFIGURED: what it says itself where it runs, as it must where it is set up; else
+/// what is wrong with its files.
+async fn unready(arguments: &Arguments, must_run: bool) -> Vec<String> {
+    if arguments.audit {
+        return Vec::new();
+    }
     let path = below(&arguments.common.root, &arguments.config);
     if !path.exists() {
         let path = arguments.config.display();
         return vec![format!("{path} is not there: write it, or take --audit to begin without (docs/install.md)")];
     }
-    if arguments.common.is_live()
-        && let Ok(problems) = judge::problems(&arguments.socket).await
-    {
-        return problems;
+    if arguments.common.is_live() {
+        match judge::problems(&arguments.socket).await {
+            Ok(problems) => return problems,
+            Err(cause) if must_run => return vec![cause],
+            Err(_) => {}
+        }
     }
     let config = match assemble::load(&path) {
         Ok(config) => config,
@@ -186,18 +159,6 @@ async fn unready(arguments: &Arguments) -> Vec<String> {
 }
 
 impl Work {
-    fn new(root: &Path) -> Self {
-        Self {
-            setup: Plan::new(root),
-            hook: Plan::new(root),
-            refused: Vec::new(),
-            notes: Vec::new(),
-            left: Vec::new(),
-            images: Vec::new(),
-            pictured: String::new(),
-        }
-    }
-
     /// Plans programs, units, user and folders.
     fn put(&mut self, layout: &Layout, common: &Common) -> Result<(), Stop> {
         let upgraded = self.setup.at(&layout.shim()).exists();
@@ -209,11 +170,31 @@ impl Work {
         }
         let changed = !self.setup.is_empty();
         self.setup.directory(Path::new("/etc/ratifyd"));
+        self.user(common);
         if !common.booted() {
             return self.wants(layout);
         }
-        self.enable(layout, changed, upgraded);
+        self.enable(changed, upgraded);
         Ok(())
+    }
+
+    /// Makes the user that the service needs. At a boot systemd does it only where it takes /usr for new
+    /// (systemd-sysusers.service, `ConditionNeedsUpdate`).
+    fn user(&mut self, common: &Common) {
+        let passwd = std::fs::read_to_string(self.setup.at(Path::new("/etc/passwd")));
+        if passwd.as_ref().is_ok_and(|passwd| passwd.lines().any(|line| line.starts_with("ratifyd:"))) {
+            return;
+        }
+        let why = "the user that ratifyd runs as";
+        let program = SYSUSERS.into_iter().find(|program| Path::new(program).exists());
+        match program {
+            Some(program) if common.is_live() => self.setup.run(&[program, SYSUSERS_FILE], why),
+            Some(program) if passwd.is_ok() => {
+                let root = format!("--root={}", common.root.display());
+                self.setup.run(&[program, &root, SYSUSERS_FILE], why);
+            }
+            _ => self.notes.push("the service needs a user ratifyd: systemd-sysusers ratifyd.conf makes it".to_owned()),
+        }
     }
 
     /// What `systemctl enable` does where no systemd runs.
@@ -228,12 +209,7 @@ impl Work {
         Ok(())
     }
 
-    fn enable(&mut self, layout: &Layout, changed: bool, upgraded: bool) {
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        if !passwd.lines().any(|line| line.starts_with("ratifyd:")) {
-            let file = layout.sysusers();
-            self.setup.run(&["systemd-sysusers", &file.to_string_lossy()], "the user that ratifyd runs as");
-        }
+    fn enable(&mut self, changed: bool, upgraded: bool) {
         if changed {
             self.setup.run(&["systemctl", "daemon-reload"], "the units are new");
         }
@@ -314,19 +290,10 @@ impl Work {
             }
             Err(cause) => self.notes.push(format!("whether CRI pulls are verified is unknown: {cause}")),
         }
-        let (shim, max) = (layout.shim(), target.max());
-        let hooked = target.folder();
-        let hooked = hooked.and_then(|folder| hook::plan(&mut self.hook, &folder, &shim, arguments.audit, max));
+        let hooked = target
+            .folder()
+            .and_then(|folder| hook::plan(&mut self.hook, &folder, &layout.shim(), arguments.audit, target.max()));
         self.refused.extend(hooked.err());
-        if !self.refused.is_empty() {
-            self.withdraw();
-        }
-    }
-
-    /// containerd is not made to ask: nothing of that is made, and so nothing of it shown.
-    fn withdraw(&mut self) {
-        self.hook = Plan::new(self.setup.root());
-        self.left.clear();
     }
 
     /// containerd reads its configuration when it starts.
@@ -351,77 +318,6 @@ impl Work {
             None => Err("no containerd is here to ask; ratifyctl doctor tells it on the node".to_owned()),
         }
     }
-
-    fn exit(&self) -> Exit {
-        if self.refused.is_empty() { Exit::Done } else { Exit::Denied }
-    }
-
-    /// Shows what is known, and in a dry run the changes.
-    fn show(&self, common: &Common) -> Result<(), Stop> {
-        if common.output == Output::Json {
-            return if common.yes { Ok(()) } else { self.document(false) };
-        }
-        let mut text = String::new();
-        if !self.pictured.is_empty() {
-            text += &format!("{}\n", self.pictured);
-        }
-        if !common.yes {
-            let plan = self.setup.show() + &self.hook.show();
-            let so = if self.refused.is_empty() { IDLE } else { "" };
-            text += &if plan.is_empty() { so.to_owned() } else { format!("{DRY}{plan}") };
-            text += &self.told();
-        }
-        out::text(text)
-    }
-
-    /// What is to be known besides the changes.
-    fn told(&self) -> String {
-        let lines = |title: &str, lines: &[String]| -> String {
-            let line = |line: &String| {
-                let parts: Vec<String> = line.lines().map(printable).collect();
-                format!("{title}: {}\n", parts.join("\n  "))
-            };
-            lines.iter().map(line).collect()
-        };
-        lines("note", &self.notes) + &lines("not enabled", &self.refused) + &lines("left to do", &self.left)
-    }
-
-    fn make(&self, common: &Common, plan: impl Fn(&Self) -> &Plan) -> Result<(), Stop> {
-        let tell = common.output == Output::Text;
-        let mut broken = None;
-        let made = plan(self).apply(|change| {
-            if tell && broken.is_none() {
-                broken = out::line(change.told().line()).err();
-            }
-        });
-        made.map_err(undone)?;
-        broken.map_or(Ok(()), Err)
-    }
-
-    /// Tells how it ended.
-    fn end(&self, common: &Common) -> Result<Exit, Stop> {
-        match common.output {
-            Output::Json => self.document(true)?,
-            _ => {
-                let nothing = self.setup.is_empty() && self.hook.is_empty();
-                let so = if nothing && self.refused.is_empty() { IDLE } else { "" };
-                out::text(format_args!("{so}{}", self.told()))?;
-            }
-        }
-        Ok(self.exit())
-    }
-
-    fn document(&self, applied: bool) -> Result<(), Stop> {
-        out::json(&Document {
-            schema_version: 1,
-            applied,
-            changes: self.setup.told().into_iter().chain(self.hook.told()).collect(),
-            refused: &self.refused,
-            notes: &self.notes,
-            left: &self.left,
-            images: &self.images,
-        })
-    }
 }
 
 /// Whether a verdict stays as it is until an operator acts.
@@ -429,9 +325,9 @@ fn is_final(image: &Judged) -> bool {
     matches!(image.token, Token::Denied | Token::Misconfigured)
 }
 
-/// What is said where there is nothing to do, and where nothing is done.
-const IDLE: &str = "All is as it should be.\n";
-const DRY: &str = "nothing is changed: --yes makes these changes\n";
+/// What makes users, and the name of the file that it goes by.
+const SYSUSERS: [&str; 2] = ["/usr/bin/systemd-sysusers", "/bin/systemd-sysusers"];
+const SYSUSERS_FILE: &str = "ratifyd.conf";
 
 /// The administrator's units.
 const SYSTEM: &str = "/etc/systemd/system";

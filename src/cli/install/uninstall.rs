@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::cli::change::Plan;
 use crate::cli::install::files::{self, Layout, UNITS};
 use crate::cli::install::target::{self, Target};
-use crate::cli::install::{Common, SYSTEM, Work, hook, undone};
+use crate::cli::install::work::Work;
+use crate::cli::install::{Common, SYSTEM, hook, undone};
 use crate::cli::{Exit, Stop};
 use crate::containerd::process::CONFIG;
 use crate::containerd::{dropin, imports};
@@ -48,7 +49,7 @@ pub(in crate::cli) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     if !common.yes {
         return Ok(work.exit());
     }
-    work.make(common, |work| &work.setup)?;
+    work.make(common, &work.setup)?;
     work.end(common)
 }
 
@@ -88,6 +89,7 @@ fn disable(plan: &mut Plan, common: &Common) {
     command.extend(UNITS.iter().map(|(name, _)| *name).filter(|name| is_there(name)));
     if command.len() > 3 {
         plan.run(&command, "nothing asks the daemon any more");
+        plan.remove_emptied(Path::new("/run/ratifyd"));
     }
 }
 
