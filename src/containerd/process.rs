@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::containerd::settings::Settings;
+use crate::containerd::{SOCKETS, imports};
 
 /// A running containerd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +39,15 @@ impl Process {
     /// Finds who listens on a socket.
     ///
     /// # Errors
-    /// Nobody does, this user may not connect, or the process cannot be looked at.
+    /// Nobody does, this user may not connect, it is another user's, or the process cannot be looked at.
     pub fn behind(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?;
+        // Its program is run to ask it for its configuration: what another user started is not run as root.
+        if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
+            let cause = format!("uid {} listens there, and only root's containerd is looked at", peer.uid.as_raw());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, cause));
+        }
         let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
         let arguments = fs::read(format!("/proc/{pid}/cmdline"))?;
         let arguments: Vec<OsString> =
@@ -57,8 +63,13 @@ impl Process {
     /// # Errors
     /// Why it could not be found out.
     pub async fn dump(&self) -> Result<Dump, String> {
-        // The program that runs, even where its file has been replaced since.
-        dump(Path::new(&format!("/proc/{}/exe", self.pid)), &self.config).await
+        dump(&self.program(), &self.config).await
+    }
+
+    /// The program that runs, even where its file has been replaced since.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/exe", self.pid))
     }
 
     /// The variable of its environment, which verifiers inherit.
@@ -79,6 +90,13 @@ impl Process {
         };
         files(&self.config, settings).into_iter().filter(changed).collect()
     }
+}
+
+/// The containerds that listen on [`SOCKETS`], in their order. A socket that one has left behind counts for nothing.
+#[must_use]
+pub fn listening() -> Vec<(PathBuf, Process)> {
+    let found = SOCKETS.iter().map(PathBuf::from);
+    found.filter_map(|socket| Process::behind(&socket).ok().map(|process| (socket, process))).collect()
 }
 
 /// Has a containerd say its effective configuration.
@@ -132,19 +150,13 @@ fn config_of(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-/// The configuration file and what it imports. A pattern stands for all files of its folder with the same ending.
-#[must_use]
-pub fn files(config: &Path, settings: &Settings) -> Vec<PathBuf> {
-    let folder = config.parent().unwrap_or(Path::new("/"));
+/// The configuration file and what it imports.
+fn files(config: &Path, settings: &Settings) -> Vec<PathBuf> {
     let mut files = vec![config.to_owned()];
-    for import in &settings.imports {
-        let import = folder.join(import);
-        if !import.to_string_lossy().contains('*') {
-            files.push(import);
-            continue;
-        }
-        let entries = import.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-        files.extend(entries.map(|entry| entry.path()).filter(|path| path.extension() == import.extension()));
+    for pattern in &settings.imports {
+        let folder = imports::resolve(config, pattern);
+        let entries = folder.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        files.extend(entries.map(|entry| entry.path()).filter(|path| imports::covers(config, pattern, path)));
     }
     files
 }

@@ -18,8 +18,6 @@ pub const CRI: &str = "io.containerd.grpc.v1.cri";
 /// What decides whether pulls are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where containerd listens; empty where the dump does not say.
-    pub address: PathBuf,
     /// The patterns of files that it reads besides its own.
     pub imports: Vec<String>,
     /// Plugins that are switched off.
@@ -73,7 +71,6 @@ impl Settings {
         let verifier = table(plugins, VERIFIER).map(Verifier::read).transpose()?;
         let alike = |name: &&String| name.contains("verifier") && *name != VERIFIER;
         Ok(Self {
-            address: table(dump, "grpc").and_then(|grpc| text(grpc, "address")).unwrap_or_default().into(),
             imports: texts(dump, "imports"),
             disabled: texts(dump, "disabled_plugins"),
             verifier,
@@ -179,8 +176,6 @@ mod tests {
         version = 3
         imports = ['/etc/containerd/conf.d/*.toml']
         disabled_plugins = []
-        [grpc]
-        address = '/run/containerd/containerd.sock'
         [plugins.'io.containerd.cri.v1.images']
         disable_snapshot_annotations = true
         discard_unpacked_layers = false
@@ -211,7 +206,6 @@ mod tests {
         let images = settings.images.unwrap();
         assert_eq!(images.local, [""; 0]);
         assert_eq!(images.sandbox.as_deref(), Some("registry.k8s.io/pause:3.10"));
-        assert_eq!(settings.address, Path::new(super::super::SOCKET));
     }
 
     #[test]

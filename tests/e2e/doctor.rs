@@ -27,10 +27,15 @@ fn node() -> (Node, Image) {
     (Node::with_cri(&rules, &sandbox), sandbox)
 }
 
-fn doctor(node: &Node, arguments: &[&str]) -> Ran {
+fn command(node: &Node, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ratifyctl"));
     command.arg("doctor").arg("--address").arg(node.containerd.socket()).arg("--socket").arg(node.daemon.socket());
-    run(command.arg("--config").arg(node.daemon.config()).args(arguments).env("PATH", "/usr/bin:/bin"))
+    command.arg("--config").arg(node.daemon.config()).args(arguments).env("PATH", "/usr/bin:/bin");
+    command
+}
+
+fn doctor(node: &Node, arguments: &[&str]) -> Ran {
+    run(&mut command(node, arguments))
 }
 
 /// What it found, as the JSON document has it.
@@ -40,7 +45,10 @@ struct Found {
 }
 
 fn found(node: &Node, arguments: &[&str]) -> Found {
-    let ran = doctor(node, &[&["--output", "json"], arguments].concat());
+    read(&doctor(node, &[&["--output", "json"], arguments].concat()))
+}
+
+fn read(ran: &Ran) -> Found {
     let document = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     Found { code: ran.code, document }
 }
@@ -93,6 +101,7 @@ fn a_node_that_is_set_up_is_proven_to_be_and_the_canary_leaves_nothing() {
     found.says(PRESENT, "absent", "").says("ctr image pull --local", "open", "").is_content();
     assert_eq!(found.document["problems"], Value::Array(Vec::new()));
     assert_eq!((node.containerd.images(), node.containerd.content()), (Vec::new(), Vec::new()));
+    assert_eq!(node.containerd.kubelets_images(), [""; 0]);
     let canaries = node.daemon.verdicts().into_iter().filter(|line| line.contains("ratifyd/canary")).count();
     assert_eq!(canaries, 4, "twice by each of two ways:\n{}", node.daemon.log());
 }
@@ -106,6 +115,7 @@ fn without_the_link_every_pull_is_open_and_the_canary_that_came_in_is_taken_away
     found.says(TRANSFER, "open", "the canary came in").says(TRANSFER, "open", "is empty or missing");
     found.says(CRI, "open", "the canary came in").fails();
     assert_eq!((node.containerd.images(), node.containerd.content()), (Vec::new(), Vec::new()));
+    assert_eq!(node.containerd.kubelets_images(), [""; 0]);
 }
 
 #[test]
@@ -232,9 +242,23 @@ fn a_configuration_that_lets_everything_in_is_no_prevention() {
     found(&node, &[]).complains("error", "unmatched = \"allow\"").fails();
     node.daemon.configure(&format!("{rules}[[executors]]\nscopes = [\"*\"]\nmode = \"allow\"\n"));
     found(&node, &[]).says(TRANSFER, "prevented", "").complains("error", "refuses nothing of *").fails();
+    node.daemon.configure(&format!("{rules}[[executors]]\nscopes = [\"registry.k8s.io/*\"]\nmode = \"allow\"\n"));
+    found(&node, &[]).complains("warning", "refuses nothing of registry.k8s.io/*").is_content();
     node.daemon.configure(&rules.replacen("scopes", "mode = \"audit\"\nscopes", 1));
     found(&node, &[]).complains("unenforced", "mode = \"audit\"").fails();
     found(&node, &["--require", "detect"]).is_content();
+}
+
+#[test]
+fn a_configuration_that_only_the_daemon_can_read_is_judged_as_any() {
+    needs!();
+    let (node, _) = node();
+    let rules = fs::read_to_string(node.daemon.config()).unwrap();
+    let proxy = "[proxy]\nno = [\"${CARGO_PKG_NAME}.example\"]\n";
+    node.daemon.configure(&format!("unmatched = \"allow\"\n{rules}{proxy}"));
+    let mut without = command(&node, &["--output", "json"]);
+    let found = read(&run(without.env_remove("CARGO_PKG_NAME")));
+    found.complains("error", "unmatched = \"allow\"").fails();
 }
 
 #[test]
@@ -254,6 +278,10 @@ fn an_image_that_must_be_let_in_is_pulled_by_each_way_and_taken_away_again() {
         .says(PRESENT, "prevented", "none of 1 would be refused")
         .is_content();
     assert_eq!(node.containerd.images(), [sandbox.by_tag()], "what was there before stays");
+    node.containerd.pull_for_kubelet(&sandbox.by_digest());
+    let there = node.containerd.kubelets_images();
+    found(&node, &["--allowed", &sandbox.by_tag()]).is_content();
+    assert_eq!(node.containerd.kubelets_images(), there, "by another name too");
 }
 
 #[test]
@@ -289,8 +317,6 @@ fn no_containerd_is_an_error_and_not_a_node_without_routes() {
     let (node, _) = node();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ratifyctl"));
     command.args(["doctor", "--address", "/nowhere/c.sock", "--output", "json", "--socket"]).arg(node.daemon.socket());
-    let ran = run(command.env("PATH", "/usr/bin:/bin"));
-    let document = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
-    let found = Found { code: ran.code, document };
+    let found = read(&run(command.env("PATH", "/usr/bin:/bin")));
     found.complains("error", "containerd cannot be asked").says(TRANSFER, "open", "not proven").fails();
 }

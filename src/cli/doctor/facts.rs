@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::cli::doctor::folder::Folder;
 use crate::containerd::process::{self, Dump, Process};
-use crate::containerd::{Containerd, Plugin, SOCKETS};
+use crate::containerd::{Containerd, Plugin, SOCKET};
 
 /// What there is on this node.
 pub(super) struct Facts {
@@ -28,8 +28,10 @@ pub(super) struct Facts {
     pub(super) nerdctl: Option<Version>,
     /// Sockets of other programs that pull by themselves: what they are called, and where they listen.
     pub(super) others: Vec<(&'static str, PathBuf)>,
-    /// Sockets of other containerds.
+    /// Sockets on which other containerds listen.
     pub(super) siblings: Vec<PathBuf>,
+    /// Whether a person has named this containerd, and so asks of no other.
+    pub(super) named: bool,
 }
 
 /// A containerd that runs.
@@ -61,10 +63,14 @@ impl Version {
 impl Facts {
     /// Gathers them.
     pub(super) async fn gather(address: Option<&Path>) -> Self {
-        let known: Vec<PathBuf> = SOCKETS.iter().map(PathBuf::from).filter(|socket| socket.exists()).collect();
-        let address =
-            address.or_else(|| known.first().map(PathBuf::as_path)).unwrap_or(Path::new(crate::containerd::SOCKET));
+        let listening = process::listening();
+        let named = address.is_some();
+        let address = address.or(listening.first().map(|(socket, _)| socket.as_path())).unwrap_or(Path::new(SOCKET));
         let process = Process::behind(address).map_err(|error| format!("{}: {error}", address.display()));
+        // The same one may be reached by two names.
+        let is_other = |other: &Process| process.as_ref().map_or(true, |process| process.pid != other.pid);
+        let siblings =
+            listening.iter().filter(|(_, other)| is_other(other)).map(|(socket, _)| socket.clone()).collect();
         let dump = match &process {
             Ok(process) => process.dump().await,
             // What would be in force if it ran.
@@ -77,7 +83,8 @@ impl Facts {
         let verifier = dump.as_ref().ok().and_then(|dump| dump.settings.verifier.as_ref());
         Self {
             folder: verifier.map(Folder::look),
-            siblings: known.iter().filter(|socket| *socket != address).cloned().collect(),
+            siblings,
+            named,
             address: address.to_owned(),
             version: running.as_ref().ok().and_then(|running| Version::parse(&running.version)),
             running,

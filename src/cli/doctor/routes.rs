@@ -2,8 +2,11 @@
 //! Pure: from facts and from what came of the canary. containerd asks its verifiers in one place only, the transfer
 //! service's pull from a registry (`core/transfer/local/pull.go`); whatever does not go through it is open.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
+use crate::cli::cri as cri_settings;
 use crate::cli::doctor::Problem;
 use crate::cli::doctor::canary::Outcome;
 use crate::cli::doctor::facts::{Facts, Version};
@@ -70,6 +73,13 @@ pub(super) fn judge(facts: &Facts, proof: &Proof) -> Vec<Route> {
         Route::open(name, "it pulls by itself and asks no verifier", format!("do without {name} on this node"))
     };
     routes.extend(facts.others.iter().map(own));
+    if !facts.named {
+        let other = |socket: &PathBuf| {
+            let mend = format!("ratifyctl doctor --address SOCKET, for each; here {}", socket.display());
+            Route::open(format!("containerd at {}", socket.display()), "it is another one, not looked at", mend)
+        };
+        routes.extend(facts.siblings.iter().map(other));
+    }
     let by_root = [
         ("ctr image pull --local", "the pull is ctr's own"),
         ("ctr image import, nerdctl load", "containerd verifies no archives"),
@@ -85,12 +95,8 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
     const NAME: &str = "ctr image pull";
     match &proof.transfer {
         Some(Outcome::Refused) => Route::new(NAME, State::Prevented, "the canary was refused"),
-        Some(Outcome::Blocked(reason)) => {
-            Route::new(NAME, State::Prevented, format!("the canary was blocked: {reason}"))
-        }
-        Some(Outcome::CameIn) if facts.folder.as_ref().is_some_and(Folder::audits) => {
-            Route::new(NAME, State::Detected, "the canary came in, and ratifyd's log says that it should not have")
-        }
+        Some(Outcome::Blocked(reason)) => blocked(NAME, facts, reason),
+        Some(Outcome::Told) => Route::new(NAME, State::Detected, TOLD),
         Some(Outcome::CameIn) => {
             let (why, mend) = unverified(facts).unwrap_or_else(|| {
                 let mend = "restart containerd, then run this again";
@@ -108,6 +114,20 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
             Some((why, mend)) => Route::open(NAME, why, mend),
             None => Route::open(NAME, "not proven, no canary could be pulled", "start containerd, then run this again"),
         },
+    }
+}
+
+/// What a shim that refuses nothing comes to.
+const TOLD: &str = "the canary came in, and ratifyd's log says that it should not have";
+
+/// A canary that a verifier has blocked, and not for being one: that is no proof of ratifyd's if another verifier did it.
+fn blocked(name: &str, facts: &Facts, reason: &str) -> Route {
+    let has_others = facts.folder.as_ref().is_some_and(Folder::has_others);
+    match unverified(facts).filter(|_| has_others) {
+        Some((why, mend)) => {
+            Route::open(name, format!("another verifier blocked the canary ({reason}), but {why}"), mend)
+        }
+        None => Route::new(name, State::Prevented, format!("the canary was blocked: {reason}")),
     }
 }
 
@@ -147,24 +167,24 @@ fn unverified(facts: &Facts) -> Option<(String, String)> {
 fn cri(facts: &Facts, proof: &Proof, transfer: &Route) -> Route {
     const NAME: &str = "CRI: kubelet, crictl";
     let settings = facts.dump.as_ref().ok().map(|dump| &dump.settings);
-    if settings.is_some_and(|settings| {
-        settings.images.is_none() || settings.is_disabled(CRI) || settings.is_disabled(CRI_IMAGES)
-    }) {
-        return Route::new(NAME, State::Absent, "containerd has no CRI here");
-    }
-    if let Some(cause) = facts.running.as_ref().ok().and_then(|running| running.failed(CRI)) {
-        return Route::new(NAME, State::Absent, format!("containerd's CRI has not come up: {cause}"));
+    // One that runs has what it came up with, whatever its files say by now.
+    match &facts.running {
+        Ok(running) => {
+            if let Some(cause) = running.failed(CRI) {
+                return Route::new(NAME, State::Absent, format!("containerd's CRI has not come up: {cause}"));
+            }
+        }
+        Err(_) if settings.is_some_and(|settings| !cri_settings::is_there(settings)) => {
+            return Route::new(NAME, State::Absent, "containerd has no CRI here");
+        }
+        Err(_) => {}
     }
     let by_itself = by_itself(facts, settings);
     match (&proof.cri, by_itself) {
         (Some(Outcome::Refused), _) => Route::new(NAME, State::Prevented, "the canary was refused"),
-        (Some(Outcome::Blocked(reason)), _) => {
-            Route::new(NAME, State::Prevented, format!("the canary was blocked: {reason}"))
-        }
+        (Some(Outcome::Blocked(reason)), _) => blocked(NAME, facts, reason),
         (Some(Outcome::CameIn), Some((why, mend))) => Route::open(NAME, format!("the canary came in: {why}"), mend),
-        (Some(Outcome::CameIn), None) if transfer.state == State::Detected => {
-            Route { route: NAME.to_owned(), ..transfer.clone() }
-        }
+        (Some(Outcome::Told), _) => Route::new(NAME, State::Detected, TOLD),
         (Some(Outcome::CameIn), None) => {
             let mend = transfer.mend.clone().unwrap_or_else(|| "restart containerd, then run this again".to_owned());
             Route::open(NAME, "the canary came in", mend)
@@ -193,16 +213,10 @@ fn by_itself(facts: &Facts, settings: Option<&Settings>) -> Option<(String, Stri
         mend = "move registries into hosts.toml files below registry.config_path, and credentials to the kubelet"
             .to_owned();
     }
-    if is_rancher(facts) {
+    if facts.running.as_ref().is_ok_and(|running| cri_settings::is_rancher(&running.process.config)) {
         mend.push_str("; k3s and RKE2 write this themselves: docs/k3s.md");
     }
     Some((why, mend))
-}
-
-/// Whether k3s or RKE2 brought this containerd along.
-fn is_rancher(facts: &Facts) -> bool {
-    let config = facts.running.as_ref().map(|running| running.process.config.display().to_string()).unwrap_or_default();
-    config.contains("/rancher/")
 }
 
 /// nerdctl's pulls, by its version.
@@ -314,7 +328,7 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
             ));
         }
     }
-    for socket in &facts.siblings {
+    for socket in facts.siblings.iter().filter(|_| facts.named) {
         let what = format!("another containerd listens at {}, and has routes of its own", socket.display());
         problems.push(Problem::warning(what, format!("ratifyctl doctor --address {}", socket.display())));
     }
@@ -323,10 +337,9 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::cli::doctor::Severity;
+    use crate::cli::doctor::folder::{Entry, Role};
     use crate::containerd::process::Dump;
     use crate::verdict::Token;
 
@@ -350,6 +363,7 @@ mod tests {
             nerdctl: None,
             others: Vec::new(),
             siblings: Vec::new(),
+            named: false,
         }
     }
 
@@ -434,6 +448,52 @@ mod tests {
         let off = |plugin: &str| format!("disabled_plugins = ['{plugin}']\n{DUMP}");
         for dump in [verifier, &off("io.containerd.grpc.v1.cri"), &off("cri"), &off("io.containerd.cri.v1.images")] {
             says(&judge(&facts(Version(2, 1), dump), &Proof::default()), "CRI", State::Absent, "");
+        }
+    }
+
+    #[test]
+    fn what_came_in_is_detected_only_where_the_daemon_was_asked() {
+        let entries = vec![Entry { path: "/v/e-audit".into(), target: "/e".into(), role: Role::Audit }];
+        let facts = Facts {
+            folder: Some(Folder { path: "/v".into(), entries, problems: Vec::new() }),
+            ..facts(Version(2, 3), &format!("disabled_plugins = ['{VERIFIER}']\n{DUMP}"))
+        };
+        let open = judge(&facts, &proof(Outcome::CameIn, Outcome::CameIn));
+        says(&open, "ctr image pull", State::Open, "switched off");
+        says(&open, "CRI", State::Open, "the canary came in");
+        // CRI may pull by itself where ctr does not.
+        let half = judge(&facts, &proof(Outcome::Told, Outcome::CameIn));
+        says(&half, "ctr image pull", State::Detected, "the canary came in");
+        says(&half, "CRI", State::Open, "the canary came in");
+    }
+
+    #[test]
+    fn a_canary_that_another_verifier_blocks_proves_nothing_of_ratifyd() {
+        let blocked = || Outcome::Blocked("verifier 00-theirs rejected image".to_owned());
+        let entry = |role| Entry { path: PathBuf::from("/v/e"), target: PathBuf::from("/e"), role };
+        for (roles, state) in [
+            (&[Role::Other][..], State::Open),
+            (&[Role::Audit, Role::Other], State::Open),
+            (&[Role::Other, Role::Enforcing], State::Prevented),
+            (&[Role::Broken], State::Prevented),
+        ] {
+            let entries = roles.iter().map(|&role| entry(role)).collect();
+            let folder = Some(Folder { path: PathBuf::from("/v"), entries, problems: Vec::new() });
+            let routes = judge(&Facts { folder, ..facts(Version(2, 1), DUMP) }, &proof(blocked(), blocked()));
+            says(&routes, "ctr image pull", state, "00-theirs");
+            says(&routes, "CRI", state, "00-theirs");
+        }
+    }
+
+    #[test]
+    fn another_containerd_is_open_unless_one_is_asked_of_by_name() {
+        for named in [false, true] {
+            let siblings = vec![PathBuf::from("/run/k3s/containerd/containerd.sock")];
+            let facts = Facts { siblings, named, ..facts(Version(2, 1), DUMP) };
+            let routes = judge(&facts, &proof(Outcome::Refused, Outcome::Refused));
+            let is_open = routes.iter().any(|route| route.route.contains("/run/k3s") && route.state == State::Open);
+            let is_told = problems(&facts).iter().any(|problem| problem.what.contains("/run/k3s"));
+            assert_eq!((is_open, is_told), (!named, named));
         }
     }
 

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use crate::cli::change::{Change, Plan};
 
 /// The shim's file name, and the link's: by this name it refuses.
-const ENFORCING: &str = "ratify-image-verifier";
+pub(in crate::cli) const ENFORCING: &str = "ratify-image-verifier";
 
 /// By a name that ends so it refuses nothing.
 const AUDITING: &str = "ratify-image-verifier-audit";
 
-/// The entries of a folder that lead to the shim.
+/// The entries of a folder that lead to the shim, over whatever other links.
 pub(in crate::cli) fn links(plan: &Plan, folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(plan.at(folder)).into_iter().flatten().flatten();
     let leads = |path: &Path| {
-        let target = fs::read_link(path).ok();
-        target.is_some_and(|target| target.file_name().is_some_and(|name| name == ENFORCING))
+        let named = |target: PathBuf| target.file_name().is_some_and(|name| name == ENFORCING);
+        fs::read_link(path).is_ok_and(|target| named(target) || fs::canonicalize(path).is_ok_and(named))
     };
     let mut links: Vec<PathBuf> =
         entries.filter(|entry| leads(&entry.path())).map(|entry| folder.join(entry.file_name())).collect();
@@ -35,6 +35,7 @@ pub(in crate::cli) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: b
     let wanted = folder.join(if audit { AUDITING } else { ENFORCING });
     let leads = |path: &PathBuf| fs::read_link(plan.at(path)).is_ok_and(|target| target == shim);
     let own = links.iter().filter(fits).find(|path| leads(path)).cloned();
+    comes_to(plan, folder, own.as_ref().unwrap_or(&wanted), max)?;
     let link = match own {
         Some(link) => link,
         None => {
@@ -52,10 +53,11 @@ pub(in crate::cli) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: b
             plan.remove(other);
         }
     }
-    comes_to(plan, folder, &link, max)
+    Ok(())
 }
 
-fn is_auditing(path: &Path) -> bool {
+/// Whether an entry has a name by which the shim refuses nothing.
+pub(in crate::cli) fn is_auditing(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"-audit")
 }
 
@@ -79,4 +81,40 @@ fn comes_to(plan: &Plan, folder: &Path, link: &Path, max: i64) -> Result<(), Str
         folder.display(),
         link.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A folder of verifiers and a shim beside it, on a node whose files are this machine's.
+    fn folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, shim) = (place.path().join("bin"), place.path().join(ENFORCING));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&shim, "").unwrap();
+        (place, folder, shim)
+    }
+
+    #[test]
+    fn a_link_that_leads_to_the_shim_by_another_name_is_found() {
+        let (place, folder, shim) = folder();
+        symlink(&shim, place.path().join("alternative")).unwrap();
+        symlink("../alternative", folder.join("10-policy")).unwrap();
+        symlink("/bin/true", folder.join("20-other")).unwrap();
+        assert_eq!(links(&Plan::new(Path::new("/")), &folder), [folder.join("10-policy")]);
+    }
+
+    #[test]
+    fn nothing_is_planned_where_containerd_would_not_come_to_the_link() {
+        let (_place, folder, shim) = folder();
+        fs::write(folder.join("00-first"), "").unwrap();
+        for (max, fits) in [(0, false), (1, false), (2, true), (-1, true)] {
+            let mut node = Plan::new(Path::new("/"));
+            assert_eq!(plan(&mut node, &folder, &shim, false, max).is_ok(), fits, "{max}");
+            assert_eq!(node.is_empty(), !fits, "{max}");
+        }
+    }
 }
