@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -84,9 +85,13 @@ impl Process {
     #[must_use]
     pub fn changed_since(&self, settings: &Settings) -> Vec<PathBuf> {
         let Some(started) = started(self.pid) else { return Vec::new() };
+        let limit = started.checked_add(CLOCK).unwrap_or(started);
+        // Packages and copies may set the time of modification back; that of the change cannot be (stat(2)).
         let changed = |path: &PathBuf| {
-            let metadata = fs::metadata(path).and_then(|metadata| metadata.modified());
-            metadata.is_ok_and(|modified| modified > started.checked_add(CLOCK).unwrap_or(started))
+            let Ok(metadata) = fs::metadata(path) else { return false };
+            let times = [metadata.mtime(), metadata.ctime()];
+            let times = times.into_iter().filter_map(|seconds| u64::try_from(seconds).ok().map(Duration::from_secs));
+            times.filter_map(|since| UNIX_EPOCH.checked_add(since)).any(|at| at > limit)
         };
         files(&self.config, settings).into_iter().filter(changed).collect()
     }
@@ -97,6 +102,23 @@ impl Process {
 pub fn listening() -> Vec<(PathBuf, Process)> {
     let found = SOCKETS.iter().map(PathBuf::from);
     found.filter_map(|socket| Process::behind(&socket).ok().map(|process| (socket, process))).collect()
+}
+
+/// The process ids of all containerds of this node, in order; those of containers, which have files of their own, are
+/// other nodes'.
+#[must_use]
+pub fn all() -> Vec<u32> {
+    let files = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let own = files("self");
+    let is_one = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "containerd")
+            && files(&pid.to_string()) == own
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut pids: Vec<u32> = pids.filter(is_one).collect();
+    pids.sort_unstable();
+    pids
 }
 
 /// Has a containerd say its effective configuration.

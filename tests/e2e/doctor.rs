@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::common::node::{LINK, Node, executor, shim};
+use super::common::node::{Daemon, LINK, Node, executor, shim};
 use super::common::notation::signers;
 use super::common::registries::{Image, registries};
 use super::common::tools::{Ran, run};
@@ -319,4 +319,64 @@ fn no_containerd_is_an_error_and_not_a_node_without_routes() {
     command.args(["doctor", "--address", "/nowhere/c.sock", "--output", "json", "--socket"]).arg(node.daemon.socket());
     let found = read(&run(command.env("PATH", "/usr/bin:/bin")));
     found.complains("error", "containerd cannot be asked").says(TRANSFER, "open", "not proven").fails();
+}
+
+#[test]
+fn a_refusal_of_which_the_asked_daemon_knows_nothing_proves_nothing() {
+    needs!();
+    let (node, _) = node();
+    // Another daemon than the one that the shim asks, and it would let everything in.
+    let other = Daemon::start("unmatched = \"allow\"");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ratifyctl"));
+    command.args(["doctor", "--output", "json", "--address"]).arg(node.containerd.socket());
+    let ran = run(command.arg("--socket").arg(other.socket()).env("PATH", "/usr/bin:/bin"));
+    let document = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    let found = Found { code: ran.code, document };
+    found.says(TRANSFER, "open", "was not asked").complains("error", "another daemon decides").fails();
+}
+
+#[test]
+fn what_another_verifier_blocks_proves_nothing_and_is_named() {
+    needs!();
+    let (mut node, _) = node();
+    let link = node.containerd.verifiers().join(LINK);
+    fs::remove_file(&link).unwrap();
+    symlink("/bin/false", &link).unwrap();
+    found(&node, &[]).says(TRANSFER, "open", "another verifier may have blocked").fails();
+    node.containerd.reconfigure(|config| config.replace("max_verifiers = 1", "max_verifiers = 10"));
+    fs::remove_file(&link).unwrap();
+    symlink(shim(), &link).unwrap();
+    symlink("/bin/true", link.with_file_name("20-vendor")).unwrap();
+    let beside = found(&node, &[]);
+    beside
+        .says(TRANSFER, "prevented", "the canary was refused")
+        .complains("warning", "20-vendor is no verifier")
+        .is_content();
+}
+
+#[test]
+fn what_was_there_keeps_its_names_whatever_doctor_pulls() {
+    needs!();
+    let (node, sandbox) = node();
+    let link = node.containerd.verifiers().join(LINK);
+    node.pull(&sandbox);
+    let before = node.containerd.images();
+    // The names of one image are its own, whatever doctor pulls: by CRI it has three.
+    let twin = sandbox.by_digest();
+    found(&node, &["--allowed", &twin]).is_content();
+    assert_eq!(node.containerd.images(), before);
+    fs::remove_file(&link).unwrap();
+    found(&node, &[]).fails();
+    assert_eq!(node.containerd.images(), before);
+}
+
+#[test]
+fn a_socket_in_a_folder_that_others_may_write_to_is_an_error() {
+    needs!();
+    let (node, _) = node();
+    let folder = node.daemon.socket().parent().unwrap().to_owned();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let found = found(&node, &[]);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    found.complains("error", "can answer in ratifyd's place").fails();
 }

@@ -111,8 +111,19 @@ impl Aviary {
         Ok(Self { name, fetched, task })
     }
 
-    /// Has containerd pull the canary, and takes away what came in.
-    /// `socket` is the daemon's.
+    /// Takes away what an earlier run that was ended in between has left. Nothing else has the canary's digest.
+    pub(super) async fn sweep(containerd: &Containerd) {
+        let canary = Image::new().manifest_digest;
+        for image in containerd.images().await.unwrap_or_default() {
+            if image.descriptor.digest == canary {
+                // What cannot be taken away is among the images that are judged.
+                let _ = containerd.remove(&image.namespace, &image.name).await;
+            }
+        }
+    }
+
+    /// Has containerd pull the canary, and takes away what came in. `socket` is the daemon's: a refusal in its name
+    /// counts if it was asked.
     pub(super) async fn try_route(&self, containerd: &Containerd, way: Way, socket: &Path) -> Outcome {
         self.fetched.store(false, Ordering::SeqCst);
         // Another name for each, so that none is there already.
@@ -123,14 +134,18 @@ impl Aviary {
             Err(Outcome::Failed(_)) if self.fetched.load(Ordering::SeqCst) => Outcome::CameIn,
             Err(outcome) => outcome,
         };
-        if outcome == Outcome::CameIn {
-            // Nothing came in that could run; what cannot be taken away now is among the images that are judged.
-            let _ = way.take_away(containerd, &name, &[]).await;
-            if judge::was_asked(socket, &name).await {
-                return Outcome::Told;
+        let was_asked = judge::was_asked(socket, &name).await;
+        match outcome {
+            Outcome::CameIn => {
+                Self::sweep(containerd).await;
+                if was_asked { Outcome::Told } else { Outcome::CameIn }
             }
+            Outcome::Refused if !was_asked => {
+                let cause = format!("it was refused as one, but the daemon at {} was not asked", socket.display());
+                Outcome::Failed(cause)
+            }
+            outcome => outcome,
         }
-        outcome
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cli::judge;
 use crate::client;
 use crate::limits;
 use crate::scope::Pattern;
+use crate::trust::{self, Untrusted};
 use crate::verdict::printable;
 use crate::wire::v1;
 
@@ -24,6 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What is wrong between containerd and the daemon, and with the daemon.
 pub(super) async fn problems(facts: &Facts, socket: &Path) -> Vec<Problem> {
     let mut problems = between(facts, socket);
+    problems.extend(forgeable(socket));
     match judge::status(socket).await {
         Ok(status) => problems.extend(configuration(&status)),
         Err(error) => {
@@ -70,6 +72,14 @@ fn between(facts: &Facts, socket: &Path) -> Vec<Problem> {
         problems.push(Problem::error(what, mend));
     }
     problems
+}
+
+/// Who may put another socket in place answers the shim.
+fn forgeable(socket: &Path) -> Option<Problem> {
+    let untrusted = trust::check(socket.parent()?).err().filter(|error| !matches!(error, Untrusted::Io { .. }))?;
+    let text = untrusted.to_string();
+    let (what, mend) = text.split_once("; ").unwrap_or((&text, "let root alone write there"));
+    Some(Problem::error(format!("{what}: whoever can write there can answer in ratifyd's place"), mend))
 }
 
 /// What the daemon says of its configuration, and what that configuration leaves unverified.

@@ -28,8 +28,8 @@ pub(super) struct Facts {
     pub(super) nerdctl: Option<Version>,
     /// Sockets of other programs that pull by themselves: what they are called, and where they listen.
     pub(super) others: Vec<(&'static str, PathBuf)>,
-    /// Sockets on which other containerds listen.
-    pub(super) siblings: Vec<PathBuf>,
+    /// The process ids of other containerds.
+    pub(super) siblings: Vec<u32>,
     /// Whether a person has named this containerd, and so asks of no other.
     pub(super) named: bool,
 }
@@ -67,10 +67,8 @@ impl Facts {
         let named = address.is_some();
         let address = address.or(listening.first().map(|(socket, _)| socket.as_path())).unwrap_or(Path::new(SOCKET));
         let process = Process::behind(address).map_err(|error| format!("{}: {error}", address.display()));
-        // The same one may be reached by two names.
-        let is_other = |other: &Process| process.as_ref().map_or(true, |process| process.pid != other.pid);
-        let siblings =
-            listening.iter().filter(|(_, other)| is_other(other)).map(|(socket, _)| socket.clone()).collect();
+        let own = process.as_ref().ok().map(|process| process.pid);
+        let siblings = process::all().into_iter().filter(|pid| Some(*pid) != own).collect();
         let dump = match &process {
             Ok(process) => process.dump().await,
             // What would be in force if it ran.
@@ -117,13 +115,17 @@ impl Running {
     }
 }
 
-/// The version of the nerdctl that is in the path.
+/// The version of the first nerdctl that is found: in the path, which is short where a timer runs this, or where people
+/// put it.
 async fn nerdctl() -> Option<Version> {
-    let mut command = Command::new("nerdctl");
-    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let ran = timeout(Duration::from_secs(5), command.output()).await.ok()?.ok()?;
-    // "nerdctl version 2.3.5"
-    Version::parse(String::from_utf8_lossy(&ran.stdout).split_whitespace().nth(2)?)
+    for program in ["nerdctl", "/usr/local/bin/nerdctl", "/usr/bin/nerdctl", "/opt/bin/nerdctl"] {
+        let mut command = Command::new(program);
+        command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let Ok(Ok(ran)) = timeout(Duration::from_secs(5), command.output()).await else { continue };
+        // "nerdctl version 2.3.5"
+        return Version::parse(String::from_utf8_lossy(&ran.stdout).split_whitespace().nth(2)?);
+    }
+    None
 }
 
 /// Programs that pull by themselves, past every verifier.

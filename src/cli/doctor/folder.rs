@@ -129,6 +129,10 @@ impl Folder {
             );
             self.problems.push(Problem::unenforced(what, mend));
         }
+        if role == Role::Other {
+            let what = format!("{} is no verifier of ratifyd's, and containerd runs it too", path.display());
+            self.problems.push(Problem::warning(what, "see that it is meant to be there"));
+        }
         Entry { path, target, role }
     }
 

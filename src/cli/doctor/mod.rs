@@ -177,6 +177,7 @@ async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
         Ok(running) => {
             let proof = prove(running, &arguments.socket, &mut problems).await;
             routes = routes::judge(facts, &proof);
+            problems.extend(routes::after_a_restart(facts, &proof));
             match judged(facts, running, arguments).await {
                 Ok(present) => {
                     routes.push(routes::images(&present));
@@ -239,6 +240,7 @@ async fn prove(running: &Running, socket: &Path, problems: &mut Vec<Problem>) ->
             return Proof::default();
         }
     };
+    Aviary::sweep(&running.client).await;
     let mut proof = Proof::default();
     for way in ways(running) {
         let outcome = Some(aviary.try_route(&running.client, way, socket).await);

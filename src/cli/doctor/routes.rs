@@ -2,8 +2,6 @@
 //! Pure: from facts and from what came of the canary. containerd asks its verifiers in one place only, the transfer
 //! service's pull from a registry (`core/transfer/local/pull.go`); whatever does not go through it is open.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use crate::cli::cri as cri_settings;
@@ -74,9 +72,9 @@ pub(super) fn judge(facts: &Facts, proof: &Proof) -> Vec<Route> {
     };
     routes.extend(facts.others.iter().map(own));
     if !facts.named {
-        let other = |socket: &PathBuf| {
-            let mend = format!("ratifyctl doctor --address SOCKET, for each; here {}", socket.display());
-            Route::open(format!("containerd at {}", socket.display()), "it is another one, not looked at", mend)
+        let other = |pid: &u32| {
+            let mend = "ratifyctl doctor --address SOCKET, once for each";
+            Route::open(format!("containerd of pid {pid}"), "it is another one, and was not looked at", mend)
         };
         routes.extend(facts.siblings.iter().map(other));
     }
@@ -120,15 +118,15 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
 /// What a shim that refuses nothing comes to.
 const TOLD: &str = "the canary came in, and ratifyd's log says that it should not have";
 
-/// A canary that a verifier has blocked, and not for being one: that is no proof of ratifyd's if another verifier did it.
+/// A canary that was blocked, and not for being one: that proves something only where nothing but ratifyd can have
+/// done it.
 fn blocked(name: &str, facts: &Facts, reason: &str) -> Route {
-    let has_others = facts.folder.as_ref().is_some_and(Folder::has_others);
-    match unverified(facts).filter(|_| has_others) {
-        Some((why, mend)) => {
-            Route::open(name, format!("another verifier blocked the canary ({reason}), but {why}"), mend)
-        }
-        None => Route::new(name, State::Prevented, format!("the canary was blocked: {reason}")),
+    if facts.folder.as_ref().is_none_or(Folder::has_others) {
+        let why = unverified(facts).map_or_else(|| "not proven".to_owned(), |(why, _)| why);
+        let mend = "see the problems below, then run this again";
+        return Route::open(name, format!("{why}; another verifier may have blocked the canary: {reason}"), mend);
     }
+    Route::new(name, State::Prevented, format!("the canary was blocked: {reason}"))
 }
 
 /// Why the transfer service would verify nothing, and the mend.
@@ -219,10 +217,17 @@ fn by_itself(facts: &Facts, settings: Option<&Settings>) -> Option<(String, Stri
     Some((why, mend))
 }
 
+/// What is prevented now, and would not be once containerd has started anew.
+pub(super) fn after_a_restart(facts: &Facts, proof: &Proof) -> Option<Problem> {
+    let settings = facts.dump.as_ref().ok().map(|dump| &dump.settings);
+    let (why, mend) = by_itself(facts, settings).filter(|_| proof.cri == Some(Outcome::Refused))?;
+    Some(Problem::error(format!("once containerd starts anew, {why}"), mend))
+}
+
 /// nerdctl's pulls, by its version.
 fn nerdctl(version: Option<Version>, transfer: &Route) -> Route {
     let Some(version @ Version(major, minor)) = version else {
-        return Route::new("nerdctl pull, run", State::Absent, "nerdctl is not in the path");
+        return Route::new("nerdctl pull, run", State::Absent, "there is no nerdctl");
     };
     let name = format!("nerdctl {major}.{minor} pull, run");
     if version < Version(2, 3) {
@@ -328,15 +333,13 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
             ));
         }
     }
-    for socket in facts.siblings.iter().filter(|_| facts.named) {
-        let what = format!("another containerd listens at {}, and has routes of its own", socket.display());
-        problems.push(Problem::warning(what, format!("ratifyctl doctor --address {}", socket.display())));
-    }
     problems
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::cli::doctor::Severity;
     use crate::cli::doctor::folder::{Entry, Role};
@@ -401,7 +404,7 @@ mod tests {
     #[test]
     fn nerdctl_asks_verifiers_since_2_3_and_is_as_good_as_ctr_then() {
         for (version, state, words) in [
-            (None, State::Absent, "not in the path"),
+            (None, State::Absent, "there is no nerdctl"),
             (Some(Version(2, 2)), State::Open, "before nerdctl 2.3"),
             (Some(Version(1, 7)), State::Open, "before nerdctl 2.3"),
             (Some(Version(2, 3)), State::Prevented, "the canary was refused"),
@@ -474,7 +477,8 @@ mod tests {
         for (roles, state) in [
             (&[Role::Other][..], State::Open),
             (&[Role::Audit, Role::Other], State::Open),
-            (&[Role::Other, Role::Enforcing], State::Prevented),
+            (&[Role::Other, Role::Enforcing], State::Open),
+            (&[Role::Enforcing], State::Prevented),
             (&[Role::Broken], State::Prevented),
         ] {
             let entries = roles.iter().map(|&role| entry(role)).collect();
@@ -486,14 +490,24 @@ mod tests {
     }
 
     #[test]
+    fn what_opens_cri_at_containerds_next_start_is_told_while_it_is_refused() {
+        let dump = DUMP.replace("use_local_image_pull = false", "use_local_image_pull = true");
+        let told = |dump: &str, cri| {
+            let problem = after_a_restart(&facts(Version(2, 1), dump), &proof(Outcome::Refused, cri));
+            problem.map(|problem| problem.severity)
+        };
+        assert_eq!(told(&dump, Outcome::Refused), Some(Severity::Error));
+        assert_eq!(told(&dump, Outcome::CameIn), None, "the route says it");
+        assert_eq!(told(DUMP, Outcome::Refused), None);
+    }
+
+    #[test]
     fn another_containerd_is_open_unless_one_is_asked_of_by_name() {
         for named in [false, true] {
-            let siblings = vec![PathBuf::from("/run/k3s/containerd/containerd.sock")];
-            let facts = Facts { siblings, named, ..facts(Version(2, 1), DUMP) };
+            let facts = Facts { siblings: vec![4711], named, ..facts(Version(2, 1), DUMP) };
             let routes = judge(&facts, &proof(Outcome::Refused, Outcome::Refused));
-            let is_open = routes.iter().any(|route| route.route.contains("/run/k3s") && route.state == State::Open);
-            let is_told = problems(&facts).iter().any(|problem| problem.what.contains("/run/k3s"));
-            assert_eq!((is_open, is_told), (!named, named));
+            let is_open = routes.iter().any(|route| route.route.contains("pid 4711") && route.state == State::Open);
+            assert_eq!(is_open, !named);
         }
     }
 
