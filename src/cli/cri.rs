@@ -214,7 +214,7 @@ fn unproven(before: &Table, after: &Table, path: &Path) -> Result<Option<Route>,
         return Ok(None);
     }
     let why = format!("CRI pulls by itself, and {} would also change {}", path.display(), others.join(", "));
-    Ok(Some(open(&why, "set in containerd's configuration what docs/install.md says of CRI")))
+    Ok(Some(open(&why, "set in containerd's configuration what docs/kubernetes.md says of CRI")))
 }
 
 /// Whether a key is one that the drop-in is there for.

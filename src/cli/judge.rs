@@ -125,13 +125,33 @@ pub(super) async fn problems(socket: &Path) -> Result<Vec<String>, String> {
     Ok(status.problems)
 }
 
-async fn status(socket: &Path) -> Result<v1::StatusReply, client::Unanswered> {
+/// What the daemon says of itself.
+///
+/// # Errors
+/// None answers, and why.
+pub(super) async fn status(socket: &Path) -> Result<v1::StatusReply, client::Unanswered> {
     let now = Instant::now();
     let deadline = now.checked_add(PATIENCE).unwrap_or(now);
     client::call(socket, deadline, async |channel| {
         NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
     })
     .await
+}
+
+/// Whether the daemon has lately been asked about a name, in these very letters.
+pub(super) async fn was_asked(socket: &Path, name: &str) -> bool {
+    let now = Instant::now();
+    let deadline = now.checked_add(PATIENCE).unwrap_or(now);
+    let asked = client::call(socket, deadline, async |channel| {
+        NodeClient::new(channel).verdicts(v1::VerdictsRequest { watch: false }).await
+    });
+    let Ok(mut verdicts) = asked.await else { return false };
+    while let Ok(Ok(Some(verdict))) = timeout_at(deadline, verdicts.message()).await {
+        if verdict.name == name {
+            return true;
+        }
+    }
+    false
 }
 
 /// What one image was told is no answer for the next: it may lie in another place.

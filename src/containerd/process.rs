@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::containerd::settings::Settings;
+use crate::containerd::{SOCKETS, imports};
 
 /// A running containerd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +40,15 @@ impl Process {
     /// Finds who listens on a socket.
     ///
     /// # Errors
-    /// Nobody does, this user may not connect, or the process cannot be looked at.
+    /// Nobody does, this user may not connect, it is another user's, or the process cannot be looked at.
     pub fn behind(socket: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?;
+        // Its program is run to ask it for its configuration: what another user started is not run as root.
+        if !peer.uid.is_root() && peer.uid != rustix::process::geteuid() {
+            let cause = format!("uid {} listens there, and only root's containerd is looked at", peer.uid.as_raw());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, cause));
+        }
         let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
         let arguments = fs::read(format!("/proc/{pid}/cmdline"))?;
         let arguments: Vec<OsString> =
@@ -57,8 +64,13 @@ impl Process {
     /// # Errors
     /// Why it could not be found out.
     pub async fn dump(&self) -> Result<Dump, String> {
-        // The program that runs, even where its file has been replaced since.
-        dump(Path::new(&format!("/proc/{}/exe", self.pid)), &self.config).await
+        dump(&self.program(), &self.config).await
+    }
+
+    /// The program that runs, even where its file has been replaced since.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/exe", self.pid))
     }
 
     /// The variable of its environment, which verifiers inherit.
@@ -73,12 +85,40 @@ impl Process {
     #[must_use]
     pub fn changed_since(&self, settings: &Settings) -> Vec<PathBuf> {
         let Some(started) = started(self.pid) else { return Vec::new() };
+        let limit = started.checked_add(CLOCK).unwrap_or(started);
+        // Packages and copies may set the time of modification back; that of the change cannot be (stat(2)).
         let changed = |path: &PathBuf| {
-            let metadata = fs::metadata(path).and_then(|metadata| metadata.modified());
-            metadata.is_ok_and(|modified| modified > started.checked_add(CLOCK).unwrap_or(started))
+            let Ok(metadata) = fs::metadata(path) else { return false };
+            let times = [metadata.mtime(), metadata.ctime()];
+            let times = times.into_iter().filter_map(|seconds| u64::try_from(seconds).ok().map(Duration::from_secs));
+            times.filter_map(|since| UNIX_EPOCH.checked_add(since)).any(|at| at > limit)
         };
         files(&self.config, settings).into_iter().filter(changed).collect()
     }
+}
+
+/// The containerds that listen on [`SOCKETS`], in their order. A socket that one has left behind counts for nothing.
+#[must_use]
+pub fn listening() -> Vec<(PathBuf, Process)> {
+    let found = SOCKETS.iter().map(PathBuf::from);
+    found.filter_map(|socket| Process::behind(&socket).ok().map(|process| (socket, process))).collect()
+}
+
+/// The process ids of all containerds of this node, in order; those of containers, which have files of their own, are
+/// other nodes'.
+#[must_use]
+pub fn all() -> Vec<u32> {
+    let files = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let own = files("self");
+    let is_one = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "containerd")
+            && files(&pid.to_string()) == own
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut pids: Vec<u32> = pids.filter(is_one).collect();
+    pids.sort_unstable();
+    pids
 }
 
 /// Has a containerd say its effective configuration.
@@ -132,19 +172,13 @@ fn config_of(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-/// The configuration file and what it imports. A pattern stands for all files of its folder with the same ending.
-#[must_use]
-pub fn files(config: &Path, settings: &Settings) -> Vec<PathBuf> {
-    let folder = config.parent().unwrap_or(Path::new("/"));
+/// The configuration file and what it imports.
+fn files(config: &Path, settings: &Settings) -> Vec<PathBuf> {
     let mut files = vec![config.to_owned()];
-    for import in &settings.imports {
-        let import = folder.join(import);
-        if !import.to_string_lossy().contains('*') {
-            files.push(import);
-            continue;
-        }
-        let entries = import.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-        files.extend(entries.map(|entry| entry.path()).filter(|path| path.extension() == import.extension()));
+    for pattern in &settings.imports {
+        let folder = imports::resolve(config, pattern);
+        let entries = folder.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        files.extend(entries.map(|entry| entry.path()).filter(|path| imports::covers(config, pattern, path)));
     }
     files
 }

@@ -18,8 +18,6 @@ pub const CRI: &str = "io.containerd.grpc.v1.cri";
 /// What decides whether pulls are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where containerd listens; empty where the dump does not say.
-    pub address: PathBuf,
     /// The patterns of files that it reads besides its own.
     pub imports: Vec<String>,
     /// Plugins that are switched off.
@@ -70,12 +68,14 @@ impl Settings {
     pub fn read(dump: &Table) -> Result<Self, String> {
         let none = Table::new();
         let plugins = table(dump, "plugins").unwrap_or(&none);
-        let verifier = table(plugins, VERIFIER).map(Verifier::read).transpose()?;
+        let disabled = texts(dump, "disabled_plugins");
+        // Of one that is switched off containerd prints what the file has, without defaults.
+        let verifier = table(plugins, VERIFIER).filter(|_| !is_among(&disabled, VERIFIER));
+        let verifier = verifier.map(Verifier::read).transpose()?;
         let alike = |name: &&String| name.contains("verifier") && *name != VERIFIER;
         Ok(Self {
-            address: table(dump, "grpc").and_then(|grpc| text(grpc, "address")).unwrap_or_default().into(),
             imports: texts(dump, "imports"),
-            disabled: texts(dump, "disabled_plugins"),
+            disabled,
             verifier,
             misspelt: plugins.keys().filter(alike).cloned().collect(),
             images: table(plugins, CRI_IMAGES).map(Images::read),
@@ -85,8 +85,12 @@ impl Settings {
     /// Whether a plugin is switched off, under its whole name or, as version 1 wrote it, its last part.
     #[must_use]
     pub fn is_disabled(&self, plugin: &str) -> bool {
-        self.disabled.iter().any(|name| name == plugin || plugin.rsplit('.').next() == Some(name))
+        is_among(&self.disabled, plugin)
     }
+}
+
+fn is_among(disabled: &[String], plugin: &str) -> bool {
+    disabled.iter().any(|name| name == plugin || plugin.rsplit('.').next() == Some(name))
 }
 
 impl Verifier {
@@ -179,8 +183,6 @@ mod tests {
         version = 3
         imports = ['/etc/containerd/conf.d/*.toml']
         disabled_plugins = []
-        [grpc]
-        address = '/run/containerd/containerd.sock'
         [plugins.'io.containerd.cri.v1.images']
         disable_snapshot_annotations = true
         discard_unpacked_layers = false
@@ -211,7 +213,6 @@ mod tests {
         let images = settings.images.unwrap();
         assert_eq!(images.local, [""; 0]);
         assert_eq!(images.sandbox.as_deref(), Some("registry.k8s.io/pause:3.10"));
-        assert_eq!(settings.address, Path::new(super::super::SOCKET));
     }
 
     #[test]
@@ -240,6 +241,11 @@ mod tests {
         let settings =
             Settings::parse(&DUMP.replace("[]", "['io.containerd.image-verifier.v1.bindir', 'cri']")).unwrap();
         assert!(settings.is_disabled(VERIFIER) && settings.is_disabled(CRI) && !settings.is_disabled(CRI_IMAGES));
+        // As containerd 2.3 prints it.
+        let off =
+            DUMP.replace("disabled_plugins = []", "disabled_plugins = ['io.containerd.image-verifier.v1.bindir']");
+        let off = off.replace("max_verifiers = 10", "").replace("per_verifier_timeout = '10s'", "");
+        assert_eq!(Settings::parse(&off).unwrap().verifier, None);
         let settings = Settings::parse(&DUMP.replace("v1.bindir", "v1.bin_dir")).unwrap();
         assert_eq!(
             (settings.verifier, settings.misspelt),

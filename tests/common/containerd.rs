@@ -96,6 +96,16 @@ impl Containerd {
         self.ctr(&["image", "ls", "-q"]).success().lines().map(str::to_owned).collect()
     }
 
+    /// The names of the images that it knows for the kubelet.
+    pub fn kubelets_images(&self) -> Vec<String> {
+        self.ctr(&["-n", "k8s.io", "image", "ls", "-q"]).success().lines().map(str::to_owned).collect()
+    }
+
+    /// Pulls an image for the kubelet.
+    pub fn pull_for_kubelet(&self, reference: &str) {
+        self.ctr(&["-n", "k8s.io", "image", "pull", reference]).success();
+    }
+
     /// What the verifier said when it last allowed a pull of this name; containerd tells it to its log alone.
     pub fn last_allow(&self, reference: &str) -> String {
         let log = self.service.log();

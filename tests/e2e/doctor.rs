@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::common::node::{LINK, Node, executor, shim};
+use super::common::node::{Daemon, LINK, Node, executor, shim};
 use super::common::notation::signers;
 use super::common::registries::{Image, registries};
 use super::common::tools::{Ran, run};
@@ -27,10 +27,15 @@ fn node() -> (Node, Image) {
     (Node::with_cri(&rules, &sandbox), sandbox)
 }
 
-fn doctor(node: &Node, arguments: &[&str]) -> Ran {
+fn command(node: &Node, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ratifyctl"));
     command.arg("doctor").arg("--address").arg(node.containerd.socket()).arg("--socket").arg(node.daemon.socket());
-    run(command.arg("--config").arg(node.daemon.config()).args(arguments).env("PATH", "/usr/bin:/bin"))
+    command.arg("--config").arg(node.daemon.config()).args(arguments).env("PATH", "/usr/bin:/bin");
+    command
+}
+
+fn doctor(node: &Node, arguments: &[&str]) -> Ran {
+    run(&mut command(node, arguments))
 }
 
 /// What it found, as the JSON document has it.
@@ -40,7 +45,10 @@ struct Found {
 }
 
 fn found(node: &Node, arguments: &[&str]) -> Found {
-    let ran = doctor(node, &[&["--output", "json"], arguments].concat());
+    read(&doctor(node, &[&["--output", "json"], arguments].concat()))
+}
+
+fn read(ran: &Ran) -> Found {
     let document = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     Found { code: ran.code, document }
 }
@@ -93,6 +101,7 @@ fn a_node_that_is_set_up_is_proven_to_be_and_the_canary_leaves_nothing() {
     found.says(PRESENT, "absent", "").says("ctr image pull --local", "open", "").is_content();
     assert_eq!(found.document["problems"], Value::Array(Vec::new()));
     assert_eq!((node.containerd.images(), node.containerd.content()), (Vec::new(), Vec::new()));
+    assert_eq!(node.containerd.kubelets_images(), [""; 0]);
     let canaries = node.daemon.verdicts().into_iter().filter(|line| line.contains("ratifyd/canary")).count();
     assert_eq!(canaries, 4, "twice by each of two ways:\n{}", node.daemon.log());
 }
@@ -106,6 +115,7 @@ fn without_the_link_every_pull_is_open_and_the_canary_that_came_in_is_taken_away
     found.says(TRANSFER, "open", "the canary came in").says(TRANSFER, "open", "is empty or missing");
     found.says(CRI, "open", "the canary came in").fails();
     assert_eq!((node.containerd.images(), node.containerd.content()), (Vec::new(), Vec::new()));
+    assert_eq!(node.containerd.kubelets_images(), [""; 0]);
 }
 
 #[test]
@@ -232,9 +242,23 @@ fn a_configuration_that_lets_everything_in_is_no_prevention() {
     found(&node, &[]).complains("error", "unmatched = \"allow\"").fails();
     node.daemon.configure(&format!("{rules}[[executors]]\nscopes = [\"*\"]\nmode = \"allow\"\n"));
     found(&node, &[]).says(TRANSFER, "prevented", "").complains("error", "refuses nothing of *").fails();
+    node.daemon.configure(&format!("{rules}[[executors]]\nscopes = [\"registry.k8s.io/*\"]\nmode = \"allow\"\n"));
+    found(&node, &[]).complains("warning", "refuses nothing of registry.k8s.io/*").is_content();
     node.daemon.configure(&rules.replacen("scopes", "mode = \"audit\"\nscopes", 1));
     found(&node, &[]).complains("unenforced", "mode = \"audit\"").fails();
     found(&node, &["--require", "detect"]).is_content();
+}
+
+#[test]
+fn a_configuration_that_only_the_daemon_can_read_is_judged_as_any() {
+    needs!();
+    let (node, _) = node();
+    let rules = fs::read_to_string(node.daemon.config()).unwrap();
+    let proxy = "[proxy]\nno = [\"${CARGO_PKG_NAME}.example\"]\n";
+    node.daemon.configure(&format!("unmatched = \"allow\"\n{rules}{proxy}"));
+    let mut without = command(&node, &["--output", "json"]);
+    let found = read(&run(without.env_remove("CARGO_PKG_NAME")));
+    found.complains("error", "unmatched = \"allow\"").fails();
 }
 
 #[test]
@@ -254,6 +278,10 @@ fn an_image_that_must_be_let_in_is_pulled_by_each_way_and_taken_away_again() {
         .says(PRESENT, "prevented", "none of 1 would be refused")
         .is_content();
     assert_eq!(node.containerd.images(), [sandbox.by_tag()], "what was there before stays");
+    node.containerd.pull_for_kubelet(&sandbox.by_digest());
+    let there = node.containerd.kubelets_images();
+    found(&node, &["--allowed", &sandbox.by_tag()]).is_content();
+    assert_eq!(node.containerd.kubelets_images(), there, "by another name too");
 }
 
 #[test]
@@ -289,8 +317,66 @@ fn no_containerd_is_an_error_and_not_a_node_without_routes() {
     let (node, _) = node();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ratifyctl"));
     command.args(["doctor", "--address", "/nowhere/c.sock", "--output", "json", "--socket"]).arg(node.daemon.socket());
-    let ran = run(command.env("PATH", "/usr/bin:/bin"));
+    let found = read(&run(command.env("PATH", "/usr/bin:/bin")));
+    found.complains("error", "containerd cannot be asked").says(TRANSFER, "open", "not proven").fails();
+}
+
+#[test]
+fn a_refusal_of_which_the_asked_daemon_knows_nothing_proves_nothing() {
+    needs!();
+    let (node, _) = node();
+    // Another daemon than the one that the shim asks, and it would let everything in.
+    let other = Daemon::start("unmatched = \"allow\"");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ratifyctl"));
+    command.args(["doctor", "--output", "json", "--address"]).arg(node.containerd.socket());
+    let ran = run(command.arg("--socket").arg(other.socket()).env("PATH", "/usr/bin:/bin"));
     let document = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     let found = Found { code: ran.code, document };
-    found.complains("error", "containerd cannot be asked").says(TRANSFER, "open", "not proven").fails();
+    found.says(TRANSFER, "open", "was not asked").complains("error", "another daemon decides").fails();
+}
+
+#[test]
+fn what_another_verifier_blocks_proves_nothing_and_is_named() {
+    needs!();
+    let (mut node, _) = node();
+    let link = node.containerd.verifiers().join(LINK);
+    fs::remove_file(&link).unwrap();
+    symlink("/bin/false", &link).unwrap();
+    found(&node, &[]).says(TRANSFER, "open", "another verifier may have blocked").fails();
+    node.containerd.reconfigure(|config| config.replace("max_verifiers = 1", "max_verifiers = 10"));
+    fs::remove_file(&link).unwrap();
+    symlink(shim(), &link).unwrap();
+    symlink("/bin/true", link.with_file_name("20-vendor")).unwrap();
+    let beside = found(&node, &[]);
+    beside
+        .says(TRANSFER, "prevented", "the canary was refused")
+        .complains("warning", "20-vendor is no verifier")
+        .is_content();
+}
+
+#[test]
+fn what_was_there_keeps_its_names_whatever_doctor_pulls() {
+    needs!();
+    let (node, sandbox) = node();
+    let link = node.containerd.verifiers().join(LINK);
+    node.pull(&sandbox);
+    let before = node.containerd.images();
+    // The names of one image are its own, whatever doctor pulls: by CRI it has three.
+    let twin = sandbox.by_digest();
+    found(&node, &["--allowed", &twin]).is_content();
+    assert_eq!(node.containerd.images(), before);
+    fs::remove_file(&link).unwrap();
+    found(&node, &[]).fails();
+    assert_eq!(node.containerd.images(), before);
+}
+
+#[test]
+fn a_socket_in_a_folder_that_others_may_write_to_is_an_error() {
+    needs!();
+    let (node, _) = node();
+    let folder = node.daemon.socket().parent().unwrap().to_owned();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let found = found(&node, &[]);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    found.complains("error", "can answer in ratifyd's place").fails();
 }

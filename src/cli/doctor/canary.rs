@@ -3,6 +3,7 @@
 //! has come in.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,7 +19,8 @@ use tokio::task::JoinHandle;
 
 use crate::admission::CANARY_CAUSE;
 use crate::artifact::{Algorithm, Digest, IMAGE_MANIFEST};
-use crate::containerd::{Containerd, Unanswered};
+use crate::cli::judge;
+use crate::containerd::{Containerd, Image as Stored, Unanswered};
 use crate::reference::CANARY;
 use crate::store::digest_of;
 
@@ -29,8 +31,10 @@ pub(super) enum Outcome {
     Refused,
     /// Refused by a verifier, for another reason: nothing came in, but nobody knows what would.
     Blocked(String),
-    /// It came in.
+    /// It came in, and nobody was asked.
     CameIn,
+    /// It came in although ratifyd, which was asked, would have it refused.
+    Told,
     /// It was not pulled, and no verifier had to do with it.
     Failed(String),
 }
@@ -44,32 +48,43 @@ pub(super) enum Way {
     Cri,
 }
 
-/// The namespace of what is pulled by the transfer service.
-const NAMESPACE: &str = "default";
-
 impl Way {
+    /// Where containerd keeps what is pulled.
+    fn namespace(self) -> &'static str {
+        match self {
+            Self::Transfer => "default",
+            Self::Cri => "k8s.io",
+        }
+    }
+
     async fn pull(self, containerd: &Containerd, name: &str, plain_http: bool) -> Result<(), Unanswered> {
         match self {
-            Self::Transfer => containerd.pull(NAMESPACE, name, plain_http).await,
+            Self::Transfer => containerd.pull(self.namespace(), name, plain_http).await,
             Self::Cri => containerd.cri_pull(name).await,
         }
     }
 
-    async fn remove(self, containerd: &Containerd, name: &str) -> Result<(), Unanswered> {
-        match self {
-            Self::Transfer => containerd.remove(NAMESPACE, name).await,
-            Self::Cri => containerd.cri_remove(name).await,
-        }
+    async fn images(self, containerd: &Containerd) -> Result<Vec<Stored>, Unanswered> {
+        let images = containerd.images().await?;
+        Ok(images.into_iter().filter(|image| image.namespace == self.namespace()).collect())
     }
 
-    async fn has(self, containerd: &Containerd, name: &str) -> Result<bool, Unanswered> {
-        match self {
-            Self::Transfer => {
-                let images = containerd.images().await?;
-                Ok(images.iter().any(|image| image.namespace == NAMESPACE && image.name == name))
-            }
-            Self::Cri => containerd.cri_has(name).await,
+    /// Takes away the names that a pull has given an image, which are three by CRI. What had a name before keeps it:
+    /// CRI itself would remove an image with all its names.
+    async fn take_away(self, containerd: &Containerd, name: &str, before: &[Stored]) -> Result<(), Unanswered> {
+        let now = self.images(containerd).await?;
+        // CRI leaves a tag out where there is a digest, and takes the latest where there is neither.
+        let is_pulled = |image: &&Stored| {
+            image.name == name
+                || image.name.strip_suffix(":latest") == Some(name)
+                || name.ends_with(&format!("@{}", image.descriptor.digest))
+        };
+        let Some(pulled) = now.iter().find(is_pulled) else { return Ok(()) };
+        let is_new = |image: &&Stored| !before.iter().any(|known| known.name == image.name);
+        for image in now.iter().filter(|image| image.descriptor.digest == pulled.descriptor.digest).filter(is_new) {
+            containerd.remove(self.namespace(), &image.name).await?;
         }
+        Ok(())
     }
 }
 
@@ -96,8 +111,20 @@ impl Aviary {
         Ok(Self { name, fetched, task })
     }
 
-    /// Has containerd pull the canary, and takes away what came in.
-    pub(super) async fn try_route(&self, containerd: &Containerd, way: Way) -> Outcome {
+    /// Takes away what an earlier run that was ended in between has left. Nothing else has the canary's digest.
+    pub(super) async fn sweep(containerd: &Containerd) {
+        let canary = Image::new().manifest_digest;
+        for image in containerd.images().await.unwrap_or_default() {
+            if image.descriptor.digest == canary {
+                // What cannot be taken away is among the images that are judged.
+                let _ = containerd.remove(&image.namespace, &image.name).await;
+            }
+        }
+    }
+
+    /// Has containerd pull the canary, and takes away what came in. `socket` is the daemon's: a refusal in its name
+    /// counts if it was asked.
+    pub(super) async fn try_route(&self, containerd: &Containerd, way: Way, socket: &Path) -> Outcome {
         self.fetched.store(false, Ordering::SeqCst);
         // Another name for each, so that none is there already.
         let name = format!("{}:{}", self.name, if way == Way::Cri { "cri" } else { "transfer" });
@@ -107,11 +134,18 @@ impl Aviary {
             Err(Outcome::Failed(_)) if self.fetched.load(Ordering::SeqCst) => Outcome::CameIn,
             Err(outcome) => outcome,
         };
-        if outcome == Outcome::CameIn {
-            // Nothing came in that could run; what cannot be taken away now is named by the pull.
-            let _ = way.remove(containerd, &name).await;
+        let was_asked = judge::was_asked(socket, &name).await;
+        match outcome {
+            Outcome::CameIn => {
+                Self::sweep(containerd).await;
+                if was_asked { Outcome::Told } else { Outcome::CameIn }
+            }
+            Outcome::Refused if !was_asked => {
+                let cause = format!("it was refused as one, but the daemon at {} was not asked", socket.display());
+                Outcome::Failed(cause)
+            }
+            outcome => outcome,
         }
-        outcome
     }
 }
 
@@ -131,9 +165,9 @@ fn judged(error: Unanswered) -> Outcome {
 /// Pulls an image that is to be let in, and takes it away again unless it was there before.
 pub(super) async fn try_allowed(containerd: &Containerd, way: Way, name: &str, plain_http: bool) -> Result<(), String> {
     let text = |error: Unanswered| error.to_string();
-    let was_there = way.has(containerd, name).await.map_err(text)?;
+    let before = way.images(containerd).await.map_err(text)?;
     way.pull(containerd, name, plain_http).await.map_err(text)?;
-    if was_there { Ok(()) } else { way.remove(containerd, name).await.map_err(text) }
+    way.take_away(containerd, name, &before).await.map_err(text)
 }
 
 /// The canary: an image without layers, which no runtime could run.

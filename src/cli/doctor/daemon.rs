@@ -1,35 +1,32 @@
 //! What doctor finds out about the daemon: does it answer, is its configuration in force, does that configuration leave
 //! images unverified, does it come back after a reboot, and is there time for its answers.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use crate::assemble;
 use crate::cli::doctor::Problem;
 use crate::cli::doctor::facts::Facts;
+use crate::cli::judge;
 use crate::client;
-use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
+use crate::scope::Pattern;
+use crate::trust::{self, Untrusted};
 use crate::verdict::printable;
 use crate::wire::v1;
-use crate::wire::v1::node_client::NodeClient;
 
-/// How long the daemon may take.
+/// How long systemctl may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is wrong between containerd and the daemon, and with the daemon.
 pub(super) async fn problems(facts: &Facts, socket: &Path) -> Vec<Problem> {
     let mut problems = between(facts, socket);
-    let now = Instant::now();
-    let deadline = now.checked_add(TIMEOUT).unwrap_or(now);
-    let asked = client::call(socket, deadline, async |channel| {
-        NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
-    });
-    match asked.await {
+    problems.extend(forgeable(socket));
+    match judge::status(socket).await {
         Ok(status) => problems.extend(configuration(&status)),
         Err(error) => {
             let mend = "systemctl enable --now ratifyd.socket; until then every pull is refused";
@@ -68,12 +65,21 @@ fn between(facts: &Facts, socket: &Path) -> Vec<Problem> {
         problems.push(Problem::error(what, mend));
     }
     let asked = running.process.variable(client::SOCKET_VARIABLE).unwrap_or_else(|| client::SOCKET.to_owned());
-    if Path::new(&asked) != socket {
-        let what = format!("the shim asks at {asked}, this command at {}", socket.display());
+    let place = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+    if place(Path::new(&asked)) != place(socket) {
+        let what = format!("the shim asks at {asked}, this command at {}: another daemon decides", socket.display());
         let mend = format!("set {} alike for containerd.service and here", client::SOCKET_VARIABLE);
-        problems.push(Problem::warning(what, mend));
+        problems.push(Problem::error(what, mend));
     }
     problems
+}
+
+/// Who may put another socket in place answers the shim.
+fn forgeable(socket: &Path) -> Option<Problem> {
+    let untrusted = trust::check(socket.parent()?).err().filter(|error| !matches!(error, Untrusted::Io { .. }))?;
+    let text = untrusted.to_string();
+    let (what, mend) = text.split_once("; ").unwrap_or((&text, "let root alone write there"));
+    Some(Problem::error(format!("{what}: whoever can write there can answer in ratifyd's place"), mend))
 }
 
 /// What the daemon says of its configuration, and what that configuration leaves unverified.
@@ -85,37 +91,27 @@ fn configuration(status: &v1::StatusReply) -> Vec<Problem> {
     if status.generation.is_empty() && problems.is_empty() {
         problems.push(Problem::error("ratifyd has no configuration in force, and refuses every pull", check));
     }
-    if let Ok(config) = assemble::load(Path::new(&status.config_path)) {
-        problems.extend(lax(&config, &path));
-    }
+    problems.extend(status.lenient.iter().filter_map(|lenient| lax(&printable(&lenient.scope), &lenient.mode, &path)));
     problems
 }
 
 /// What a configuration lets in unverified, by its author's word. Nothing is said of single repositories: to let those
 /// in is a decision.
-fn lax(config: &Config, path: &str) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if config.unmatched == Unmatched::Allow {
-        let what = format!("{path} lets in whatever no scope matches (unmatched = \"allow\")");
-        problems.push(Problem::error(what, "unmatched = \"deny\", once every registry has its scope"));
+fn lax(scope: &str, mode: &str, path: &str) -> Option<Problem> {
+    if scope.is_empty() {
+        let what = format!("{path} lets in whatever no scope matches (unmatched = {mode:?})");
+        return Some(Problem::error(what, "unmatched = \"deny\", once every registry has its scope"));
     }
-    for executor in &config.executors {
-        let scopes: Vec<&str> = executor.scopes.iter().map(|scope| scope.value.as_str()).collect();
-        let what = |mode| format!("{path} refuses nothing of {} (mode = \"{mode}\")", scopes.join(", "));
-        let narrower = "a narrower scope, or pins under `digests`";
-        match &executor.mode {
-            Mode::Audit(_) => {
-                let mend = "mode = \"enforce\", when the verdicts are as they should be";
-                problems.push(Problem::unenforced(what("audit"), mend));
-            }
-            Mode::Allow if scopes.contains(&"*") => problems.push(Problem::error(what("allow"), narrower)),
-            Mode::Allow if scopes.iter().any(|scope| !scope.contains('/')) => {
-                problems.push(Problem::warning(what("allow"), narrower));
-            }
-            Mode::Allow | Mode::Enforce(_) | Mode::Deny => {}
-        }
+    let what = format!("{path} refuses nothing of {scope} (mode = {mode:?})");
+    if mode == "audit" {
+        return Some(Problem::unenforced(what, "mode = \"enforce\", when the verdicts are as they should be"));
     }
-    problems
+    let narrower = "a narrower scope, or pins under `digests`";
+    match Pattern::parse(scope) {
+        Ok(Pattern::Registry(_) | Pattern::Domain(_)) => Some(Problem::warning(what, narrower)),
+        Ok(Pattern::Repository(_) | Pattern::Namespace { .. }) => None,
+        Ok(Pattern::Any) | Err(_) => Some(Problem::error(what, narrower)),
+    }
 }
 
 /// Whether a unit starts at boot; none where there is no such unit, or no systemd.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::cli::doctor::folder::Folder;
 use crate::containerd::process::{self, Dump, Process};
-use crate::containerd::{Containerd, Plugin, SOCKETS};
+use crate::containerd::{Containerd, Plugin, SOCKET};
 
 /// What there is on this node.
 pub(super) struct Facts {
@@ -28,8 +28,10 @@ pub(super) struct Facts {
     pub(super) nerdctl: Option<Version>,
     /// Sockets of other programs that pull by themselves: what they are called, and where they listen.
     pub(super) others: Vec<(&'static str, PathBuf)>,
-    /// Sockets of other containerds.
-    pub(super) siblings: Vec<PathBuf>,
+    /// The process ids of other containerds.
+    pub(super) siblings: Vec<u32>,
+    /// Whether a person has named this containerd, and so asks of no other.
+    pub(super) named: bool,
 }
 
 /// A containerd that runs.
@@ -61,10 +63,12 @@ impl Version {
 impl Facts {
     /// Gathers them.
     pub(super) async fn gather(address: Option<&Path>) -> Self {
-        let known: Vec<PathBuf> = SOCKETS.iter().map(PathBuf::from).filter(|socket| socket.exists()).collect();
-        let address =
-            address.or_else(|| known.first().map(PathBuf::as_path)).unwrap_or(Path::new(crate::containerd::SOCKET));
+        let listening = process::listening();
+        let named = address.is_some();
+        let address = address.or(listening.first().map(|(socket, _)| socket.as_path())).unwrap_or(Path::new(SOCKET));
         let process = Process::behind(address).map_err(|error| format!("{}: {error}", address.display()));
+        let own = process.as_ref().ok().map(|process| process.pid);
+        let siblings = process::all().into_iter().filter(|pid| Some(*pid) != own).collect();
         let dump = match &process {
             Ok(process) => process.dump().await,
             // What would be in force if it ran.
@@ -77,7 +81,8 @@ impl Facts {
         let verifier = dump.as_ref().ok().and_then(|dump| dump.settings.verifier.as_ref());
         Self {
             folder: verifier.map(Folder::look),
-            siblings: known.iter().filter(|socket| *socket != address).cloned().collect(),
+            siblings,
+            named,
             address: address.to_owned(),
             version: running.as_ref().ok().and_then(|running| Version::parse(&running.version)),
             running,
@@ -110,13 +115,17 @@ impl Running {
     }
 }
 
-/// The version of the nerdctl that is in the path.
+/// The version of the first nerdctl that is found: in the path, which is short where a timer runs this, or where people
+/// put it.
 async fn nerdctl() -> Option<Version> {
-    let mut command = Command::new("nerdctl");
-    command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let ran = timeout(Duration::from_secs(5), command.output()).await.ok()?.ok()?;
-    // "nerdctl version 2.3.5"
-    Version::parse(String::from_utf8_lossy(&ran.stdout).split_whitespace().nth(2)?)
+    for program in ["nerdctl", "/usr/local/bin/nerdctl", "/usr/bin/nerdctl", "/opt/bin/nerdctl"] {
+        let mut command = Command::new(program);
+        command.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let Ok(Ok(ran)) = timeout(Duration::from_secs(5), command.output()).await else { continue };
+        // "nerdctl version 2.3.5"
+        return Version::parse(String::from_utf8_lossy(&ran.stdout).split_whitespace().nth(2)?);
+    }
+    None
 }
 
 /// Programs that pull by themselves, past every verifier.

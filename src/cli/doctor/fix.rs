@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::change::{Plan, Told};
 use crate::cli::doctor::facts::Facts;
 use crate::cli::doctor::folder::Role;
-use crate::cli::doctor::{Arguments, daemon};
+use crate::cli::doctor::{Arguments, KUBELET, Severity, daemon, judged, routes};
 use crate::cli::install::files::Layout;
 use crate::cli::install::hook;
 use crate::cli::{cri, judge};
@@ -66,11 +66,13 @@ impl Fix {
     /// Takes away what lets others than root write to the folder and what it runs.
     fn permissions(&mut self, facts: &Facts) {
         let Some(folder) = &facts.folder else { return };
-        let programs = folder.entries.iter().filter(|entry| entry.role != Role::Broken).map(|entry| &entry.target);
-        for path in programs.chain([&folder.path]) {
-            if let Ok(metadata) = fs::metadata(path) {
+        let programs = folder.entries.iter().filter(|entry| entry.role != Role::Broken);
+        let programs = programs.map(|entry| entry.target.clone());
+        // The folder itself may be a link, whose own mode says nothing.
+        for path in programs.chain(fs::canonicalize(&folder.path)) {
+            if let Ok(metadata) = fs::metadata(&path) {
                 let mode = metadata.mode() & 0o7777;
-                self.plan.mode(path, mode & !0o022);
+                self.plan.mode(&path, mode & !0o022);
             }
         }
     }
@@ -94,6 +96,14 @@ impl Fix {
             ));
             return;
         }
+        if let Ok(running) = &facts.running
+            && let Ok(present) = judged(facts, running, arguments).await
+            && let Some(sandbox) = routes::sandbox(&present, Path::new(KUBELET).exists())
+            && sandbox.severity == Severity::Error
+        {
+            self.left.push(format!("{}  # no link is made before: {}", sandbox.mend, sandbox.what));
+            return;
+        }
         if let Err(cause) = hook::plan(&mut self.plan, &verifier.folder, &shim, false, verifier.max) {
             self.left.push(cause);
         }
@@ -102,8 +112,8 @@ impl Fix {
     /// Has CRI pull by the transfer service.
     async fn cri(&mut self, facts: &Facts) {
         let Ok(running) = &facts.running else { return };
-        let program = format!("/proc/{}/exe", running.process.pid);
-        let target = cri::Target { config: &running.process.config, program: Path::new(&program) };
+        let program = running.process.program();
+        let target = cri::Target { config: &running.process.config, program: &program };
         match cri::plan(&mut self.plan, &target).await {
             Ok(cri::Route::Asks) if running.changed.is_empty() => {}
             Ok(cri::Route::Asks) => self.restart(),

@@ -7,11 +7,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::cli::doctor::Problem;
+use crate::cli::install::hook::{ENFORCING as SHIM, is_auditing};
 use crate::containerd::settings::Verifier;
 use crate::trust::{self, Untrusted};
-
-/// The shim's file name, whatever the link to it is called.
-const SHIM: &str = "ratify-image-verifier";
 
 /// What is in the folder.
 pub(super) struct Folder {
@@ -91,6 +89,11 @@ impl Folder {
         !self.enforces() && self.entries.iter().any(|entry| entry.role == Role::Audit)
     }
 
+    /// Whether a verifier is run that is none of ratifyd's.
+    pub(super) fn has_others(&self) -> bool {
+        self.entries.iter().any(|entry| entry.role == Role::Other)
+    }
+
     fn entry(&mut self, path: PathBuf, skipped: bool) -> Entry {
         let target = match fs::canonicalize(&path) {
             Ok(target) => target,
@@ -113,7 +116,7 @@ impl Folder {
                 self.problems.push(Problem::error(what, format!("take it away: rm -r {}", path.display())));
                 Role::Broken
             }
-            () if is_shim && path.as_os_str().as_encoded_bytes().ends_with(b"-audit") => Role::Audit,
+            () if is_shim && is_auditing(&path) => Role::Audit,
             () if is_shim => Role::Enforcing,
             () => Role::Other,
         };
@@ -125,6 +128,10 @@ impl Folder {
                 enforcing(&path).display()
             );
             self.problems.push(Problem::unenforced(what, mend));
+        }
+        if role == Role::Other {
+            let what = format!("{} is no verifier of ratifyd's, and containerd runs it too", path.display());
+            self.problems.push(Problem::warning(what, "see that it is meant to be there"));
         }
         Entry { path, target, role }
     }

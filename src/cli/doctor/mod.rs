@@ -14,7 +14,7 @@ use crate::cli::judge::Judge;
 use crate::cli::present::{self, Judged, Present};
 use crate::cli::{CONFIG, Exit, Output, Stop};
 use crate::client;
-use crate::containerd::settings::{CRI, CRI_IMAGES};
+use crate::containerd::settings::CRI;
 use crate::reference::Reference;
 
 mod canary;
@@ -175,8 +175,9 @@ async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
     match &facts.running {
         Err(_) => routes = routes::judge(facts, &Proof::default()),
         Ok(running) => {
-            let proof = prove(facts, running, &mut problems).await;
+            let proof = prove(running, &arguments.socket, &mut problems).await;
             routes = routes::judge(facts, &proof);
+            problems.extend(routes::after_a_restart(facts, &proof));
             match judged(facts, running, arguments).await {
                 Ok(present) => {
                     routes.push(routes::images(&present));
@@ -186,7 +187,7 @@ async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
                 Err(Stop(_, cause)) => routes.push(routes::unknown_images(&cause)),
             }
             if let Some(reference) = &arguments.allowed {
-                problems.extend(refused(facts, running, reference).await);
+                problems.extend(refused(running, reference).await);
             }
         }
     }
@@ -226,14 +227,12 @@ impl About {
 }
 
 /// The ways by which this containerd pulls.
-fn ways(facts: &Facts, running: &Running) -> Vec<Way> {
-    let off = |plugin| facts.dump.as_ref().is_ok_and(|dump| dump.settings.is_disabled(plugin));
-    let has_cri = running.failed(CRI).is_none() && !off(CRI) && !off(CRI_IMAGES);
-    if has_cri { vec![Way::Transfer, Way::Cri] } else { vec![Way::Transfer] }
+fn ways(running: &Running) -> Vec<Way> {
+    if running.failed(CRI).is_none() { vec![Way::Transfer, Way::Cri] } else { vec![Way::Transfer] }
 }
 
 /// Has containerd pull the canary on every way.
-async fn prove(facts: &Facts, running: &Running, problems: &mut Vec<Problem>) -> Proof {
+async fn prove(running: &Running, socket: &Path, problems: &mut Vec<Problem>) -> Proof {
     let aviary = match Aviary::open().await {
         Ok(aviary) => aviary,
         Err(error) => {
@@ -241,9 +240,10 @@ async fn prove(facts: &Facts, running: &Running, problems: &mut Vec<Problem>) ->
             return Proof::default();
         }
     };
+    Aviary::sweep(&running.client).await;
     let mut proof = Proof::default();
-    for way in ways(facts, running) {
-        let outcome = Some(aviary.try_route(&running.client, way).await);
+    for way in ways(running) {
+        let outcome = Some(aviary.try_route(&running.client, way, socket).await);
         match way {
             Way::Transfer => proof.transfer = outcome,
             Way::Cri => proof.cri = outcome,
@@ -257,13 +257,13 @@ async fn judged(facts: &Facts, running: &Running, arguments: &Arguments) -> Resu
     let judge = Judge::find(&arguments.socket, &arguments.config).await?;
     let images = facts.dump.as_ref().ok().and_then(|dump| dump.settings.images.as_ref());
     let sandbox = images.and_then(|images| images.sandbox.as_deref());
-    present::judged(&running.client, sandbox.filter(|_| ways(facts, running).contains(&Way::Cri)), &judge).await
+    present::judged(&running.client, sandbox.filter(|_| ways(running).contains(&Way::Cri)), &judge).await
 }
 
 /// Why an image that must be let in is not.
-async fn refused(facts: &Facts, running: &Running, reference: &Reference) -> Vec<Problem> {
+async fn refused(running: &Running, reference: &Reference) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for way in ways(facts, running) {
+    for way in ways(running) {
         let plain_http = reference.repository.is_loopback();
         let pulled = canary::try_allowed(&running.client, way, &reference.to_string(), plain_http).await;
         if let Err(cause) = pulled {

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::cli::cri as cri_settings;
 use crate::cli::doctor::Problem;
 use crate::cli::doctor::canary::Outcome;
 use crate::cli::doctor::facts::{Facts, Version};
@@ -70,6 +71,13 @@ pub(super) fn judge(facts: &Facts, proof: &Proof) -> Vec<Route> {
         Route::open(name, "it pulls by itself and asks no verifier", format!("do without {name} on this node"))
     };
     routes.extend(facts.others.iter().map(own));
+    if !facts.named {
+        let other = |pid: &u32| {
+            let mend = "ratifyctl doctor --address SOCKET, once for each";
+            Route::open(format!("containerd of pid {pid}"), "it is another one, and was not looked at", mend)
+        };
+        routes.extend(facts.siblings.iter().map(other));
+    }
     let by_root = [
         ("ctr image pull --local", "the pull is ctr's own"),
         ("ctr image import, nerdctl load", "containerd verifies no archives"),
@@ -85,12 +93,8 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
     const NAME: &str = "ctr image pull";
     match &proof.transfer {
         Some(Outcome::Refused) => Route::new(NAME, State::Prevented, "the canary was refused"),
-        Some(Outcome::Blocked(reason)) => {
-            Route::new(NAME, State::Prevented, format!("the canary was blocked: {reason}"))
-        }
-        Some(Outcome::CameIn) if facts.folder.as_ref().is_some_and(Folder::audits) => {
-            Route::new(NAME, State::Detected, "the canary came in, and ratifyd's log says that it should not have")
-        }
+        Some(Outcome::Blocked(reason)) => blocked(NAME, facts, reason),
+        Some(Outcome::Told) => Route::new(NAME, State::Detected, TOLD),
         Some(Outcome::CameIn) => {
             let (why, mend) = unverified(facts).unwrap_or_else(|| {
                 let mend = "restart containerd, then run this again";
@@ -109,6 +113,20 @@ fn transfer(facts: &Facts, proof: &Proof) -> Route {
             None => Route::open(NAME, "not proven, no canary could be pulled", "start containerd, then run this again"),
         },
     }
+}
+
+/// What a shim that refuses nothing comes to.
+const TOLD: &str = "the canary came in, and ratifyd's log says that it should not have";
+
+/// A canary that was blocked, and not for being one: that proves something only where nothing but ratifyd can have
+/// done it.
+fn blocked(name: &str, facts: &Facts, reason: &str) -> Route {
+    if facts.folder.as_ref().is_none_or(Folder::has_others) {
+        let why = unverified(facts).map_or_else(|| "not proven".to_owned(), |(why, _)| why);
+        let mend = "see the problems below, then run this again";
+        return Route::open(name, format!("{why}; another verifier may have blocked the canary: {reason}"), mend);
+    }
+    Route::new(name, State::Prevented, format!("the canary was blocked: {reason}"))
 }
 
 /// Why the transfer service would verify nothing, and the mend.
@@ -147,24 +165,24 @@ fn unverified(facts: &Facts) -> Option<(String, String)> {
 fn cri(facts: &Facts, proof: &Proof, transfer: &Route) -> Route {
     const NAME: &str = "CRI: kubelet, crictl";
     let settings = facts.dump.as_ref().ok().map(|dump| &dump.settings);
-    if settings.is_some_and(|settings| {
-        settings.images.is_none() || settings.is_disabled(CRI) || settings.is_disabled(CRI_IMAGES)
-    }) {
-        return Route::new(NAME, State::Absent, "containerd has no CRI here");
-    }
-    if let Some(cause) = facts.running.as_ref().ok().and_then(|running| running.failed(CRI)) {
-        return Route::new(NAME, State::Absent, format!("containerd's CRI has not come up: {cause}"));
+    // One that runs has what it came up with, whatever its files say by now.
+    match &facts.running {
+        Ok(running) => {
+            if let Some(cause) = running.failed(CRI) {
+                return Route::new(NAME, State::Absent, format!("containerd's CRI has not come up: {cause}"));
+            }
+        }
+        Err(_) if settings.is_some_and(|settings| !cri_settings::is_there(settings)) => {
+            return Route::new(NAME, State::Absent, "containerd has no CRI here");
+        }
+        Err(_) => {}
     }
     let by_itself = by_itself(facts, settings);
     match (&proof.cri, by_itself) {
         (Some(Outcome::Refused), _) => Route::new(NAME, State::Prevented, "the canary was refused"),
-        (Some(Outcome::Blocked(reason)), _) => {
-            Route::new(NAME, State::Prevented, format!("the canary was blocked: {reason}"))
-        }
+        (Some(Outcome::Blocked(reason)), _) => blocked(NAME, facts, reason),
         (Some(Outcome::CameIn), Some((why, mend))) => Route::open(NAME, format!("the canary came in: {why}"), mend),
-        (Some(Outcome::CameIn), None) if transfer.state == State::Detected => {
-            Route { route: NAME.to_owned(), ..transfer.clone() }
-        }
+        (Some(Outcome::Told), _) => Route::new(NAME, State::Detected, TOLD),
         (Some(Outcome::CameIn), None) => {
             let mend = transfer.mend.clone().unwrap_or_else(|| "restart containerd, then run this again".to_owned());
             Route::open(NAME, "the canary came in", mend)
@@ -193,22 +211,23 @@ fn by_itself(facts: &Facts, settings: Option<&Settings>) -> Option<(String, Stri
         mend = "move registries into hosts.toml files below registry.config_path, and credentials to the kubelet"
             .to_owned();
     }
-    if is_rancher(facts) {
+    if facts.running.as_ref().is_ok_and(|running| cri_settings::is_rancher(&running.process.config)) {
         mend.push_str("; k3s and RKE2 write this themselves: docs/k3s.md");
     }
     Some((why, mend))
 }
 
-/// Whether k3s or RKE2 brought this containerd along.
-fn is_rancher(facts: &Facts) -> bool {
-    let config = facts.running.as_ref().map(|running| running.process.config.display().to_string()).unwrap_or_default();
-    config.contains("/rancher/")
+/// What is prevented now, and would not be once containerd has started anew.
+pub(super) fn after_a_restart(facts: &Facts, proof: &Proof) -> Option<Problem> {
+    let settings = facts.dump.as_ref().ok().map(|dump| &dump.settings);
+    let (why, mend) = by_itself(facts, settings).filter(|_| proof.cri == Some(Outcome::Refused))?;
+    Some(Problem::error(format!("once containerd starts anew, {why}"), mend))
 }
 
 /// nerdctl's pulls, by its version.
 fn nerdctl(version: Option<Version>, transfer: &Route) -> Route {
     let Some(version @ Version(major, minor)) = version else {
-        return Route::new("nerdctl pull, run", State::Absent, "nerdctl is not in the path");
+        return Route::new("nerdctl pull, run", State::Absent, "there is no nerdctl");
     };
     let name = format!("nerdctl {major}.{minor} pull, run");
     if version < Version(2, 3) {
@@ -314,10 +333,6 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
             ));
         }
     }
-    for socket in &facts.siblings {
-        let what = format!("another containerd listens at {}, and has routes of its own", socket.display());
-        problems.push(Problem::warning(what, format!("ratifyctl doctor --address {}", socket.display())));
-    }
     problems
 }
 
@@ -327,6 +342,7 @@ mod tests {
 
     use super::*;
     use crate::cli::doctor::Severity;
+    use crate::cli::doctor::folder::{Entry, Role};
     use crate::containerd::process::Dump;
     use crate::verdict::Token;
 
@@ -350,6 +366,7 @@ mod tests {
             nerdctl: None,
             others: Vec::new(),
             siblings: Vec::new(),
+            named: false,
         }
     }
 
@@ -387,7 +404,7 @@ mod tests {
     #[test]
     fn nerdctl_asks_verifiers_since_2_3_and_is_as_good_as_ctr_then() {
         for (version, state, words) in [
-            (None, State::Absent, "not in the path"),
+            (None, State::Absent, "there is no nerdctl"),
             (Some(Version(2, 2)), State::Open, "before nerdctl 2.3"),
             (Some(Version(1, 7)), State::Open, "before nerdctl 2.3"),
             (Some(Version(2, 3)), State::Prevented, "the canary was refused"),
@@ -434,6 +451,63 @@ mod tests {
         let off = |plugin: &str| format!("disabled_plugins = ['{plugin}']\n{DUMP}");
         for dump in [verifier, &off("io.containerd.grpc.v1.cri"), &off("cri"), &off("io.containerd.cri.v1.images")] {
             says(&judge(&facts(Version(2, 1), dump), &Proof::default()), "CRI", State::Absent, "");
+        }
+    }
+
+    #[test]
+    fn what_came_in_is_detected_only_where_the_daemon_was_asked() {
+        let entries = vec![Entry { path: "/v/e-audit".into(), target: "/e".into(), role: Role::Audit }];
+        let facts = Facts {
+            folder: Some(Folder { path: "/v".into(), entries, problems: Vec::new() }),
+            ..facts(Version(2, 3), &format!("disabled_plugins = ['{VERIFIER}']\n{DUMP}"))
+        };
+        let open = judge(&facts, &proof(Outcome::CameIn, Outcome::CameIn));
+        says(&open, "ctr image pull", State::Open, "switched off");
+        says(&open, "CRI", State::Open, "the canary came in");
+        // CRI may pull by itself where ctr does not.
+        let half = judge(&facts, &proof(Outcome::Told, Outcome::CameIn));
+        says(&half, "ctr image pull", State::Detected, "the canary came in");
+        says(&half, "CRI", State::Open, "the canary came in");
+    }
+
+    #[test]
+    fn a_canary_that_another_verifier_blocks_proves_nothing_of_ratifyd() {
+        let blocked = || Outcome::Blocked("verifier 00-theirs rejected image".to_owned());
+        let entry = |role| Entry { path: PathBuf::from("/v/e"), target: PathBuf::from("/e"), role };
+        for (roles, state) in [
+            (&[Role::Other][..], State::Open),
+            (&[Role::Audit, Role::Other], State::Open),
+            (&[Role::Other, Role::Enforcing], State::Open),
+            (&[Role::Enforcing], State::Prevented),
+            (&[Role::Broken], State::Prevented),
+        ] {
+            let entries = roles.iter().map(|&role| entry(role)).collect();
+            let folder = Some(Folder { path: PathBuf::from("/v"), entries, problems: Vec::new() });
+            let routes = judge(&Facts { folder, ..facts(Version(2, 1), DUMP) }, &proof(blocked(), blocked()));
+            says(&routes, "ctr image pull", state, "00-theirs");
+            says(&routes, "CRI", state, "00-theirs");
+        }
+    }
+
+    #[test]
+    fn what_opens_cri_at_containerds_next_start_is_told_while_it_is_refused() {
+        let dump = DUMP.replace("use_local_image_pull = false", "use_local_image_pull = true");
+        let told = |dump: &str, cri| {
+            let problem = after_a_restart(&facts(Version(2, 1), dump), &proof(Outcome::Refused, cri));
+            problem.map(|problem| problem.severity)
+        };
+        assert_eq!(told(&dump, Outcome::Refused), Some(Severity::Error));
+        assert_eq!(told(&dump, Outcome::CameIn), None, "the route says it");
+        assert_eq!(told(DUMP, Outcome::Refused), None);
+    }
+
+    #[test]
+    fn another_containerd_is_open_unless_one_is_asked_of_by_name() {
+        for named in [false, true] {
+            let facts = Facts { siblings: vec![4711], named, ..facts(Version(2, 1), DUMP) };
+            let routes = judge(&facts, &proof(Outcome::Refused, Outcome::Refused));
+            let is_open = routes.iter().any(|route| route.route.contains("pid 4711") && route.state == State::Open);
+            assert_eq!(is_open, !named);
         }
     }
 

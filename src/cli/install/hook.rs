@@ -8,7 +8,7 @@ use crate::cli::change::{Change, Plan};
 use crate::cli::install::target::FOLDER;
 
 /// The shim's file name, and the link's: by this name it refuses.
-const ENFORCING: &str = "ratify-image-verifier";
+pub(in crate::cli) const ENFORCING: &str = "ratify-image-verifier";
 
 /// By a name that ends so it refuses nothing.
 const AUDITING: &str = "ratify-image-verifier-audit";
@@ -29,7 +29,7 @@ pub(in crate::cli) fn recorded(plan: &Plan) -> Result<Vec<PathBuf>, String> {
     Ok(text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect())
 }
 
-/// The entries of a folder that lead to the shim.
+/// The entries of a folder that lead to the shim, over whatever other links.
 pub(in crate::cli) fn links(plan: &Plan, folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(plan.at(folder)).into_iter().flatten().flatten();
     let named = |path: &Path| path.file_name().is_some_and(|name| name == ENFORCING);
@@ -56,6 +56,7 @@ pub(in crate::cli) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: b
     let own = own().find(|path| **path == wanted).or_else(|| own().next()).cloned();
     let other = links.iter().find(|path| !fits(path) && leads(path));
     let other = other.filter(|_| fs::symlink_metadata(plan.at(&wanted)).is_err()).cloned();
+    comes_to(plan, folder, own.as_ref().unwrap_or(&wanted), max)?;
     if own.is_none() {
         plan.directory(folder);
     }
@@ -75,7 +76,7 @@ pub(in crate::cli) fn plan(plan: &mut Plan, folder: &Path, shim: &Path, audit: b
             plan.remove(other);
         }
     }
-    comes_to(plan, folder, &link, max)
+    Ok(())
 }
 
 /// Before there is a link: a record of a folder without one does no harm.
@@ -99,7 +100,8 @@ fn is_leftover(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(LEFTOVER))
 }
 
-fn is_auditing(path: &Path) -> bool {
+/// Whether an entry has a name by which the shim refuses nothing.
+pub(in crate::cli) fn is_auditing(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"-audit")
 }
 
@@ -123,4 +125,40 @@ fn comes_to(plan: &Plan, folder: &Path, link: &Path, max: i64) -> Result<(), Str
         folder.display(),
         link.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A folder of verifiers and a shim beside it, on a node whose files are this machine's.
+    fn folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, shim) = (place.path().join("bin"), place.path().join(ENFORCING));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&shim, "").unwrap();
+        (place, folder, shim)
+    }
+
+    #[test]
+    fn a_link_that_leads_to_the_shim_by_another_name_is_found() {
+        let (place, folder, shim) = folder();
+        symlink(&shim, place.path().join("alternative")).unwrap();
+        symlink("../alternative", folder.join("10-policy")).unwrap();
+        symlink("/bin/true", folder.join("20-other")).unwrap();
+        assert_eq!(links(&Plan::new(Path::new("/")), &folder), [folder.join("10-policy")]);
+    }
+
+    #[test]
+    fn nothing_is_planned_where_containerd_would_not_come_to_the_link() {
+        let (_place, folder, shim) = folder();
+        fs::write(folder.join("00-first"), "").unwrap();
+        for (max, fits) in [(0, false), (1, false), (2, true), (-1, true)] {
+            let mut node = Plan::new(Path::new("/"));
+            assert_eq!(plan(&mut node, &folder, &shim, false, max).is_ok(), fits, "{max}");
+            assert_eq!(node.is_empty(), !fits, "{max}");
+        }
+    }
 }

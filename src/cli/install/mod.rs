@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// Refuse nothing, only report what would be refused; a later install without this enforces
     #[arg(long)]
     audit: bool,
-    /// Go on though CRI asks no verifier: no kubelet pulls on this node
+    /// No kubelet pulls on this node: go on though CRI asks no verifier, or would be refused the sandbox image
     #[arg(long)]
     without_cri: bool,
     /// The daemon's configuration file
@@ -121,7 +121,8 @@ pub(super) async fn install(arguments: Arguments) -> Result<Exit, Stop> {
     // Where the daemon will run once it is set up, it is asked then: it knows best what it would answer.
     let asks_daemon = common.yes && common.booted();
     if !asks_daemon {
-        work.unready = unready(&arguments, false).await;
+        // Nobody starts it here: where a containerd runs, it must be there already.
+        work.unready = unready(&arguments, common.yes && target.client.is_some()).await;
         work.look(&arguments, &target).await;
     }
     work.connect(&arguments, &target, &layout).await;
@@ -271,9 +272,12 @@ impl Work {
                     self.pictured += &format!("\nTo let them in, add to {}:\n\n{pins}", arguments.config.display());
                 }
                 let fatal = present.images.iter().find(|image| image.sandbox && is_final(image));
-                if let Some(image) = fatal.filter(|_| !arguments.audit) {
+                if let Some(image) = fatal.filter(|_| !arguments.audit && !arguments.without_cri) {
                     let reference = &image.reference;
-                    self.refused.push(format!("{reference} would be refused, and no pod starts without it"));
+                    self.refused.push(format!(
+                        "{reference} would be refused, and no pod starts without it: give its repository a scope, pin \
+                         it under `digests`, or take --without-cri where no pods are to run"
+                    ));
                 }
                 self.images = present.images;
             }
@@ -307,9 +311,7 @@ impl Work {
         let hooked = target
             .folder()
             .and_then(|folder| hook::plan(&mut self.hook, &folder, &layout.shim(), arguments.audit, target.max()));
-        if let Err(cause) = hooked {
-            self.refused.push(cause);
-        }
+        self.refused.extend(hooked.err());
     }
 
     /// containerd reads its configuration when it starts.

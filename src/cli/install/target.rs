@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::cli::cri;
+use crate::containerd::Containerd;
 use crate::containerd::draft::Draft;
-use crate::containerd::process::{CONFIG, Process};
+use crate::containerd::process::{self, CONFIG, Process};
 use crate::containerd::settings::{Settings, VERIFIER};
-use crate::containerd::{Containerd, SOCKETS};
 
 /// A containerd.
 pub(in crate::cli) struct Target {
@@ -31,17 +31,20 @@ impl Target {
     /// Finds it. Paths that are named by a person count.
     pub(in crate::cli) async fn find(root: &Path, address: Option<&Path>, config: Option<&Path>) -> Self {
         // Whatever runs on this machine is none of a node's that is being built.
-        let is_live = root == Path::new("/");
-        let socket = address.map(Path::to_owned).or_else(usual_socket).filter(|_| is_live);
-        let process = socket.as_deref().and_then(|socket| Process::behind(socket).ok());
-        let client = match (&process, socket.as_deref()) {
-            (Some(_), Some(socket)) => Containerd::connect(socket).await.ok(),
-            _ => None,
+        let running = match address {
+            _ if root != Path::new("/") => None,
+            Some(address) => Process::behind(address).ok().map(|process| (address.to_owned(), process)),
+            None => process::listening().into_iter().next(),
         };
+        let client = match &running {
+            Some((socket, _)) => Containerd::connect(socket).await.ok(),
+            None => None,
+        };
+        let process = running.map(|(_, process)| process);
         let running = process.as_ref().map(|process| process.config.clone());
         let config = config.map(Path::to_owned).or(running).unwrap_or_else(|| usual_config(root));
         let program = match &process {
-            Some(process) => Some(PathBuf::from(format!("/proc/{}/exe", process.pid))),
+            Some(process) => Some(process.program()),
             None => PROGRAMS.iter().map(|path| super::below(root, Path::new(path))).find(|path| path.is_file()),
         };
         let unknown = Err("no containerd is here to ask".to_owned());
@@ -112,10 +115,6 @@ impl Target {
         };
         RANCHER_UNITS.into_iter().find(|unit| has(unit)).unwrap_or("k3s")
     }
-}
-
-fn usual_socket() -> Option<PathBuf> {
-    SOCKETS.iter().map(PathBuf::from).find(|socket| socket.exists())
 }
 
 /// The configuration of a containerd that does not run.

@@ -125,9 +125,10 @@ fn disable(plan: &mut Plan, common: &Common) {
     }
     let is_there =
         |name: &str| [SYSTEM, "/usr/lib/systemd/system"].iter().any(|folder| Path::new(folder).join(name).exists());
-    if UNITS.iter().any(|(name, _)| is_there(name)) {
-        let names = UNITS.map(|(name, _)| name);
-        plan.run(&["systemctl", "disable", "--now", names[0], names[1]], "nothing asks the daemon any more");
+    let mut command = vec!["systemctl", "disable", "--now"];
+    command.extend(UNITS.iter().map(|(name, _)| *name).filter(|name| is_there(name)));
+    if command.len() > 3 {
+        plan.run(&command, "nothing asks the daemon any more");
         plan.remove_emptied(Path::new("/run/ratifyd"));
     }
 }

@@ -145,7 +145,7 @@ impl Work {
             changes: self.changes(),
             refused: self.unready.iter().chain(&self.refused).collect(),
             notes: &self.notes,
-            left: &self.left,
+            left: if self.is_ready() { &self.left } else { &[] },
             images: &self.images,
         })
     }
