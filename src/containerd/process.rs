@@ -89,9 +89,8 @@ impl Process {
         // Packages and copies may set the time of modification back; that of the change cannot be (stat(2)).
         let changed = |path: &PathBuf| {
             let Ok(metadata) = fs::metadata(path) else { return false };
-            let times = [metadata.mtime(), metadata.ctime()];
-            let times = times.into_iter().filter_map(|seconds| u64::try_from(seconds).ok().map(Duration::from_secs));
-            times.filter_map(|since| UNIX_EPOCH.checked_add(since)).any(|at| at > limit)
+            let times = [(metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec())];
+            times.into_iter().filter_map(moment).any(|at| at > limit)
         };
         files(&self.config, settings).into_iter().filter(changed).collect()
     }
@@ -183,19 +182,26 @@ fn files(config: &Path, settings: &Settings) -> Vec<PathBuf> {
     files
 }
 
-/// When a process started (proc(5), `starttime` of `/proc/PID/stat` and `btime` of `/proc/stat`).
+/// Seconds and nanoseconds since 1970.
+fn moment((seconds, nanoseconds): (i64, i64)) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// When a process started, by this machine's clock as it is now (proc(5), `starttime` of `/proc/PID/stat`, which counts
+/// from the boot).
 fn started(pid: u32) -> Option<SystemTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces; the fields after it are counted from 3.
     let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let kernel = fs::read_to_string("/proc/stat").ok()?;
-    let boot: u64 = kernel.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
     let since = Duration::from_millis(ticks.checked_mul(1000)?.checked_div(rustix::param::clock_ticks_per_second())?);
-    UNIX_EPOCH.checked_add(Duration::from_secs(boot))?.checked_add(since)
+    let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let up = Duration::new(u64::try_from(boot.tv_sec).ok()?, u32::try_from(boot.tv_nsec).ok()?);
+    SystemTime::now().checked_sub(up.checked_sub(since)?)
 }
 
-/// `btime` is cut to whole seconds, so that a process seems to have started up to a second before it did.
-const CLOCK: Duration = Duration::from_secs(1);
+/// The start of a process is counted in ticks of ten milliseconds, and may seem that much earlier than it was.
+const CLOCK: Duration = Duration::from_millis(20);
 
 /// The configuration file that containerd reads unless told otherwise.
 pub const CONFIG: &str = "/etc/containerd/config.toml";
@@ -237,5 +243,20 @@ mod tests {
         let started = started(std::process::id()).unwrap();
         let age = SystemTime::now().duration_since(started).unwrap();
         assert!(age < Duration::from_secs(3600), "{age:?}");
+    }
+
+    #[test]
+    fn a_file_from_before_a_process_started_has_not_changed_since_and_one_from_after_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::parse("").unwrap();
+        let changed = |config: PathBuf| Process { pid: std::process::id(), config }.changed_since(&settings);
+        assert_eq!(changed(std::env::current_exe().unwrap()), [""; 0].map(PathBuf::from));
+        let config = folder.path().join("c.toml");
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        // This process may have started within the last ticks.
+        while changed(config.clone()).is_empty() {
+            assert!(std::time::Instant::now() < end, "a file that is written now is newer than this process");
+            std::fs::write(&config, "").unwrap();
+        }
     }
 }
