@@ -234,6 +234,20 @@ fn a_configuration_that_has_changed_since_containerd_started_is_told() {
 }
 
 #[test]
+fn a_cri_that_runs_is_proven_though_the_file_has_it_switched_off_by_now() {
+    needs!();
+    let (node, _) = node();
+    let path = node.containerd.config();
+    let config = fs::read_to_string(&path).unwrap();
+    let off = config.replacen("disabled_plugins = [", "disabled_plugins = [\"io.containerd.grpc.v1.cri\", ", 1);
+    assert_ne!(off, config);
+    fs::write(&path, off).unwrap();
+    found(&node, &[]).says(CRI, "prevented", "the canary was refused");
+    fs::remove_file(node.containerd.verifiers().join(LINK)).unwrap();
+    found(&node, &[]).says(CRI, "open", "the canary came in").fails();
+}
+
+#[test]
 fn a_configuration_that_lets_everything_in_is_no_prevention() {
     needs!();
     let (node, _) = node();
