@@ -68,5 +68,7 @@ pub mod verdict;
 #[cfg(feature = "core")]
 pub mod reference;
 pub mod artifact;
+#[cfg(feature = "core")]
+pub mod secret;
 pub mod json;
 pub mod limits;
