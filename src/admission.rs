@@ -164,9 +164,9 @@ impl Admission {
     }
 
     /// What a reference names now, as the store of its scope says; no scope, no store.
-    pub async fn resolve(&self, reference: &Reference) -> Option<Result<Descriptor, store::Error>> {
+    pub async fn resolve(&self, reference: &Reference, deadline: Instant) -> Option<Result<Descriptor, store::Error>> {
         let (_, rules) = self.scopes.find(&reference.repository)?;
-        Some(rules.store.resolve(reference).await)
+        Some(rules.store.resolve(reference, deadline).await)
     }
 
     /// The answer for a repository that no scope matches.
@@ -245,19 +245,19 @@ mod tests {
 
     #[async_trait]
     impl Store for Empty {
-        async fn resolve(&self, _: &Reference) -> Result<Descriptor, store::Error> {
+        async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, store::Error> {
             Err(store::Error::NotFound { what: String::new() })
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, store::Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
             Ok(Vec::new())
         }
 
-        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, store::Error> {
+        async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, store::Error> {
             Err(store::Error::NotFound { what: String::new() })
         }
 
-        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, store::Error> {
+        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64, _: Instant) -> Result<Bytes, store::Error> {
             Err(store::Error::NotFound { what: String::new() })
         }
     }
@@ -309,19 +309,19 @@ mod tests {
 
     #[async_trait]
     impl Store for Panicking {
-        async fn resolve(&self, _: &Reference) -> Result<Descriptor, store::Error> {
+        async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, store::Error> {
             panic!("a defect")
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, store::Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
             panic!("a defect")
         }
 
-        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, store::Error> {
+        async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, store::Error> {
             panic!("a defect")
         }
 
-        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, store::Error> {
+        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64, _: Instant) -> Result<Bytes, store::Error> {
             panic!("a defect")
         }
     }

@@ -59,7 +59,8 @@ impl Executor {
         now: SystemTime,
         deadline: Instant,
     ) -> Judged {
-        let mut walk = Walk { executor: self, repository, now, report: Report::new(subject), steps: VecDeque::new() };
+        let mut walk =
+            Walk { executor: self, repository, now, deadline, report: Report::new(subject), steps: VecDeque::new() };
         let out_of_time = timeout_at(deadline, walk.run()).await.is_err();
         conclude::conclude(&self.policy, repository, walk.report, out_of_time)
     }
@@ -84,6 +85,7 @@ struct Walk<'a> {
     executor: &'a Executor,
     repository: &'a Repository,
     now: SystemTime,
+    deadline: Instant,
     report: Report,
     steps: VecDeque<Step>,
 }
@@ -107,13 +109,14 @@ impl<'a> Walk<'a> {
     }
 
     fn start(&self, step: Step) -> BoxFuture<'a, Done> {
-        let (store, repository, now) = (self.executor.store.as_ref(), self.repository, self.now);
+        let (store, repository) = (self.executor.store.as_ref(), self.repository);
+        let (now, deadline) = (self.now, self.deadline);
         match step {
             Step::List(id, subject) => Box::pin(async move {
-                Done::Listed(id, store.referrers(repository, &subject.digest).await.map_err(Fault::from))
+                Done::Listed(id, store.referrers(repository, &subject.digest, deadline).await.map_err(Fault::from))
             }),
             Step::Examine { id, subject, referrer, verifiers } => Box::pin(async move {
-                let (read, findings) = examine(store, repository, &subject, &referrer, &verifiers, now).await;
+                let (read, findings) = examine(store, repository, &subject, &referrer, &verifiers, now, deadline).await;
                 Done::Examined(id, read, findings)
             }),
         }
@@ -180,8 +183,9 @@ async fn examine(
     referrer: &Descriptor,
     verifiers: &[Arc<dyn Verifier>],
     now: SystemTime,
+    deadline: Instant,
 ) -> (Read, Vec<Finding>) {
-    let manifest = match read(store, repository, referrer).await {
+    let manifest = match read(store, repository, referrer, deadline).await {
         Ok(manifest) => manifest,
         Err(fault) => return (Read::Fault(fault), Vec::new()),
     };
@@ -190,7 +194,7 @@ async fn examine(
         Some(stated) => return (Read::Unrelated(format!("its own manifest refers to {}", stated.digest)), Vec::new()),
         None => return (Read::Unrelated("its own manifest refers to nothing".to_owned()), Vec::new()),
     }
-    let candidate = Candidate { store, repository, subject, referrer, manifest: &manifest, now };
+    let candidate = Candidate { store, repository, subject, referrer, manifest: &manifest, now, deadline };
     let accepting = verifiers.iter().filter(|verifier| verifier.accepts(&manifest.artifact_type));
     let findings = join_all(accepting.map(async |verifier| {
         let outcome: Outcome = verifier.verify(candidate).await;
@@ -200,8 +204,13 @@ async fn examine(
     (Read::Known(manifest.artifact_type.clone()), findings)
 }
 
-async fn read(store: &dyn Store, repository: &Repository, referrer: &Descriptor) -> Result<Manifest, Fault> {
-    let bytes = store.manifest(repository, referrer).await?;
+async fn read(
+    store: &dyn Store,
+    repository: &Repository,
+    referrer: &Descriptor,
+    deadline: Instant,
+) -> Result<Manifest, Fault> {
+    let bytes = store.manifest(repository, referrer, deadline).await?;
     // Whatever the store is, what is judged has the digest that it was asked for by.
     store::check("manifest", referrer, &bytes)?;
     Manifest::parse(&referrer.media_type, &bytes).map_err(Fault::new)

@@ -13,12 +13,18 @@ use ratify::reference::Reference;
 use ratify::store::registry::{Options, RegistryStore};
 use ratify::store::{Error, Store as _};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 const REPO: &str = "acme/web";
 const HEX: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 const BLOB: u64 = limits::ENVELOPE_BYTES;
+
+/// When answers are due.
+fn by() -> Instant {
+    Instant::now() + limits::CALL_TIMEOUT
+}
 
 fn store() -> RegistryStore {
     RegistryStore::new(Options { remember_referrers: Duration::ZERO, ..Options::default() }).unwrap()
@@ -38,7 +44,7 @@ fn entries(count: usize) -> Vec<Value> {
 }
 
 async fn list(registry: &Registry, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-    store().referrers(&registry.repository(REPO), subject).await
+    store().referrers(&registry.repository(REPO), subject, by()).await
 }
 
 /// The list of a registry whose referrers API gives this answer.
@@ -54,7 +60,7 @@ async fn list_of(reply: Reply) -> Result<Vec<Descriptor>, Error> {
 async fn a_tag_is_resolved_to_the_digest_of_its_bytes() {
     let registry = Registry::start().await;
     let image = registry.image(REPO, "v1");
-    assert_eq!(store().resolve(&registry.reference("acme/web:v1")).await.unwrap(), image);
+    assert_eq!(store().resolve(&registry.reference("acme/web:v1"), by()).await.unwrap(), image);
     let request = registry.requests().remove(0);
     assert_eq!(request.target, "/v2/acme/web/manifests/v1");
     for media_type in ["oci.image.index.v1", "oci.image.manifest.v1", "manifest.list.v2", "manifest.v2"] {
@@ -68,9 +74,9 @@ async fn a_tag_is_resolved_to_the_digest_of_its_bytes() {
 async fn a_name_without_tag_is_latest_and_a_digest_wins_over_a_tag() {
     let registry = Registry::start().await;
     let (latest, v1) = (registry.image(REPO, "latest"), registry.image(REPO, "v1"));
-    assert_eq!(store().resolve(&registry.reference(REPO)).await.unwrap(), latest);
+    assert_eq!(store().resolve(&registry.reference(REPO), by()).await.unwrap(), latest);
     let both = format!("{REPO}:latest@{}", v1.digest);
-    assert_eq!(store().resolve(&registry.reference(&both)).await.unwrap(), v1);
+    assert_eq!(store().resolve(&registry.reference(&both), by()).await.unwrap(), v1);
 }
 
 #[tokio::test]
@@ -79,11 +85,11 @@ async fn other_bytes_than_the_digest_asked_for_or_stated_are_refused() {
     let (v1, v2) = (registry.image(REPO, "v1"), registry.image(REPO, "v2"));
     let body = r#"{"schemaVersion":2,"layers":[]}"#;
     registry.reply(v1.digest.as_str(), Reply::ok(IMAGE_MANIFEST, body));
-    let asked = store().resolve(&registry.reference(&format!("{REPO}@{}", v1.digest))).await;
+    let asked = store().resolve(&registry.reference(&format!("{REPO}@{}", v1.digest)), by()).await;
     assert!(matches!(asked, Err(Error::Digest { expected, .. }) if expected == v1.digest));
     let reply = Reply::ok(IMAGE_MANIFEST, body).header("Docker-Content-Digest", v2.digest.as_str());
     registry.reply("manifests/v1", reply);
-    let stated = store().resolve(&registry.reference("acme/web:v1")).await;
+    let stated = store().resolve(&registry.reference("acme/web:v1"), by()).await;
     assert!(matches!(stated, Err(Error::Digest { expected, .. }) if expected == v2.digest));
 }
 
@@ -93,7 +99,7 @@ async fn a_sha512_digest_is_asked_for_and_checked_as_such() {
     let body = br#"{"schemaVersion":2,"layers":[]}"#;
     let digest = ratify::store::digest_of(ratify::artifact::Algorithm::Sha512, body);
     registry.reply(digest.as_str(), Reply::ok(IMAGE_MANIFEST, *body));
-    let resolved = store().resolve(&registry.reference(&format!("{REPO}@{digest}"))).await.unwrap();
+    let resolved = store().resolve(&registry.reference(&format!("{REPO}@{digest}")), by()).await.unwrap();
     assert_eq!((resolved.digest, resolved.size), (digest, 31));
 }
 
@@ -111,7 +117,7 @@ async fn a_manifest_of_two_readings_or_of_none_is_not_resolved() {
         (Reply::ok(IMAGE_MANIFEST, "{}").header("Content-Encoding", "gzip"), "encoded"),
     ] {
         registry.reply("manifests/v1", reply);
-        let error = store().resolve(&registry.reference("acme/web:v1")).await.unwrap_err();
+        let error = store().resolve(&registry.reference("acme/web:v1"), by()).await.unwrap_err();
         assert!(matches!(&error, Error::Malformed { .. }) && error.to_string().contains(words), "{error}");
     }
 }
@@ -122,10 +128,10 @@ async fn a_registry_that_states_no_media_type_leaves_it_to_the_manifest() {
     let body = format!(r#"{{"schemaVersion":2,"mediaType":"{DOCKER_LIST}","manifests":[]}}"#);
     let mut bare = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     registry.reply("manifests/v1", Reply::raw(bare.clone()));
-    assert_eq!(store().resolve(&registry.reference("acme/web:v1")).await.unwrap().media_type, DOCKER_LIST);
+    assert_eq!(store().resolve(&registry.reference("acme/web:v1"), by()).await.unwrap().media_type, DOCKER_LIST);
     bare = "HTTP/1.1 200 OK\r\nContent-Length: 19\r\n\r\n{\"schemaVersion\":2}".to_owned();
     registry.reply("manifests/v1", Reply::raw(bare));
-    let error = store().resolve(&registry.reference("acme/web:v1")).await.unwrap_err();
+    let error = store().resolve(&registry.reference("acme/web:v1"), by()).await.unwrap_err();
     assert!(error.to_string().contains("neither"), "{error}");
 }
 
@@ -139,9 +145,9 @@ async fn content_is_read_by_digest_and_a_second_time_from_memory() {
     let referrer = registry.attach(REPO, &image, "application/x.test", &[("text/plain", b"hello")]);
     let layer = describe("text/plain", b"hello");
     for _ in 0..2 {
-        let manifest = store.manifest(&repository, &referrer).await.unwrap();
+        let manifest = store.manifest(&repository, &referrer, by()).await.unwrap();
         assert!(manifest.starts_with(b"{") && manifest.len() as u64 == referrer.size);
-        assert_eq!(store.blob(&repository, &layer, BLOB).await.unwrap().as_ref(), b"hello");
+        assert_eq!(store.blob(&repository, &layer, BLOB, by()).await.unwrap().as_ref(), b"hello");
     }
     assert_eq!((registry.count("/manifests/"), registry.count("/blobs/")), (1, 1));
 }
@@ -150,11 +156,11 @@ async fn content_is_read_by_digest_and_a_second_time_from_memory() {
 async fn what_one_repository_holds_is_not_remembered_for_another() {
     let registry = Registry::start().await;
     let (store, blob) = (store(), registry.blob(REPO, "text/plain", b"private"));
-    store.blob(&registry.repository(REPO), &blob, BLOB).await.unwrap();
-    let other = store.blob(&registry.repository("acme/other"), &blob, BLOB).await;
+    store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
+    let other = store.blob(&registry.repository("acme/other"), &blob, BLOB, by()).await;
     assert!(matches!(other, Err(Error::NotFound { .. })));
     let retyped = Descriptor { media_type: "text/other".to_owned(), ..blob };
-    store.blob(&registry.repository(REPO), &retyped, BLOB).await.unwrap();
+    store.blob(&registry.repository(REPO), &retyped, BLOB, by()).await.unwrap();
     assert_eq!(registry.count("/blobs/"), 3);
 }
 
@@ -165,7 +171,7 @@ async fn content_at_the_size_that_is_remembered_and_one_byte_past_it() {
     for (length, asked) in [(limits::REMEMBERED_ENTRY_BYTES, 1), (limits::REMEMBERED_ENTRY_BYTES + 1, 2)] {
         let blob = registry.blob(REPO, "text/plain", &vec![b'x'; length as usize]);
         for _ in 0..2 {
-            store.blob(&repository, &blob, BLOB).await.unwrap();
+            store.blob(&repository, &blob, BLOB, by()).await.unwrap();
         }
         assert_eq!(registry.count(blob.digest.as_str()), asked, "{length}");
     }
@@ -176,16 +182,16 @@ async fn a_descriptor_past_the_limit_is_refused_before_anything_is_asked() {
     let registry = Registry::start().await;
     let repository = registry.repository(REPO);
     let at = |size| Descriptor { size, ..entry(0) };
-    let past = store().manifest(&repository, &at(limits::MANIFEST_BYTES + 1)).await;
+    let past = store().manifest(&repository, &at(limits::MANIFEST_BYTES + 1), by()).await;
     assert!(matches!(past, Err(Error::TooLarge { limit: limits::MANIFEST_BYTES, .. })));
-    assert!(matches!(store().blob(&repository, &at(11), 10).await, Err(Error::TooLarge { limit: 10, .. })));
+    assert!(matches!(store().blob(&repository, &at(11), 10, by()).await, Err(Error::TooLarge { limit: 10, .. })));
     let small = Options { max_manifest_bytes: Some(5), max_blob_bytes: Some(6), ..Options::default() };
     let small = RegistryStore::new(small).unwrap();
-    assert!(matches!(small.manifest(&repository, &at(6)).await, Err(Error::TooLarge { limit: 5, .. })));
-    assert!(matches!(small.blob(&repository, &at(7), 10).await, Err(Error::TooLarge { limit: 6, .. })));
+    assert!(matches!(small.manifest(&repository, &at(6), by()).await, Err(Error::TooLarge { limit: 5, .. })));
+    assert!(matches!(small.blob(&repository, &at(7), 10, by()).await, Err(Error::TooLarge { limit: 6, .. })));
     assert_eq!(registry.requests().len(), 0);
-    assert!(matches!(small.manifest(&repository, &at(5)).await, Err(Error::NotFound { .. })));
-    assert!(matches!(small.blob(&repository, &at(6), 10).await, Err(Error::NotFound { .. })));
+    assert!(matches!(small.manifest(&repository, &at(5), by()).await, Err(Error::NotFound { .. })));
+    assert!(matches!(small.blob(&repository, &at(6), 10, by()).await, Err(Error::NotFound { .. })));
     assert_eq!(registry.requests().len(), 2);
 }
 
@@ -200,9 +206,9 @@ async fn a_manifest_at_the_limit_is_read_and_one_byte_more_is_not() {
     };
     let at = registry.manifest(REPO, Some("at"), IMAGE_MANIFEST, &manifest(limits::MANIFEST_BYTES));
     registry.manifest(REPO, Some("past"), IMAGE_MANIFEST, &manifest(limits::MANIFEST_BYTES + 1));
-    assert_eq!(store().resolve(&registry.reference("acme/web:at")).await.unwrap(), at);
-    assert_eq!(store().manifest(&registry.repository(REPO), &at).await.unwrap().len() as u64, at.size);
-    let past = store().resolve(&registry.reference("acme/web:past")).await;
+    assert_eq!(store().resolve(&registry.reference("acme/web:at"), by()).await.unwrap(), at);
+    assert_eq!(store().manifest(&registry.repository(REPO), &at, by()).await.unwrap().len() as u64, at.size);
+    let past = store().resolve(&registry.reference("acme/web:past"), by()).await;
     assert!(matches!(past, Err(Error::TooLarge { limit: limits::MANIFEST_BYTES, .. })), "{past:?}");
 }
 
@@ -212,7 +218,7 @@ async fn longer_shorter_and_other_content_is_told_apart() {
     let (repository, blob) = (registry.repository(REPO), describe("text/plain", b"hello"));
     let read = async |reply| {
         registry.reply("/blobs/", reply);
-        store().blob(&repository, &blob, BLOB).await.unwrap_err()
+        store().blob(&repository, &blob, BLOB, by()).await.unwrap_err()
     };
     let octets = |body: &str| Reply::ok("application/octet-stream", body);
     assert!(matches!(read(octets("hello!")).await, Error::Size { expected: 5, found: 6, .. }));
@@ -230,10 +236,10 @@ async fn a_manifest_of_another_stated_type_than_its_descriptor_is_refused_and_pa
     let (repository, body) = (registry.repository(REPO), r#"{"schemaVersion":2,"layers":[]}"#);
     let manifest = describe(IMAGE_MANIFEST, body.as_bytes());
     registry.reply("/manifests/", Reply::ok(IMAGE_INDEX, body));
-    let error = store().manifest(&repository, &manifest).await.unwrap_err();
+    let error = store().manifest(&repository, &manifest, by()).await.unwrap_err();
     assert!(error.to_string().contains("the registry states media type"), "{error}");
     registry.reply("/manifests/", Reply::ok("Application/vnd.oci.image.manifest.v1+JSON ; charset=utf-8", body));
-    assert!(store().manifest(&repository, &manifest).await.is_ok());
+    assert!(store().manifest(&repository, &manifest, by()).await.is_ok());
 }
 
 // ---- statuses and connections
@@ -244,7 +250,7 @@ async fn a_refusal_is_told_in_the_registrys_own_words_as_far_as_they_are_short()
     let repository = registry.repository(REPO);
     let read = async |status, body: String| {
         registry.reply("/blobs/", Reply::refusal(status, body));
-        store().blob(&repository, &entry(0), BLOB).await.unwrap_err().to_string()
+        store().blob(&repository, &entry(0), BLOB, by()).await.unwrap_err().to_string()
     };
     let envelope = |message: &str| json!({"errors": [{"code": "TOOMANYREQUESTS", "message": message}]}).to_string();
     let told = read(429, envelope("You have reached your pull rate limit")).await;
@@ -266,7 +272,7 @@ async fn every_status_has_its_own_error() {
     let repository = registry.repository(REPO);
     let read = async |status| {
         registry.reply("/blobs/", Reply::status(status));
-        store().blob(&repository, &entry(0), BLOB).await.unwrap_err()
+        store().blob(&repository, &entry(0), BLOB, by()).await.unwrap_err()
     };
     assert!(matches!(read(404).await, Error::NotFound { .. }));
     assert!(matches!(read(429).await, Error::Throttled { .. }));
@@ -287,7 +293,7 @@ async fn every_status_has_its_own_error() {
 async fn a_registry_that_is_not_there_is_named_in_one_sentence() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let repository = format!("127.0.0.1:{port}/{REPO}").parse::<Reference>().unwrap().repository;
-    let error = store().blob(&repository, &entry(0), BLOB).await.unwrap_err();
+    let error = store().blob(&repository, &entry(0), BLOB, by()).await.unwrap_err();
     assert!(error.to_string().ends_with("connection refused: nothing listens there"), "{error}");
 }
 
@@ -315,7 +321,7 @@ async fn a_registry_that_never_answers_or_never_ends_is_given_up_after_the_reque
             registry.requested("/blobs/", asked + 1).await;
             tokio::time::pause();
         };
-        let (read, ()) = tokio::join!(store.blob(&repository, &blob, BLOB), hurry);
+        let (read, ()) = tokio::join!(store.blob(&repository, &blob, BLOB, by()), hurry);
         tokio::time::resume();
         let error = read.unwrap_err().to_string();
         assert!(error.ends_with("no whole answer within 5 s"), "{error}");
@@ -329,14 +335,14 @@ async fn a_dropped_read_ends_its_request_and_frees_its_place() {
     registry.reply("/blobs/", Reply::silence());
     let (store, repository) = (store(), registry.repository(REPO));
     let blobs: Vec<_> = (0..limits::REGISTRY_REQUESTS + 1).map(entry).collect();
-    let mut reads: Vec<_> = blobs.iter().map(|blob| store.blob(&repository, blob, BLOB)).collect();
+    let mut reads: Vec<_> = blobs.iter().map(|blob| store.blob(&repository, blob, BLOB, by())).collect();
     let all = futures_util::future::join_all(reads.iter_mut());
     let silent = async { registry.requested("/blobs/", limits::REGISTRY_REQUESTS).await };
     tokio::select! { _ = all => unreachable!(), () = silent => {} }
     drop(reads);
     registry.heal();
     let blob = registry.blob(REPO, "text/plain", b"hello");
-    assert!(store.blob(&repository, &blob, BLOB).await.is_ok());
+    assert!(store.blob(&repository, &blob, BLOB, by()).await.is_ok());
 }
 
 #[tokio::test]
@@ -346,11 +352,11 @@ async fn one_registry_gets_so_many_requests_at_once_and_no_more() {
     registry.reply("/blobs/", Reply::silence());
     let (store, repository) = (store(), registry.repository(REPO));
     let blobs: Vec<_> = (0..limits::REGISTRY_REQUESTS + 8).map(entry).collect();
-    let all = futures_util::future::join_all(blobs.iter().map(|blob| store.blob(&repository, blob, BLOB)));
+    let all = futures_util::future::join_all(blobs.iter().map(|blob| store.blob(&repository, blob, BLOB, by())));
     let there = other.blob(REPO, "text/plain", b"hello");
     let elsewhere = async {
         registry.requested("/blobs/", limits::REGISTRY_REQUESTS).await;
-        store.blob(&other.repository(REPO), &there, BLOB).await.unwrap();
+        store.blob(&other.repository(REPO), &there, BLOB, by()).await.unwrap();
     };
     tokio::select! { _ = all => unreachable!("nobody is answered"), () = elsewhere => {} }
     assert_eq!(registry.count("/blobs/"), limits::REGISTRY_REQUESTS);
@@ -364,11 +370,11 @@ async fn a_redirect_to_a_store_of_objects_is_followed_without_credentials_or_ref
     let blob = describe("text/plain", b"hello");
     objects.reply("/objects/x", Reply::ok("binary/octet-stream", "hello"));
     registry.reply("/blobs/", Reply::redirect(307, &format!("http://{}/objects/x?sig=secret", objects.host())));
-    assert!(store().blob(&registry.repository(REPO), &blob, BLOB).await.is_ok());
+    assert!(store().blob(&registry.repository(REPO), &blob, BLOB, by()).await.is_ok());
     let head = objects.requests().remove(0).head;
     assert!(!head.contains("referer") && !head.contains("authorization") && !head.contains("cookie"), "{head}");
     objects.reply("/objects/x", Reply::status(503));
-    let error = store().blob(&registry.repository(REPO), &blob, BLOB).await.unwrap_err().to_string();
+    let error = store().blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap_err().to_string();
     assert!(error.contains(&format!("sent on to {}", objects.host())) && !error.contains("secret"), "{error}");
 }
 
@@ -383,7 +389,7 @@ async fn redirects_at_the_limit_are_followed_and_one_past_it_is_not() {
             registry.reply(&format!("/hop/{hop}"), Reply::redirect(302, &format!("/hop/{}", hop + 1)));
         }
         registry.reply(&format!("/hop/{hops}"), Reply::ok("text/plain", "hello"));
-        let read = store().blob(&registry.repository(REPO), &blob, BLOB).await;
+        let read = store().blob(&registry.repository(REPO), &blob, BLOB, by()).await;
         if hops == limits::REDIRECTS {
             assert!(read.is_ok(), "{read:?}");
         } else {
@@ -403,11 +409,11 @@ async fn a_redirect_that_may_not_be_followed_says_why() {
         ("https://a:b@cdn.example/x", "credentials"),
     ] {
         registry.reply("/blobs/", Reply::redirect(307, location));
-        let error = store().blob(&registry.repository(REPO), &entry(0), BLOB).await.unwrap_err().to_string();
+        let error = store().blob(&registry.repository(REPO), &entry(0), BLOB, by()).await.unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains("secret"), "{error}");
     }
     registry.reply("/blobs/", Reply::status(307));
-    let bare = store().blob(&registry.repository(REPO), &entry(0), BLOB).await;
+    let bare = store().blob(&registry.repository(REPO), &entry(0), BLOB, by()).await;
     assert!(matches!(bare, Err(Error::Status { status: 307, .. })));
 }
 
@@ -415,7 +421,7 @@ async fn a_redirect_that_may_not_be_followed_says_why() {
 async fn a_host_that_does_not_speak_tls_is_told_so() {
     let registry = Registry::start().await;
     registry.reply("/blobs/", Reply::redirect(307, &format!("https://{}/x", registry.host())));
-    let error = store().blob(&registry.repository(REPO), &entry(0), BLOB).await.unwrap_err().to_string();
+    let error = store().blob(&registry.repository(REPO), &entry(0), BLOB, by()).await.unwrap_err().to_string();
     assert!(error.ends_with("does not speak TLS at this port"), "{error}");
 }
 
@@ -434,7 +440,7 @@ async fn a_certificate_that_nobody_vouches_for_is_told_so() {
         tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await
     };
     let (store, repository, blob) = (store(), registry.repository(REPO), entry(0));
-    let (read, served) = tokio::join!(store.blob(&repository, &blob, BLOB), serve);
+    let (read, served) = tokio::join!(store.blob(&repository, &blob, BLOB, by()), serve);
     let error = read.unwrap_err().to_string();
     assert!(served.is_err() && error.contains(": the certificate is not trusted: "), "{error}");
 }
@@ -692,7 +698,7 @@ async fn a_tag_that_is_read_as_the_subject_itself_is_no_list() {
     let image = registry.image(REPO, "v1");
     let children = registry.manifest(REPO, Some("multi"), IMAGE_INDEX, &index(&[json!(image)]));
     for subject in [image, children] {
-        let bytes = store().manifest(&registry.repository(REPO), &subject).await.unwrap();
+        let bytes = store().manifest(&registry.repository(REPO), &subject, by()).await.unwrap();
         registry.reply("manifests/sha256-", Reply::ok(&subject.media_type, bytes.to_vec()));
         assert_eq!(list(&registry, &subject.digest).await.unwrap(), []);
     }
@@ -733,16 +739,16 @@ async fn a_list_is_remembered_for_its_time_and_no_longer() {
     let registry = Registry::start().await;
     let image = registry.image(REPO, "v1");
     let (store, repository) = (RegistryStore::new(Options::default()).unwrap(), registry.repository(REPO));
-    assert_eq!(store.referrers(&repository, &image.digest).await.unwrap(), []);
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap(), []);
     let referrer = registry.attach(REPO, &image, "application/x.test", &[]);
     tokio::time::pause();
     tokio::time::advance(limits::REMEMBER_REFERRERS - Duration::from_secs(5)).await;
     tokio::time::resume();
-    assert_eq!(store.referrers(&repository, &image.digest).await.unwrap(), []);
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap(), []);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(5)).await;
     tokio::time::resume();
-    assert_eq!(store.referrers(&repository, &image.digest).await.unwrap(), [referrer]);
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap(), [referrer]);
     assert_eq!(registry.count("/referrers/"), 2);
 }
 
@@ -751,7 +757,7 @@ async fn a_list_that_failed_is_asked_for_again() {
     let registry = Registry::start().await;
     let (store, repository) = (RegistryStore::new(Options::default()).unwrap(), registry.repository(REPO));
     registry.reply("/referrers/", Reply::status(503));
-    assert!(store.referrers(&repository, &nobody()).await.is_err());
+    assert!(store.referrers(&repository, &nobody(), by()).await.is_err());
     registry.heal();
-    assert!(store.referrers(&repository, &nobody()).await.is_ok());
+    assert!(store.referrers(&repository, &nobody(), by()).await.is_ok());
 }

@@ -39,7 +39,7 @@ struct Discovered<'a> {
 
 pub(super) async fn resolve(arguments: Arguments) -> Result<Exit, Stop> {
     let (source, deadline) = open(&arguments)?;
-    let descriptor = within(deadline, source.resolve()).await?;
+    let descriptor = within(deadline, source.resolve(deadline)).await?;
     let reference = source.name();
     match arguments.image.output {
         Output::Json => out::json(&Resolved { schema_version: 1, reference: &reference, descriptor: &descriptor })?,
@@ -50,8 +50,8 @@ pub(super) async fn resolve(arguments: Arguments) -> Result<Exit, Stop> {
 
 pub(super) async fn discover(arguments: Arguments) -> Result<Exit, Stop> {
     let (source, deadline) = open(&arguments)?;
-    let descriptor = within(deadline, source.resolve()).await?;
-    let tree = within(deadline, async { Ok(walk(&source, descriptor.clone()).await) }).await?;
+    let descriptor = within(deadline, source.resolve(deadline)).await?;
+    let tree = within(deadline, async { Ok(walk(&source, descriptor.clone(), deadline).await) }).await?;
     let reference = source.name();
     match arguments.image.output {
         Output::Json => out::json(&Discovered {
@@ -81,13 +81,13 @@ async fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Stop>
 }
 
 /// Everything that refers to an artifact, and to that, down to [`limits::DEPTH`] levels and [`limits::ARTIFACTS`].
-async fn walk(source: &Source, subject: Descriptor) -> Tree {
+async fn walk(source: &Source, subject: Descriptor, deadline: Instant) -> Tree {
     let mut root = leaf(&subject);
     // Paths into the tree, each with the descriptor that lies there.
     let mut open = vec![(Vec::new(), subject)];
     let mut count = 1_usize;
     while let Some((path, subject)) = open.pop() {
-        let listed = source.store().referrers(source.repository(), &subject.digest).await;
+        let listed = source.store().referrers(source.repository(), &subject.digest, deadline).await;
         let Some(tree) = at(&mut root, &path) else { continue };
         let candidates = match listed {
             Ok(candidates) => candidates,
@@ -102,7 +102,7 @@ async fn walk(source: &Source, subject: Descriptor) -> Tree {
             continue;
         }
         for candidate in candidates {
-            let read = read(source, &subject, &candidate).await;
+            let read = read(source, &subject, &candidate, deadline).await;
             if read.note.is_none() {
                 open.push((path.iter().copied().chain([tree.referrers.len()]).collect(), candidate));
             }
@@ -120,9 +120,9 @@ fn leaf(descriptor: &Descriptor) -> Tree {
     Tree { digest: descriptor.digest.to_string(), media_type: descriptor.media_type.clone(), ..Tree::default() }
 }
 
-async fn read(source: &Source, subject: &Descriptor, candidate: &Descriptor) -> Tree {
+async fn read(source: &Source, subject: &Descriptor, candidate: &Descriptor, deadline: Instant) -> Tree {
     let mut tree = leaf(candidate);
-    let manifest = match source.store().manifest(source.repository(), candidate).await {
+    let manifest = match source.store().manifest(source.repository(), candidate, deadline).await {
         Ok(bytes) => Manifest::parse(&candidate.media_type, &bytes).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };

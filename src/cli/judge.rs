@@ -91,7 +91,7 @@ impl Judge {
             Ok(admission) => admission,
             Err(Stop(_, cause)) => return Err(refused(Conclusion::misconfigured(cause))),
         };
-        match timeout_at(deadline, admission.resolve(reference)).await {
+        match timeout_at(deadline, admission.resolve(reference, deadline)).await {
             Ok(Some(Ok(descriptor))) => Ok(descriptor),
             Ok(Some(Err(error))) => Err(refused(Conclusion::unavailable(error.to_string()))),
             Ok(None) => Err(refused(admission.without_scope(&reference.repository))),

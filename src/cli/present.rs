@@ -302,19 +302,19 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Store for Silent {
-        async fn resolve(&self, _: &Reference) -> Result<Descriptor, store::Error> {
+        async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, store::Error> {
             std::future::pending().await
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, store::Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
             std::future::pending().await
         }
 
-        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, store::Error> {
+        async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, store::Error> {
             std::future::pending().await
         }
 
-        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, store::Error> {
+        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64, _: Instant) -> Result<Bytes, store::Error> {
             std::future::pending().await
         }
     }

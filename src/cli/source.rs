@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::admission::Admission;
 use crate::artifact::Descriptor;
 use crate::assemble::{self, InLayout};
@@ -34,8 +36,8 @@ impl Source {
     }
 
     /// What it names now.
-    pub(super) async fn resolve(&self) -> Result<Descriptor, Stop> {
-        self.store.resolve(&self.reference).await.map_err(|error| Stop(Exit::Unavailable, error.to_string()))
+    pub(super) async fn resolve(&self, deadline: Instant) -> Result<Descriptor, Stop> {
+        self.store.resolve(&self.reference, deadline).await.map_err(|error| Stop(Exit::Unavailable, error.to_string()))
     }
 
     pub(super) fn store(&self) -> &dyn Store {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use proptest::prelude::*;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::artifact::{Algorithm, Digest, IMAGE_MANIFEST};
@@ -63,15 +63,15 @@ fn describe(body: &str) -> Descriptor {
 
 #[async_trait]
 impl Store for Memory {
-    async fn resolve(&self, _: &Reference) -> Result<Descriptor, Error> {
+    async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
         Err(fault())
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
         self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))
     }
 
-    async fn manifest(&self, _: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -82,7 +82,7 @@ impl Store for Memory {
         self.manifests.get(&descriptor.digest).cloned().ok_or_else(fault)
     }
 
-    async fn blob(&self, _: &Repository, _: &Descriptor, _: u64) -> Result<Bytes, Error> {
+    async fn blob(&self, _: &Repository, _: &Descriptor, _: u64, _: Instant) -> Result<Bytes, Error> {
         Err(fault())
     }
 }

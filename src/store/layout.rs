@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::OFlags;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::artifact::{Descriptor, Digest, Manifest};
 use crate::json;
@@ -267,19 +268,19 @@ impl Entry {
 
 #[async_trait]
 impl Store for LayoutStore {
-    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
+    async fn resolve(&self, reference: &Reference, _: Instant) -> Result<Descriptor, Error> {
         self.inner.find(reference.tag.as_deref(), reference.digest.as_ref())
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
         self.inner.candidates(subject)
     }
 
-    async fn manifest(&self, _: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
         self.read_blob(descriptor, limits::MANIFEST_BYTES).await
     }
 
-    async fn blob(&self, _: &Repository, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+    async fn blob(&self, _: &Repository, descriptor: &Descriptor, limit: u64, _: Instant) -> Result<Bytes, Error> {
         self.read_blob(descriptor, limit).await
     }
 }
@@ -467,10 +468,16 @@ mod tests {
             assert_eq!(found(&store, None, None), Ok(image.clone()));
             assert_eq!(found(&store, None, Some(&signature.digest)), Ok(signature.clone()));
             assert!(found(&store, Some("v2"), None).unwrap_err().contains("not found"));
-            assert_eq!(store.referrers(&repository(), &image.digest).await, Ok(vec![signature.clone()]));
-            assert_eq!(store.referrers(&repository(), &signature.digest).await, Ok(vec![]));
-            assert_eq!(store.blob(&repository(), &layer, 7).await.unwrap(), "content");
-            assert!(matches!(store.blob(&repository(), &layer, 6).await, Err(Error::TooLarge { limit: 6, .. })));
+            assert_eq!(
+                store.referrers(&repository(), &image.digest, Instant::now()).await,
+                Ok(vec![signature.clone()])
+            );
+            assert_eq!(store.referrers(&repository(), &signature.digest, Instant::now()).await, Ok(vec![]));
+            assert_eq!(store.blob(&repository(), &layer, 7, Instant::now()).await.unwrap(), "content");
+            assert!(matches!(
+                store.blob(&repository(), &layer, 6, Instant::now()).await,
+                Err(Error::TooLarge { limit: 6, .. })
+            ));
         }
     }
 
@@ -483,7 +490,7 @@ mod tests {
         let tag = image.digest.as_str().replace(':', "-");
         draft.entry(&list, Some(&tag));
         let store = draft.open().unwrap();
-        assert_eq!(store.referrers(&repository(), &image.digest).await, Ok(vec![signature]));
+        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![signature]));
         assert_eq!(found(&store, None, None), Ok(image));
     }
 
@@ -506,8 +513,8 @@ mod tests {
         let path = draft.folder.path().join("blobs/sha256").join(broken.digest.hex());
         fs::write(&path, fs::read_to_string(&path).unwrap().replace("signature", "signaturE")).unwrap();
         let store = draft.open().unwrap();
-        assert_eq!(store.referrers(&repository(), &image.digest).await, Ok(vec![broken.clone()]));
-        assert!(matches!(store.manifest(&repository(), &broken).await, Err(Error::Digest { .. })));
+        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![broken.clone()]));
+        assert!(matches!(store.manifest(&repository(), &broken, Instant::now()).await, Err(Error::Digest { .. })));
     }
 
     #[test]

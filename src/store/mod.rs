@@ -9,27 +9,45 @@ pub mod registry;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::artifact::{Algorithm, Descriptor, Digest};
 use crate::reference::{Reference, Repository};
 use crate::report::Fault;
 
-/// Where artifacts lie: a registry, an OCI layout.
+/// Where artifacts lie: a registry, an OCI layout. An answer comes by `deadline`, or an error that says what was waited
+/// for.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The descriptor of what a reference names now. The digest is computed over the bytes, never taken from a header.
-    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error>;
+    async fn resolve(&self, reference: &Reference, deadline: Instant) -> Result<Descriptor, Error>;
 
     /// The candidates for referrers of `subject`: all of them, or an error. Nothing that the list says of a
     /// candidate is to be believed: its own manifest decides its type and its subject.
-    async fn referrers(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error>;
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        deadline: Instant,
+    ) -> Result<Vec<Descriptor>, Error>;
 
     /// The bytes of a manifest: they have the descriptor's digest and size.
-    async fn manifest(&self, repository: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error>;
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        deadline: Instant,
+    ) -> Result<Bytes, Error>;
 
     /// The bytes of a blob: they have the descriptor's digest and size. A descriptor of more than `limit` bytes
     /// is refused before anything is asked for.
-    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error>;
+    async fn blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Error>;
 }
 
 /// Why a store could not answer. Each is a fault to the walk: the check could not be made.

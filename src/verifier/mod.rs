@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::artifact::{Descriptor, Manifest};
 use crate::reference::Repository;
@@ -28,6 +29,8 @@ pub struct Candidate<'a> {
     pub manifest: &'a Manifest,
     /// The moment of the verdict.
     pub now: SystemTime,
+    /// When the verdict is due.
+    pub deadline: Instant,
 }
 
 /// What judges referrers of one kind.

@@ -48,19 +48,19 @@ impl Hostile {
 
 #[async_trait]
 impl Store for Hostile {
-    async fn resolve(&self, _: &Reference) -> Result<Descriptor, Error> {
+    async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
         Err(Error::NotFound { what: "nothing".to_owned() })
     }
 
-    async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Error> {
+    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
         Ok(self.list.clone())
     }
 
-    async fn manifest(&self, _: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
         self.contents.get(&descriptor.digest).cloned().ok_or(Error::NotFound { what: descriptor.digest.to_string() })
     }
 
-    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, _: u64) -> Result<Bytes, Error> {
+    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, _: u64, _: Instant) -> Result<Bytes, Error> {
         let bytes = self.manifest(repository, descriptor).await?;
         // What every store promises: the bytes are those that the descriptor names.
         ratify::store::check("blob", descriptor, &bytes).map(|()| bytes)

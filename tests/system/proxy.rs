@@ -15,6 +15,7 @@ use ratify::store::registry::{Options, RegistryStore};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -40,7 +41,11 @@ fn store(http: &str, no: &str) -> RegistryStore {
 
 async fn resolve(store: &RegistryStore, name: &str) -> Result<Digest, String> {
     let reference: Reference = name.parse().unwrap();
-    store.resolve(&reference).await.map(|found| found.digest).map_err(|error| error.to_string())
+    store
+        .resolve(&reference, Instant::now() + limits::REQUEST_TIMEOUT)
+        .await
+        .map(|found| found.digest)
+        .map_err(|error| error.to_string())
 }
 
 /// Whether a host was looked for in the DNS, which is not there or has no such name.

@@ -109,6 +109,7 @@ impl RegistryStore {
         kind: &str,
         descriptor: &Descriptor,
         limit: u64,
+        deadline: Instant,
     ) -> Result<Bytes, Error> {
         let url = self.transport.url(repository, kind, descriptor.digest.as_str())?;
         let what = what(&url);
@@ -144,7 +145,7 @@ impl RegistryStore {
 
 #[async_trait]
 impl Store for RegistryStore {
-    async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
+    async fn resolve(&self, reference: &Reference, deadline: Instant) -> Result<Descriptor, Error> {
         let repository = &reference.repository;
         let name = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => digest.as_str(),
@@ -163,7 +164,12 @@ impl Store for RegistryStore {
         Ok(descriptor)
     }
 
-    async fn referrers(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        deadline: Instant,
+    ) -> Result<Vec<Descriptor>, Error> {
         let key = (repository.clone(), subject.clone());
         if let Some(list) = self.lists.get(&key, Instant::now()) {
             return Ok(list);
@@ -174,12 +180,23 @@ impl Store for RegistryStore {
         Ok(list)
     }
 
-    async fn manifest(&self, repository: &Repository, descriptor: &Descriptor) -> Result<Bytes, Error> {
-        self.content(repository, MANIFESTS, descriptor, self.max_manifest_bytes).await
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
+        self.content(repository, MANIFESTS, descriptor, self.max_manifest_bytes, deadline).await
     }
 
-    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
-        self.content(repository, BLOBS, descriptor, limit.min(self.max_blob_bytes)).await
+    async fn blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        limit: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
+        self.content(repository, BLOBS, descriptor, limit.min(self.max_blob_bytes), deadline).await
     }
 }
 

@@ -51,7 +51,7 @@ impl Verifier for NotationVerifier {
             Ok(layer) => layer,
             Err(cause) => return Outcome::Failed(Failure { stage: Stage::Form, cause }),
         };
-        match candidate.store.blob(candidate.repository, layer, limits::ENVELOPE_BYTES).await {
+        match candidate.store.blob(candidate.repository, layer, limits::ENVELOPE_BYTES, candidate.deadline).await {
             Ok(bytes) => verify_envelope(&layer.media_type, &bytes, candidate.subject, &self.trust, candidate.now),
             Err(error) => Outcome::Fault { cause: error.into() },
         }
@@ -80,6 +80,7 @@ mod tests {
     use crate::report::Pass;
     use crate::store::{Error, Store};
     use bytes::Bytes;
+    use tokio::time::Instant;
 
     const CHAIN: &[u8] = include_bytes!("../../../tests/fixtures/notation/chain.jws");
     const CHAIN_ROOT: &[u8] = include_bytes!("../../../tests/fixtures/notation/chain.pem");
@@ -137,16 +138,16 @@ mod tests {
 
     #[async_trait]
     impl Store for OneBlob {
-        async fn resolve(&self, _: &Reference) -> Result<Descriptor, Error> {
+        async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
             unreachable!("a verifier resolves nothing")
         }
-        async fn referrers(&self, _: &Repository, _: &Digest) -> Result<Vec<Descriptor>, Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
             unreachable!("a verifier lists nothing")
         }
-        async fn manifest(&self, _: &Repository, _: &Descriptor) -> Result<Bytes, Error> {
+        async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, Error> {
             unreachable!("a verifier is given its manifest")
         }
-        async fn blob(&self, _: &Repository, _: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        async fn blob(&self, _: &Repository, _: &Descriptor, limit: u64, _: Instant) -> Result<Bytes, Error> {
             assert_eq!(limit, limits::ENVELOPE_BYTES);
             self.0.clone()
         }
@@ -169,6 +170,7 @@ mod tests {
                 referrer: &Descriptor { media_type: IMAGE_MANIFEST.into(), ..subject() },
                 manifest: &manifest,
                 now: now(),
+                deadline: Instant::now(),
             })
             .await
     }
