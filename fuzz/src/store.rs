@@ -20,6 +20,7 @@ use reqwest::Url;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 
 use super::{assert_one_line, is_header, parts};
 
@@ -240,9 +241,9 @@ async fn assert_sound(store: &LayoutStore, subject: &Digest) {
     let by_tag = Reference { tag: Some("v1".to_owned()), ..nowhere.clone() };
     let mut found = Vec::new();
     for reference in [&nowhere, &by_digest, &by_tag] {
-        found.extend(store.resolve(reference).await.ok());
+        found.extend(store.resolve(reference, Instant::now()).await.ok());
     }
-    if let Ok(referrers) = store.referrers(&nowhere.repository, subject).await {
+    if let Ok(referrers) = store.referrers(&nowhere.repository, subject, Instant::now()).await {
         assert!(referrers.len() <= limits::REFERRERS);
         for (index, referrer) in referrers.iter().enumerate() {
             assert!(referrer.digest != *subject && !referrers[..index].contains(referrer));
@@ -250,10 +251,10 @@ async fn assert_sound(store: &LayoutStore, subject: &Digest) {
         found.extend(referrers);
     }
     for descriptor in found {
-        if let Ok(bytes) = store.manifest(&nowhere.repository, &descriptor).await {
+        if let Ok(bytes) = store.manifest(&nowhere.repository, &descriptor, Instant::now()).await {
             check("", &descriptor, &bytes).unwrap();
         }
-        let blob = store.blob(&nowhere.repository, &descriptor, 16).await;
+        let blob = store.blob(&nowhere.repository, &descriptor, 16, Instant::now()).await;
         assert!(blob.is_err() || descriptor.size <= 16);
     }
 }
@@ -275,7 +276,7 @@ async fn assert_nothing_hidden(store: &LayoutStore, index: &[u8], blobs: &[(Dige
             Some(None) => continue,
             None => digest(b"any at all"),
         };
-        if let Ok(referrers) = store.referrers(&repository, &subject).await {
+        if let Ok(referrers) = store.referrers(&repository, &subject, Instant::now()).await {
             assert!(subject == descriptor.digest || referrers.contains(&descriptor), "{descriptor:?} is hidden");
         }
     }
