@@ -5,6 +5,8 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod referrers;
+pub mod hosts;
+mod tls;
 mod transport;
 pub mod redirect;
 pub mod link;
