@@ -371,8 +371,9 @@ fn address(url: &str, is_whole: bool) -> Result<Written, String> {
     }
     let address = Address { scheme, host: host.to_owned(), path };
     match address.url(scheme) {
-        Ok(_) => Ok(Written::At(address)),
-        Err(_) => Err(format!("{} is no URL", shown(url))),
+        // Some characters mean something to a browser and are an error to Go.
+        Ok(_) if !host.contains('\\') && !url.contains(|c: char| c.is_ascii_control()) => Ok(Written::At(address)),
+        _ => Err(format!("{} is no URL", shown(url))),
     }
 }
 
@@ -417,7 +418,8 @@ fn duration(text: &str) -> Option<Option<Duration>> {
         let fraction = fraction.get(..fraction.len().min(FRACTION_DIGITS)).unwrap_or_default();
         let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
         let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
-        let part = whole.checked_mul(*nanoseconds)?.checked_add(fraction.checked_mul(*nanoseconds)?.checked_div(scale)?)?;
+        let part =
+            whole.checked_mul(*nanoseconds)?.checked_add(fraction.checked_mul(*nanoseconds)?.checked_div(scale)?)?;
         sum = sum.checked_add(part)?;
         rest = after;
         if rest.is_empty() {
@@ -471,7 +473,8 @@ mod tests {
 
     /// The hosts of a file as URLs, the registry itself as a hyphen.
     fn asked(text: &str) -> Vec<String> {
-        let place = |address: &Address| format!("{:?}://{}{}", address.scheme, address.host, address.path).to_lowercase();
+        let place =
+            |address: &Address| format!("{:?}://{}{}", address.scheme, address.host, address.path).to_lowercase();
         let entries = good(text).entries;
         entries.iter().map(|entry| entry.address.as_ref().map_or_else(|| "-".to_owned(), place)).collect()
     }
@@ -485,8 +488,7 @@ mod tests {
     fn hosts_are_asked_in_the_order_of_their_tables_and_the_server_last() {
         let text = "server = 'https://z.example'\n[host.'https://y.example']\n[host.\"http://a.example:5000\"]\n\
             [host.\"http://a.example:5000\".header]\nx = 'y'\n[host.b]\n";
-        let expected =
-            ["https://y.example/v2", "http://a.example:5000/v2", "https://b/v2", "https://z.example/v2"];
+        let expected = ["https://y.example/v2", "http://a.example:5000/v2", "https://b/v2", "https://z.example/v2"];
         assert_eq!(asked(text), expected);
         assert_eq!(asked("[host.b]\n[host.'a.example'.header]\n"), ["https://b/v2", "https://a.example/v2", "-"]);
         assert_eq!(asked("# nothing\n"), ["-"]);
@@ -588,7 +590,10 @@ mod tests {
         assert_eq!(file.entries[0].capabilities, Capabilities { pull: true, resolve: false, referrers: false });
         assert!(file.notes[0].contains("\"delete\" of \"m\""), "{:?}", file.notes);
         let none = Capabilities { pull: false, resolve: false, referrers: false };
-        assert_eq!((host("capabilities = ['x']").capabilities, host("capabilities = ['push']").capabilities), (none, none));
+        assert_eq!(
+            (host("capabilities = ['x']").capabilities, host("capabilities = ['push']").capabilities),
+            (none, none)
+        );
         let referrers = host("capabilities = ['referrers']").capabilities;
         assert_eq!(referrers, Capabilities { referrers: true, ..none });
     }
@@ -651,6 +656,8 @@ mod tests {
             ("dial_timeout = 'hunter2'", "dial_timeout of server is not a duration"),
             ("server = 'https://u:hunter2@m:x/'", "is no URL"),
             ("[host.'https://[zz]']", "is no URL"),
+            ("[host.'m\\evil']", "is no URL"),
+            ("[host.\"m\\n\"]", "is no URL"),
         ] {
             let found = bad(text);
             assert!(found.contains(expected) && !found.contains("hunter2"), "{text}: {found}");

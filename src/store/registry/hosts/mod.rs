@@ -65,7 +65,9 @@ impl Hosts {
     /// What is wrong with `ca`.
     pub fn new(folders: Vec<PathBuf>, plain_http: bool, ca: Option<&str>) -> Result<Self, String> {
         let tls = match ca {
-            Some(pem) => Tls { system_roots: false, roots: tls::roots("caPem", pem.as_bytes())?, ..Tls::default() },
+            Some(pem) => {
+                Tls { system_roots: false, roots: tls::roots("caPem or caBase64", pem.as_bytes())?, ..Tls::default() }
+            }
             None => Tls::default(),
         };
         Ok(Self { folders, plain_http, tls, told: Mutex::default() })
@@ -301,3 +303,315 @@ const FILE: &str = "hosts.toml";
 
 /// Docker Hub's registry has a host of its own.
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folders of a test.
+    struct Site {
+        folder: tempfile::TempDir,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            Self { folder: tempfile::tempdir().unwrap() }
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.folder.path().join(path)
+        }
+
+        fn put(&self, path: &str, content: impl AsRef<[u8]>) {
+            fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+            fs::write(self.path(path), content).unwrap();
+        }
+
+        /// What is found in folders of this site.
+        fn hosts(&self, folders: &[&str]) -> Hosts {
+            Hosts::new(folders.iter().map(|folder| self.path(folder)).collect(), false, None).unwrap()
+        }
+
+        /// The hosts of `registry.example`, found in the folder `a`.
+        fn found(&self) -> Vec<Host> {
+            self.hosts(&["a"]).of("registry.example").unwrap()
+        }
+
+        fn error(&self) -> String {
+            self.hosts(&["a"]).of("registry.example").unwrap_err()
+        }
+    }
+
+    fn bases(hosts: &[Host]) -> Vec<&str> {
+        hosts.iter().map(|host| host.base.as_str()).collect()
+    }
+
+    /// A certificate that signs itself, and its key.
+    fn certificate() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["registry.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    /// Where a registry without any file is asked: scheme as in containerd, whether anybody's certificate will do, and
+    /// whether http follows.
+    fn without_files(registry: &str, plain_http: bool) -> String {
+        let [host] = Hosts::new(Vec::new(), plain_http, None).unwrap().of(registry).unwrap().try_into().unwrap();
+        assert!(host.is_origin && host.capabilities == Capabilities::ALL && host.headers.is_empty(), "{host:?}");
+        let skip = if host.tls.skip_verify { " skip" } else { "" };
+        let or_http = host.or_http.map(|url| format!(" or {url}")).unwrap_or_default();
+        format!("{}{skip}{or_http}", host.base)
+    }
+
+    #[test]
+    fn without_files_a_registry_is_asked_where_containerd_asks_it() {
+        for (registry, expected) in [
+            ("docker.io", "https://registry-1.docker.io/v2"),
+            ("ghcr.io", "https://ghcr.io/v2"),
+            ("registry.example:80", "https://registry.example:80/v2"),
+            ("registry.example:5000", "https://registry.example:5000/v2"),
+            ("localhost", "https://localhost/v2 skip"),
+            ("localhost:80", "http://localhost/v2"),
+            ("localhost:5000", "https://localhost:5000/v2 skip or http://localhost:5000/v2"),
+            ("127.9.9.9:5000", "https://127.9.9.9:5000/v2 skip or http://127.9.9.9:5000/v2"),
+            ("[::1]:5000", "https://[::1]:5000/v2 skip or http://[::1]:5000/v2"),
+            ("[::1]", "https://[::1]/v2"),
+            ("localhost.example:5000", "https://localhost.example:5000/v2"),
+        ] {
+            assert_eq!(without_files(registry, false), expected, "{registry}");
+        }
+        for (registry, expected) in [
+            ("docker.io", "https://registry-1.docker.io/v2"),
+            ("registry.example:5000", "http://registry.example:5000/v2"),
+            ("localhost", "http://localhost/v2"),
+            ("localhost:5000", "http://localhost:5000/v2"),
+        ] {
+            assert_eq!(without_files(registry, true), expected, "{registry}");
+        }
+    }
+
+    #[test]
+    fn the_first_folder_that_there_is_counts_and_no_other() {
+        let site = Site::new();
+        let found = |registry: &str| {
+            let hosts = site.hosts(&["missing", "a", "b"]).of(registry).unwrap();
+            hosts[0].base.host_str().unwrap().to_owned()
+        };
+        let names = [
+            "b/_default",
+            "b/r.example:5000",
+            "b/r.example_5000_",
+            "a/_default",
+            "a/r.example:5000",
+            "a/r.example_5000_",
+        ];
+        assert_eq!(found("r.example:5000"), "r.example");
+        for (number, name) in names.iter().enumerate() {
+            site.put(&format!("{name}/hosts.toml"), format!("[host.m{number}]"));
+            assert_eq!(found("r.example:5000"), format!("m{number}"), "{name}");
+        }
+        assert_eq!(found("r.example"), "m3");
+        site.put("a/docker.io/hosts.toml", "[host.hub]");
+        assert_eq!(found("docker.io"), "hub");
+        site.put("a/[::1]_5000_/hosts.toml", "[host.v6]");
+        assert_eq!(found("[::1]:5000"), "v6");
+        fs::create_dir(site.path("a/empty")).unwrap();
+        assert_eq!(found("empty"), "empty");
+    }
+
+    #[test]
+    fn mirrors_come_first_and_are_told_for_whom_they_are_asked() {
+        let site = Site::new();
+        site.put("a/docker.io/hosts.toml", "[host.'http://m.example:5000']\n[host.'registry-1.docker.io/x']\n");
+        let hosts = site.hosts(&["a"]).of("docker.io").unwrap();
+        assert_eq!(
+            bases(&hosts),
+            ["http://m.example:5000/v2", "https://registry-1.docker.io/x/v2", "https://registry-1.docker.io/v2"]
+        );
+        assert_eq!(hosts.iter().map(|host| host.is_origin).collect::<Vec<_>>(), [false, true, true]);
+        site.put("a/_default/hosts.toml", "server = 'https://m.example'");
+        let hosts = site.hosts(&["a"]).of("registry.example").unwrap();
+        assert_eq!((bases(&hosts), hosts[0].is_origin), (vec!["https://m.example/v2"], false));
+        assert!(site.hosts(&["a"]).of("m.example").unwrap()[0].is_origin);
+    }
+
+    #[test]
+    fn of_a_server_without_a_name_only_what_its_connection_needs_is_taken() {
+        let site = Site::new();
+        site.put(
+            "a/registry.example/hosts.toml",
+            "capabilities = ['pull']\noverride_path = true\nskip_verify = true\ndial_timeout = '2s'\nheader.x = 'y'",
+        );
+        let [host] = site.found().try_into().unwrap();
+        assert_eq!((host.base.as_str(), host.capabilities), ("https://registry.example/v2", Capabilities::ALL));
+        assert_eq!((host.tls.skip_verify, host.dial_timeout), (true, Some(Duration::from_secs(2))));
+        assert_eq!(host.headers[0].0, "x");
+        site.put("a/registry.example/hosts.toml", "server = 'registry.example'\ncapabilities = ['pull']");
+        assert_eq!(site.found()[0].capabilities, Capabilities { pull: true, resolve: false, referrers: false });
+        // Loopback is taken at its word, whatever the file says.
+        site.put("a/localhost:5000/hosts.toml", "skip_verify = false");
+        assert!(site.hosts(&["a"]).of("localhost:5000").unwrap()[0].tls.skip_verify);
+    }
+
+    #[test]
+    fn http_with_settings_for_tls_is_tried_over_https_first() {
+        let site = Site::new();
+        for (text, expected) in [
+            ("server = 'http://m:5000'", ("http://m:5000/v2", None)),
+            ("server = 'http://m:5000'\nskip_verify = false", ("https://m:5000/v2", Some("http://m:5000/v2"))),
+            ("server = 'http://m/x'\nca = []", ("https://m/x/v2", Some("http://m/x/v2"))),
+            ("server = 'http://m:443'\nca = []", ("https://m/v2", Some("http://m:443/v2"))),
+            ("server = 'http://m:80'\nca = []", ("http://m/v2", None)),
+            ("server = 'http://m'\nclient = []", ("http://m/v2", None)),
+            ("server = 'https://m'\nca = []", ("https://m/v2", None)),
+        ] {
+            site.put("a/registry.example/hosts.toml", text);
+            let [host] = site.found().try_into().unwrap();
+            assert_eq!((host.base.as_str(), host.or_http.as_ref().map(Url::as_str)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn dockers_certificates_count_where_no_hosts_file_is_or_a_broken_one() {
+        let site = Site::new();
+        let (certificate, key) = certificate();
+        for name in ["b.crt", "a.crt", "ours.cert"] {
+            site.put(&format!("a/registry.example/{name}"), &certificate);
+        }
+        site.put("a/registry.example/ours.key", &key);
+        site.put("a/registry.example/both.cert", format!("{certificate}{key}"));
+        site.put("a/registry.example/other.key", "no key");
+        fs::create_dir(site.path("a/registry.example/folder.crt")).unwrap();
+        let found = || {
+            let [host] = site.found().try_into().unwrap();
+            (host.base.to_string(), host.tls.roots.len(), host.tls.clients.len())
+        };
+        let with = ("https://registry.example/v2".to_owned(), 2, 2);
+        assert_eq!(found(), with);
+        for content in ["", "server = 1"] {
+            site.put("a/registry.example/hosts.toml", content);
+            assert_eq!(found(), with, "{content:?}");
+        }
+        for content in [" ", "server = 'registry.example'"] {
+            site.put("a/registry.example/hosts.toml", content);
+            assert_eq!(found(), ("https://registry.example/v2".to_owned(), 0, 0), "{content:?}");
+        }
+        site.put("a/registry.example/hosts.toml", "");
+        site.put("a/registry.example/ours.key", certificate);
+        assert!(site.error().contains("ours.key: it holds no private key"), "{}", site.error());
+    }
+
+    #[test]
+    fn files_are_found_from_the_folder_and_what_is_wrong_with_one_names_it() {
+        let site = Site::new();
+        let (certificate, key) = certificate();
+        site.put("a/registry.example/ca.pem", &certificate);
+        site.put("elsewhere.pem", &certificate);
+        site.put("a/registry.example/key.pem", key);
+        let file = |text: &str| site.put("a/registry.example/hosts.toml", text);
+        file(&format!("ca = ['ca.pem', '{}']\nclient = [['ca.pem', 'key.pem']]", site.path("elsewhere.pem").display()));
+        let tls = &site.found()[0].tls;
+        assert_eq!((tls.roots.len(), tls.clients.len(), tls.system_roots), (2, 1, true));
+        assert_eq!(site.found(), site.found());
+        site.put("a/registry.example/broken.pem", "-----BEGIN CERTIFICATE-----\nhunter2\n");
+        site.put("a/registry.example/empty.pem", "nothing");
+        site.put("a/registry.example/x.pem", vec![b'x'; usize::try_from(limits::TLS_FILE_BYTES).unwrap() + 1]);
+        fs::create_dir(site.path("a/registry.example/folder")).unwrap();
+        for (text, expected) in [
+            ("ca = 'none.pem'", "a/registry.example/none.pem: "),
+            ("ca = 'broken.pem'", "a/registry.example/broken.pem: it is not PEM"),
+            ("ca = 'empty.pem'", "a/registry.example/empty.pem: it holds no certificate"),
+            ("ca = 'x.pem'", "a/registry.example/x.pem: it is larger than the limit of 1048576 bytes"),
+            ("ca = 'folder'", "a/registry.example/folder: it is not a regular file"),
+            ("client = 'ca.pem'", "a/registry.example/ca.pem: it holds no private key"),
+            ("client = [['ca.pem', 'none.key']]", "a/registry.example/none.key: "),
+            ("[host.m]\nca = 'empty.pem'", "a/registry.example/empty.pem: it holds no certificate"),
+        ] {
+            file(text);
+            let error = site.error();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn hosts_files_are_bounded_and_a_pipe_does_not_hold_us_up() {
+        let site = Site::new();
+        let limit = usize::try_from(limits::HOSTS_BYTES).unwrap();
+        site.put("a/registry.example/hosts.toml", "#".repeat(limit));
+        assert_eq!(site.found().len(), 1);
+        site.put("a/registry.example/hosts.toml", "#".repeat(limit + 1));
+        assert!(site.error().contains("hosts.toml: it is larger than the limit of 65536 bytes"));
+        fs::remove_file(site.path("a/registry.example/hosts.toml")).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let path = site.path("a/registry.example/hosts.toml");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(site.error().contains("hosts.toml: it is not a regular file"));
+        fs::remove_file(path).unwrap();
+        for number in 0..limits::TLS_FILES {
+            site.put(&format!("a/registry.example/{number}.crt"), certificate().0);
+        }
+        assert_eq!(site.found()[0].tls.roots.len(), limits::TLS_FILES);
+        site.put("a/registry.example/one.crt", "more");
+        assert!(site.error().contains("more than 64 certificates"));
+    }
+
+    #[test]
+    fn what_stands_in_a_folders_place_is_an_error() {
+        let site = Site::new();
+        site.put("a/registry.example", "");
+        assert!(site.error().ends_with("a/registry.example: it is not a folder"));
+        site.put("a/_default", "");
+        let hosts = Hosts::new(vec![site.path("a/_default")], false, None).unwrap();
+        assert!(hosts.of("registry.example").unwrap_err().contains("a/_default/registry.example: "));
+    }
+
+    #[test]
+    fn a_file_that_names_nobody_who_can_be_asked_is_an_error() {
+        let site = Site::new();
+        site.put("a/registry.example/hosts.toml", "server = 'httpx://m'");
+        assert!(site.error().ends_with("hosts.toml: it names no host that can be asked"));
+    }
+
+    #[test]
+    fn each_warning_is_given_once_and_past_the_limit_anew() {
+        let site = Site::new();
+        site.put("a/registry.example/hosts.toml", "[host.m]\nskip_verify = true\ncapabilities = ['pull', 'x']");
+        let hosts = site.hosts(&["a"]);
+        for _ in 0..2 {
+            hosts.of("registry.example").unwrap();
+            let told = hosts.told.lock().unwrap().clone();
+            assert_eq!(told.len(), 2);
+            assert!(told.iter().any(|text| text.contains("hosts.toml: skip_verify is set for m")), "{told:?}");
+        }
+        site.put("a/registry.example/hosts.toml", "server = 1");
+        hosts.of("registry.example").unwrap();
+        assert!(hosts.told.lock().unwrap().iter().any(|text| text.contains("hosts.toml: line 1: server is no string")));
+        while hosts.told.lock().unwrap().len() < limits::HOSTS_WARNINGS {
+            let number = hosts.told.lock().unwrap().len();
+            hosts.warn(number.to_string());
+        }
+        hosts.warn("one more".to_owned());
+        assert_eq!(hosts.told.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn certificates_of_the_store_count_in_place_of_the_systems_and_those_of_a_file_besides() {
+        let site = Site::new();
+        site.put("a/registry.example/ca.crt", certificate().0);
+        let own = certificate().0;
+        let hosts = Hosts::new(vec![site.path("a")], false, Some(&own)).unwrap();
+        let roots = |registry: &str| {
+            let tls = hosts.of(registry).unwrap().remove(0).tls;
+            (tls.system_roots, tls.roots.len())
+        };
+        assert_eq!((roots("registry.example"), roots("other.example")), ((false, 2), (false, 1)));
+        let error = Hosts::new(Vec::new(), false, Some("x")).unwrap_err();
+        assert_eq!(error, "caPem or caBase64: it holds no certificate in PEM");
+    }
+
+    #[test]
+    fn a_file_that_only_root_reads_comes_with_its_mend() {
+        let shown = unread(Path::new("/etc/docker/certs.d/a/b.key"), &io::ErrorKind::PermissionDenied.into());
+        assert!(shown.starts_with("/etc/docker/certs.d/a/b.key: permission denied; let the group"), "{shown}");
+        assert!(shown.contains("LoadCredential="), "{shown}");
+    }
+}
