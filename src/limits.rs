@@ -132,6 +132,25 @@ pub const REGISTRY_REQUESTS: usize = 32;
 /// the hosts, so their number is not ours.
 pub const REGISTRIES: u64 = 256;
 
+/// Largest hosts.toml, in bytes. Real ones have a few hundred.
+pub const HOSTS_BYTES: u64 = 64 * 1024;
+
+/// Most hosts that one hosts.toml may name, the registry itself included. Each is asked in turn while the pull waits.
+pub const HOSTS: usize = 64;
+
+/// Deepest nesting of a hosts.toml, counted for headers, dotted keys, arrays and braces each alone. What containerd
+/// knows needs 3: `host`, a URL, `header`.
+pub const HOSTS_DEPTH: usize = 8;
+
+/// Largest file of certificates or keys that a connection to a registry needs, in bytes: as large as a trust file.
+pub const TLS_FILE_BYTES: u64 = TRUST_FILE_BYTES;
+
+/// Most such files of one host.
+pub const TLS_FILES: usize = 64;
+
+/// Most different warnings about hosts files that are kept, so that each is logged once; past it they begin anew.
+pub const HOSTS_WARNINGS: usize = 1024;
+
 /// Largest body of a refusal that is looked into for the registry's own words, in bytes. Docker Hub's have 200.
 pub const REFUSAL_BYTES: u64 = 8 * 1024;
 

@@ -111,9 +111,13 @@ fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
     }
 }
 
-fn store(store: &RegistryStore) -> StoreTable {
+fn store(store: &RegistryStore) -> StoreTable<'_> {
+    // No folder has a colon in its name: it would have been two.
+    let folders: Vec<_> = store.config_path.iter().map(|folder| folder.to_string_lossy()).collect();
     StoreTable {
         plain_http: store.plain_http,
+        config_path: unexpanded(&folders.join(":")),
+        ca_pem: store.ca.as_deref(),
         user_agent: store.user_agent.as_deref().map(unexpanded),
         max_blob_bytes: store.max_blob_bytes,
         max_manifest_bytes: store.max_manifest_bytes,
@@ -177,7 +181,7 @@ struct ExecutorTable<'a> {
     digests: &'a BTreeSet<Digest>,
     #[serde(flatten)]
     checks: Option<ChecksTable<'a>>,
-    stores: [Typed<StoreTable>; 1],
+    stores: [Typed<StoreTable<'a>>; 1],
 }
 
 #[derive(Serialize)]
@@ -219,8 +223,11 @@ struct CertificatesTable<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StoreTable {
+struct StoreTable<'a> {
     plain_http: bool,
+    config_path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_pem: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     max_blob_bytes: u64,

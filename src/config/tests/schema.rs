@@ -102,6 +102,9 @@ fn full() -> Value {
             }],
             "stores": [{ "type": "registry-store", "parameters": {
                 "plainHttp": true,
+                "configPath": ["/a:/b", "/c"],
+                "caPem": "PEM",
+                "caBase64": "UEVN",
                 "userAgent": "me",
                 "maxBlobBytes": 1,
                 "maxManifestBytes": 1,
@@ -277,5 +280,5 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 15, "a default that no test looks at");
+    assert_eq!(count, 16, "a default that no test looks at");
 }
