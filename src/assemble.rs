@@ -90,7 +90,8 @@ pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Res
 /// Why there is none.
 pub fn default_store(config: Option<&Config>) -> Result<Arc<dyn Store>, String> {
     let proxy = config.map_or_else(|| Proxy::from_environment(&environment), |config| Ok(config.proxy.clone()))?;
-    let options = registry::Options { proxy, ..registry::Options::default() };
+    let host_folders = RegistryStore::default().config_path;
+    let options = registry::Options { host_folders, proxy, ..registry::Options::default() };
     let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
     Ok(Arc::new(store))
 }
@@ -218,12 +219,15 @@ impl Assembly {
             return Some(Arc::clone(store));
         }
         let options = registry::Options {
+            host_folders: executor.store.config_path.clone(),
+            ca: executor.store.ca.clone(),
             plain_http: executor.store.plain_http,
             user_agent: executor.store.user_agent.clone(),
             max_manifest_bytes: Some(executor.store.max_manifest_bytes),
             max_blob_bytes: Some(executor.store.max_blob_bytes),
             remember_referrers: remember.referrers,
             proxy: proxy.clone(),
+            ..registry::Options::default()
         };
         match registry::RegistryStore::new(options) {
             Ok(store) => {

@@ -168,6 +168,67 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// names the request that hangs.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Taken off the deadline of what is asked of registries, so that what went wrong is heard before the walk's own time is
+/// up.
+pub const REQUEST_MARGIN: Duration = Duration::from_millis(25);
+
+/// How often one request is made in all, where its failure may pass.
+pub const REQUEST_TRIES: u32 = 4;
+
+/// How long is waited before the second try, and twice as long before each one that follows; up to a half more, at
+/// random.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Over which time requests to a host are counted for its budget of retries. Tower's budget takes 1 to 60 s.
+pub const RETRY_BUDGET_TIME: Duration = Duration::from_secs(10);
+
+/// Retries to a host that are always granted, each second.
+pub const RETRY_BUDGET_PER_SECOND: u32 = 10;
+
+/// Retries to a host that are granted besides, as a share of the requests that went well.
+pub const RETRY_BUDGET_SHARE: f32 = 0.2;
+
+/// How long a host is left alone that asks to be asked less and does not say for how long; twice as long each time it
+/// says so again.
+pub const THROTTLED_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest that a host is left alone because it asks for it. Docker Hub's limits are by the hour, and a pull that
+/// comes later deserves its own answer.
+pub const THROTTLED_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Failures in a row after which a host is asked by one request at a time.
+pub const BREAKER_FAILURES: u32 = 8;
+
+/// The same where another host can be asked instead.
+pub const BREAKER_FAILURES_SPARE: u32 = 2;
+
+/// How long such a host is not asked at first; twice as long after each try that fails.
+pub const BREAKER_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest of these pauses: a registry that is back should not be missed for long.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often those who wait look whether the one request went well.
+pub const BREAKER_LOOK: Duration = Duration::from_millis(50);
+
+/// Largest answer of a realm that gives tokens, in bytes. Tokens with many scopes have some 10 KiB.
+pub const TOKEN_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// How long a token lives whose realm does not say so (distribution specification, "Token Authentication").
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Longest time that a token is used, whatever its realm says.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Most tokens kept for one host; there is one for each repository.
+pub const TOKENS: u64 = 1024;
+
+/// How long the hosts of a registry are known before their files are looked at again.
+pub const HOSTS_LOOK: Duration = Duration::from_secs(1);
+
+/// Most of the time that remains that is spent on a host while another can be asked instead: a half.
+pub const SPARE_SHARE: u32 = 2;
+
 /// The shim answers by then, counted from its start: containerd kills it after 10 s
 /// (`per_verifier_timeout`) and loses what it said.
 pub const SHIM_TIMEOUT: Duration = Duration::from_secs(8);

@@ -445,7 +445,6 @@ impl Private {
 }
 
 #[test]
-#[ignore = "issue 5: the registry store has no hosts yet"]
 fn a_registry_with_client_certificates_is_reached_as_containerd_reaches_it() {
     needs!();
     let private = Private::start();
@@ -504,7 +503,6 @@ fn containerd_asks_as_the_table_says() {
 }
 
 #[test]
-#[ignore = "issue 5: the registry store has no hosts yet"]
 fn the_store_asks_as_containerd_does() {
     let pull = |folder: &Path, name: &str| {
         let config = folder.join("ratifyd.toml");

@@ -140,7 +140,7 @@ pub fn parse(bytes: &[u8]) -> Result<HostsFile, String> {
             entries.extend(reader.entry(name, section, false)?);
         }
     }
-    entries.extend(reader.entry(&server, &own, true)?);
+    entries.extend(reader.entry(server, &own, true)?);
     reader.notes.truncate(limits::HOSTS);
     Ok(HostsFile { entries, notes: reader.notes })
 }
