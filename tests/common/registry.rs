@@ -317,10 +317,11 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex
             match tls {
                 None => connection(stream, state, seen).await,
                 // Who does not like our certificate goes away.
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => connection(stream, state, seen).await,
-                    Err(_) => {}
-                },
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        connection(stream, state, seen).await;
+                    }
+                }
             }
         });
     }

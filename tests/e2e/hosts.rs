@@ -3,7 +3,7 @@
 //! project's own, which record what they are asked.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,9 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::common::containerd::{Containerd, Options};
+use super::common::node::{Node, executor};
+use super::common::notation::signers;
+use super::common::registries::{OverTls, Registry as PlainRegistry, distribution_over_tls};
 use super::common::registry::{Registry, Reply};
 use super::common::tools::run;
 use super::needs;
@@ -396,6 +399,77 @@ const CASES: [Case; 28] = [
         asked: &[O],
     },
 ];
+
+/// A folder with a registry that asks who its clients are, what it needs, and the hosts files for it.
+struct Private {
+    folder: TempDir,
+    plain: PlainRegistry,
+    host: String,
+    _registry: PlainRegistry,
+}
+
+impl Private {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (ca, ca_key) = authority();
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        fs::write(path("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+        for name in ["server", "client"] {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &issuer).unwrap();
+            fs::write(path(&format!("{name}.cert")), certificate.pem()).unwrap();
+            fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
+        let (certificate, key, clients) = (path("server.cert"), path("server.key"), path("ca.pem"));
+        let tls = OverTls { certificate: &certificate, key: &key, clients: &clients };
+        let (plain, registry) = distribution_over_tls(folder.path(), &tls);
+        Self { plain, host: registry.host.clone(), _registry: registry, folder }
+    }
+
+    /// A folder of hosts files for `private.example` by way of this registry.
+    fn hosts(&self, name: &str, keys: &str) -> PathBuf {
+        let hosts = self.folder.path().join(name);
+        let place = hosts.join("private.example");
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("hosts.toml"), format!("server = 'https://{}'\n{keys}", self.host)).unwrap();
+        hosts
+    }
+
+    fn config(&self, hosts: &Path) -> String {
+        let config = executor("\"private.example\"", "", &signers().authority.certificate());
+        let store = "\n[[executors.stores]]\ntype = \"registry-store\"\n";
+        format!("{config}{store}parameters.configPath = {hosts:?}\n")
+    }
+}
+
+#[test]
+fn a_registry_with_client_certificates_is_reached_as_containerd_reaches_it() {
+    needs!();
+    let private = Private::start();
+    let image = private.plain.image("hosts/tls");
+    signers().trusted.sign(&image.by_digest());
+    let name = image.at("private.example").by_tag();
+    let right = private.hosts("right", "ca = '../../ca.pem'\nclient = [['../../client.cert', '../../client.key']]");
+    let node = Node::start(&private.config(&right));
+    let pull = node.containerd.pull_by_way_of(&right, &name);
+    assert!(pull.allowed(), "{pull:?}\n{}", node.daemon.log());
+    assert!(node.containerd.last_allow(&name).starts_with("ALLOWED "));
+    for (case, keys, cause) in [
+        ("stranger", "ca = '../../ca.pem'", "certificate"),
+        ("untrusting", "client = [['../../client.cert', '../../client.key']]", "the certificate is not trusted"),
+        ("missing", "ca = 'none.pem'", "private.example/none.pem: "),
+        ("broken", "ca = '../../client.key'", "client.key: it holds no certificate in PEM"),
+        ("mismatch", "ca = '../../ca.pem'\nclient = [['../../client.cert', '../../server.key']]", "is not that of"),
+    ] {
+        let wrong = private.hosts(case, keys);
+        let node = Node::start(&private.config(&wrong));
+        let pull = node.containerd.pull_by_way_of(&right, &name);
+        pull.refused("UNAVAILABLE", cause);
+        assert!(!node.containerd.pull_by_way_of(&wrong, &name).allowed(), "containerd minds too: {case}");
+    }
+}
 
 /// Pulls each case, and tells who was asked otherwise than expected.
 fn differences(servers: &Servers, pull: impl Fn(&Path, &str) -> String) -> String {

@@ -73,6 +73,7 @@ impl Door {
         let base = self.host.or_http.as_ref().filter(|base| base.scheme() != url.scheme())?;
         let mut url = url.clone();
         url.set_scheme(base.scheme()).ok()?;
+        url.set_port(base.port()).ok()?;
         Some(url)
     }
 }

@@ -117,7 +117,7 @@ impl Transport {
         let good: Vec<_> = doors.iter().filter(|door| need.is_met_by(&door.host().capabilities)).cloned().collect();
         // Files older than the capability name none; whoever resolves tags is trusted with lists too.
         let good = if good.is_empty() && need == Need::Referrers {
-            doors.iter().filter(|door| Need::Resolve.is_met_by(&door.host().capabilities)).cloned().collect()
+            doors.iter().filter(|door| door.host().capabilities.resolve).cloned().collect()
         } else {
             good
         };
@@ -168,7 +168,8 @@ impl Transport {
 impl Need {
     fn is_met_by(self, capabilities: &Capabilities) -> bool {
         match self {
-            Self::Resolve => capabilities.resolve,
+            // As in containerd: what a tag names is read there too.
+            Self::Resolve => capabilities.resolve && capabilities.pull,
             Self::Pull => capabilities.pull,
             Self::Referrers => capabilities.referrers,
         }

@@ -140,7 +140,7 @@ pub fn parse(bytes: &[u8]) -> Result<HostsFile, String> {
             entries.extend(reader.entry(name, section, false)?);
         }
     }
-    entries.extend(reader.entry(&server, &own, true)?);
+    entries.extend(reader.entry(server, &own, true)?);
     reader.notes.truncate(limits::HOSTS);
     Ok(HostsFile { entries, notes: reader.notes })
 }
@@ -576,7 +576,7 @@ mod tests {
             headers: vec![(HeaderName::from_static("x-a"), Secret::new("b".to_owned()))],
             dial_timeout: Some(Duration::from_secs(3)),
         };
-        assert_eq!(good(&format!("{keys}[header]\nX-A = 'b'\n")).entries, [expected.clone()]);
+        assert_eq!(good(&format!("{keys}[header]\nX-A = 'b'\n")).entries, std::slice::from_ref(&expected));
         let mut of_host = host(&format!("{keys}header = {{ X-A = ['b'] }}"));
         assert!(of_host.address.take().is_some());
         assert_eq!(of_host, expected);
