@@ -10,6 +10,7 @@ pub mod redirect;
 pub mod link;
 mod cache;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use crate::artifact::{Algorithm, Descriptor, Digest, Manifest};
 use crate::config::Proxy;
 use crate::json;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::reference::{Reference, Repository};
 use crate::store::{Error, Store, check, digest_of};
 
@@ -53,6 +55,8 @@ pub struct Options {
     pub remember_referrers: Duration,
     /// Through whom registries are asked; the environment is not looked at.
     pub proxy: Proxy,
+    /// Where requests and what is remembered are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Options {
@@ -64,6 +68,7 @@ impl Default for Options {
             max_blob_bytes: None,
             remember_referrers: limits::REMEMBER_REFERRERS,
             proxy: Proxy::default(),
+            metrics: Arc::default(),
         }
     }
 }
