@@ -224,7 +224,7 @@ impl Assembly {
             max_blob_bytes: Some(executor.store.max_blob_bytes),
             remember_referrers: remember.referrers,
             proxy: proxy.clone(),
-            metrics: Arc::default(),
+            ..registry::Options::default()
         };
         match registry::RegistryStore::new(options) {
             Ok(store) => {

@@ -202,6 +202,35 @@ pub const REMEMBERED_BYTES: u64 = 8 * 1024 * 1024;
 /// Largest manifest or blob remembered, in bytes: a few large ones must not push out all signatures.
 pub const REMEMBERED_ENTRY_BYTES: u64 = 256 * 1024;
 
+/// Largest value of `cache.memory`, in bytes: a quarter of what the unit lets the daemon have.
+pub const REMEMBERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Most bytes of manifests and blobs kept on disk, unless configured; the one longest unused goes first. Some thirty
+/// thousand signatures.
+pub const DISK_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Largest value of `cache.disk`, in bytes.
+pub const DISK_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Most files of content on disk: some 10 MiB of memory for their index.
+pub const DISK_ENTRIES: usize = 65_536;
+
+/// Largest manifest or blob kept on disk, in bytes.
+pub const DISK_ENTRY_BYTES: u64 = MANIFEST_BYTES;
+
+/// Most files that wait to be written.
+pub const DISK_WRITES: usize = 1024;
+
+/// Most bytes that wait to be written.
+pub const DISK_QUEUE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Files of content that are read at once.
+pub const DISK_READS: usize = 16;
+
+/// Longest wait for content on disk. A disk answers in a few milliseconds, a registry in a hundred; one that hangs must
+/// leave time for asking the registry.
+pub const DISK_WAIT: Duration = Duration::from_millis(250);
+
 /// Most verdicts remembered at once; the oldest goes first.
 pub const MEMO_ENTRIES: usize = 10_000;
 

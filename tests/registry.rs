@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::registry::{Registry, Reply, describe, index};
+use futures_util::future::join_all;
 use ratify::artifact::{DOCKER_LIST, Descriptor, Digest, IMAGE_INDEX, IMAGE_MANIFEST};
 use ratify::limits;
 use ratify::reference::Reference;
+use ratify::store::registry::disk::Disk;
 use ratify::store::registry::{Options, RegistryStore};
 use ratify::store::{Error, Store as _};
 use serde_json::{Value, json};
@@ -150,6 +152,52 @@ async fn content_is_read_by_digest_and_a_second_time_from_memory() {
         assert_eq!(store.blob(&repository, &layer, BLOB, by()).await.unwrap().as_ref(), b"hello");
     }
     assert_eq!((registry.count("/manifests/"), registry.count("/blobs/")), (1, 1));
+}
+
+/// A store that remembers on disk, in this folder.
+fn with_disk(folder: &std::path::Path) -> RegistryStore {
+    let disk = Some(Disk::open(folder, limits::DISK_BYTES, Arc::default()));
+    RegistryStore::new(Options { disk, ..Options::default() }).unwrap()
+}
+
+/// Reads some content by stores that are made anew each time, until one of them has asked nobody.
+async fn until_it_comes_from_disk(registry: &Registry, folder: &std::path::Path, blob: &Descriptor) {
+    let repository = registry.repository(REPO);
+    loop {
+        let before = registry.requests().len();
+        assert_eq!(with_disk(folder).blob(&repository, blob, BLOB, by()).await.unwrap(), "blob");
+        if registry.requests().len() == before {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn content_on_disk_is_not_fetched_after_a_restart_and_damage_costs_a_fetch_alone() {
+    let (registry, folder) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let blob = registry.blob(REPO, "text/plain", b"blob");
+    until_it_comes_from_disk(&registry, folder.path(), &blob).await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        std::fs::write(entry.unwrap().path(), "evil").unwrap();
+    }
+    let before = registry.requests().len();
+    let store = with_disk(folder.path());
+    assert_eq!(store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap(), "blob");
+    assert_eq!(registry.requests().len(), before + 1);
+    until_it_comes_from_disk(&registry, folder.path(), &blob).await;
+}
+
+#[tokio::test]
+async fn many_who_want_the_same_content_or_list_ask_once() {
+    let registry = Registry::start().await;
+    let (image, store) = (registry.image(REPO, "v1"), RegistryStore::new(Options::default()).unwrap());
+    let repository = registry.repository(REPO);
+    let manifests = (0..20).map(|_| store.manifest(&repository, &image, by()));
+    let lists = (0..20).map(|_| store.referrers(&repository, &image.digest, by()));
+    let (manifests, lists) = tokio::join!(join_all(manifests), join_all(lists));
+    assert!(manifests.iter().all(Result::is_ok) && lists.iter().all(Result::is_ok));
+    assert_eq!((registry.count("/manifests/"), registry.count("/referrers/")), (1, 1));
 }
 
 #[tokio::test]

@@ -9,8 +9,11 @@ mod transport;
 pub mod redirect;
 pub mod link;
 mod cache;
+pub mod disk;
+mod flights;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,12 +23,14 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::cache::Cache;
+use self::disk::Disk;
+use self::flights::Flights;
 use self::transport::{Answer, Bound, Get, Transport, what};
 use crate::artifact::{Algorithm, Descriptor, Digest, Manifest};
 use crate::config::Proxy;
 use crate::json;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Lookup, Metrics};
 use crate::reference::{Reference, Repository};
 use crate::store::{Error, Store, check, digest_of};
 
@@ -36,8 +41,14 @@ pub struct RegistryStore {
     max_blob_bytes: u64,
     /// Lists of referrers by repository and subject.
     lists: Cache<(Repository, Digest), Vec<Descriptor>>,
+    lists_under_way: Flights<(Repository, Digest), Vec<Descriptor>>,
     /// Manifests and blobs. The repository is part of the key: what one repository holds says nothing of another.
     contents: Cache<(Repository, Descriptor), Bytes>,
+    contents_under_way: Flights<(&'static str, Repository, Descriptor), Bytes>,
+    disk: Option<Arc<Disk>>,
+    metrics: Arc<Metrics>,
+    /// What metrics were told of the weight of `contents`.
+    told: AtomicU64,
 }
 
 /// What can be set.
@@ -55,6 +66,10 @@ pub struct Options {
     pub remember_referrers: Duration,
     /// Through whom registries are asked; the environment is not looked at.
     pub proxy: Proxy,
+    /// Most bytes of manifests and blobs in memory.
+    pub memory: u64,
+    /// Where they are remembered on disk, if anywhere.
+    pub disk: Option<Arc<Disk>>,
     /// Where requests and what is remembered are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -68,6 +83,8 @@ impl Default for Options {
             max_blob_bytes: None,
             remember_referrers: limits::REMEMBER_REFERRERS,
             proxy: Proxy::default(),
+            memory: limits::REMEMBERED_BYTES,
+            disk: None,
             metrics: Arc::default(),
         }
     }
@@ -103,15 +120,21 @@ impl RegistryStore {
             max_manifest_bytes,
             max_blob_bytes: options.max_blob_bytes.unwrap_or(u64::MAX),
             lists: Cache::new(limits::REMEMBERED_REFERRERS, Some(options.remember_referrers)),
-            contents: Cache::new(limits::REMEMBERED_BYTES, None),
+            lists_under_way: Flights::new(),
+            contents: Cache::new(options.memory, None),
+            contents_under_way: Flights::new(),
+            disk: options.disk,
+            metrics: options.metrics,
+            told: AtomicU64::new(0),
         })
     }
 
-    /// The bytes of what a descriptor names: remembered, or asked for below `kind`.
+    /// The bytes of what a descriptor names: remembered, in memory or on disk, or asked for below `kind`, once however
+    /// many want them.
     async fn content(
         &self,
         repository: &Repository,
-        kind: &str,
+        kind: &'static str,
         descriptor: &Descriptor,
         limit: u64,
         deadline: Instant,
@@ -122,11 +145,44 @@ impl RegistryStore {
             return Err(Error::TooLarge { what, limit, unit: "bytes" });
         }
         let key = (repository.clone(), descriptor.clone());
-        if let Some(bytes) = self.contents.get(&key, Instant::now())
-            && check(&what, descriptor, &bytes).is_ok()
-        {
+        let remembered =
+            || self.contents.get(&key, Instant::now()).filter(|bytes| check(&what, descriptor, bytes).is_ok());
+        if let Some(bytes) = remembered() {
+            self.metrics.cache(metrics::Cache::Memory, Lookup::Hit);
             return Ok(bytes);
         }
+        self.metrics.cache(metrics::Cache::Memory, Lookup::Miss);
+        let fetch = async {
+            // Whoever was asking before may have it by now.
+            if let Some(bytes) = remembered() {
+                return Ok(bytes);
+            }
+            if let Some(disk) = &self.disk
+                && let Some(bytes) = disk.get(repository, descriptor, deadline).await
+            {
+                self.remember(&key, &bytes);
+                return Ok(bytes);
+            }
+            let bytes = self.fetch(repository, kind, descriptor, url, deadline).await?;
+            self.remember(&key, &bytes);
+            if let Some(disk) = &self.disk {
+                disk.put(repository, descriptor, &bytes);
+            }
+            Ok(bytes)
+        };
+        let flight = (kind, repository.clone(), descriptor.clone());
+        self.contents_under_way.ask(flight, &what, deadline, fetch).await
+    }
+
+    /// What a registry has by a descriptor: checked.
+    async fn fetch(
+        &self,
+        repository: &Repository,
+        kind: &str,
+        descriptor: &Descriptor,
+        url: reqwest::Url,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
         let is_manifest = kind == MANIFESTS;
         let accept = if is_manifest { MANIFEST_TYPES } else { "*/*" };
         let get = Get { url, accept, bound: Bound::Exactly(descriptor.size), only_to: None };
@@ -136,15 +192,29 @@ impl RegistryStore {
         if is_manifest {
             answer.check_type(descriptor)?;
         }
-        self.remember(key, &answer.body);
         Ok(answer.body)
     }
 
-    fn remember(&self, key: (Repository, Descriptor), bytes: &Bytes) {
+    fn remember(&self, key: &(Repository, Descriptor), bytes: &Bytes) {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length <= limits::REMEMBERED_ENTRY_BYTES && key.1.media_type.len() <= limits::MEDIA_TYPE_BYTES {
-            self.contents.insert(key, bytes.clone(), length.saturating_add(ENTRY_OVERHEAD), Instant::now());
+            let weight = length.saturating_add(ENTRY_OVERHEAD);
+            self.contents.insert(key.clone(), bytes.clone(), weight, Instant::now());
+            self.tell_weight(self.contents.used());
         }
+    }
+
+    /// Tells by how much what is remembered has grown since it was told last.
+    fn tell_weight(&self, now: u64) {
+        let before = self.told.swap(now, Ordering::Relaxed);
+        let [now, before] = [now, before].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics.cache_grew(metrics::Cache::Memory, now.saturating_sub(before));
+    }
+}
+
+impl Drop for RegistryStore {
+    fn drop(&mut self) {
+        self.tell_weight(0);
     }
 }
 
@@ -165,7 +235,7 @@ impl Store for RegistryStore {
         Manifest::parse(&media_type, &answer.body).map_err(|error| answer.malformed(error.to_string()))?;
         let size = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
         let descriptor = Descriptor { media_type, digest, size };
-        self.remember((repository.clone(), descriptor.clone()), &answer.body);
+        self.remember(&(repository.clone(), descriptor.clone()), &answer.body);
         Ok(descriptor)
     }
 
@@ -177,12 +247,21 @@ impl Store for RegistryStore {
     ) -> Result<Vec<Descriptor>, Error> {
         let key = (repository.clone(), subject.clone());
         if let Some(list) = self.lists.get(&key, Instant::now()) {
+            self.metrics.cache(metrics::Cache::Lists, Lookup::Hit);
             return Ok(list);
         }
-        let list = referrers::list(&self.transport, repository, subject).await?;
-        let weight = u64::try_from(list.len().max(1)).unwrap_or(u64::MAX);
-        self.lists.insert(key, list.clone(), weight, Instant::now());
-        Ok(list)
+        self.metrics.cache(metrics::Cache::Lists, Lookup::Miss);
+        let fetch = async {
+            if let Some(list) = self.lists.get(&key, Instant::now()) {
+                return Ok(list);
+            }
+            let list = referrers::list(&self.transport, repository, subject).await?;
+            let weight = u64::try_from(list.len().max(1)).unwrap_or(u64::MAX);
+            self.lists.insert(key.clone(), list.clone(), weight, Instant::now());
+            Ok(list)
+        };
+        let what = what(&self.transport.url(repository, "referrers", subject.as_str())?);
+        self.lists_under_way.ask(key.clone(), &what, deadline, fetch).await
     }
 
     async fn manifest(
