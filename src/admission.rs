@@ -19,7 +19,7 @@ use crate::reference::{Reference, Repository};
 use crate::report::Tree;
 use crate::scope::Scopes;
 use crate::store::{self, Store};
-use crate::verdict::{Conclusion, Verdict};
+use crate::verdict::{Class, Conclusion, Verdict};
 
 /// One pull to be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Pull {
 pub struct Decision {
     /// Allow or deny, and why.
     pub verdict: Verdict,
+    /// What kind of cause stands behind it.
+    pub class: Class,
     /// Names this decision in logs and for `ratifyctl explain`; a remembered one keeps its first id.
     pub id: String,
     /// What the walk found, where there was one; a remembered decision comes without it.
@@ -87,6 +89,7 @@ pub type Verdicts = Memo<Key, Answer>;
 #[derive(Debug)]
 pub struct Answer {
     conclusion: Conclusion,
+    class: Class,
     id: String,
     report: Option<Arc<Tree>>,
     lifetime: Option<(Duration, Option<u64>)>,
@@ -127,26 +130,26 @@ impl Admission {
     /// Decides one pull by `deadline`. `now` is the moment of the verdict.
     pub async fn decide(&self, verdicts: &Arc<Verdicts>, pull: &Pull, now: SystemTime, deadline: Instant) -> Decision {
         if pull.repository.is_canary() {
-            return Decision::unverified(Conclusion::denied(CANARY_CAUSE), false);
+            return Decision::unverified(Class::Canary, Conclusion::denied(CANARY_CAUSE), false);
         }
         let Some((scope, rules)) = self.scopes.find(&pull.repository) else {
-            return Decision::unverified(self.without_scope(&pull.repository), false);
+            return Decision::unverified(Class::Unmatched, self.without_scope(&pull.repository), false);
         };
         if rules.pins.contains(&pull.descriptor.digest) {
             let cause = format!("{} is pinned under `digests` of scope {scope}", pull.descriptor.digest);
-            return Decision::unverified(Conclusion::Exempt(cause), false);
+            return Decision::unverified(Class::Pinned, Conclusion::Exempt(cause), false);
         }
         let (executor, audit) = match &rules.mode {
             Mode::Allow => {
                 let cause = format!("scope {scope} has mode \"allow\"");
-                return Decision::unverified(Conclusion::Exempt(cause), false);
+                return Decision::unverified(Class::Mode, Conclusion::Exempt(cause), false);
             }
             Mode::Deny => {
                 let cause = format!("scope {scope} has mode \"deny\"");
-                return Decision::unverified(Conclusion::denied(cause), false);
+                return Decision::unverified(Class::Mode, Conclusion::denied(cause), false);
             }
             Mode::Verify { executor: Err(cause), audit } => {
-                return Decision::unverified(Conclusion::misconfigured(cause), *audit);
+                return Decision::unverified(Class::Configuration, Conclusion::misconfigured(cause), *audit);
             }
             Mode::Verify { executor: Ok(executor), audit } => (executor, *audit),
         };
@@ -184,36 +187,42 @@ async fn walk(executor: Arc<Executor>, pull: Pull, remember: Remember, now: Syst
     if now < limits::built_at() {
         let cause = "the clock stands before the day on which ratifyd was built: set it";
         let (id, conclusion) = (new_id(), Conclusion::unavailable(cause));
-        return Answer { conclusion, id, report: None, lifetime: None, out_of_time: false };
+        return Answer { conclusion, class: Class::Clock, id, report: None, lifetime: None, out_of_time: false };
     }
-    let Judged { conclusion, report, valid_until, out_of_time } =
+    let Judged { conclusion, class, report, valid_until, lists_last, out_of_time } =
         executor.judge(&pull.repository, pull.descriptor, now, deadline).await;
     let lifetime = match &conclusion {
-        Conclusion::Satisfied(_) => Some((remember.allow, valid_until)),
+        Conclusion::Satisfied(_) => {
+            Some((lists_last.map_or(remember.allow, |left| left.min(remember.allow)), valid_until))
+        }
         Conclusion::Refused(deny) if deny.is_verified() => Some((remember.deny, None)),
         Conclusion::Refused(_) | Conclusion::Exempt(_) => None,
     };
-    Answer { conclusion, id: new_id(), report: Some(Arc::new(report.tree())), lifetime, out_of_time }
+    Answer { conclusion, class, id: new_id(), report: Some(Arc::new(report.tree())), lifetime, out_of_time }
 }
 
 impl Decision {
     /// A decision that no walk stands behind.
-    pub fn unverified(conclusion: Conclusion, audit: bool) -> Self {
-        Self { verdict: Verdict::reach(conclusion, audit), id: new_id(), report: None, remembered: false }
+    pub fn unverified(class: Class, conclusion: Conclusion, audit: bool) -> Self {
+        Self { verdict: Verdict::reach(conclusion, audit), class, id: new_id(), report: None, remembered: false }
     }
 
     fn verified(asked: Asked<Answer>, audit: bool) -> Self {
         let (answer, remembered) = match asked {
             Asked::Fresh(answer) => (answer, false),
             Asked::Remembered(answer) => (answer, true),
-            Asked::Late => return Self::unverified(Conclusion::unavailable("the time ran out; try again"), audit),
+            Asked::Late => {
+                let conclusion = Conclusion::unavailable("the time ran out; try again");
+                return Self::unverified(Class::Time, conclusion, audit);
+            }
             Asked::Lost => {
                 let cause = "the verification ended without an answer: a defect of ratifyd, see its log";
-                return Self::unverified(Conclusion::unavailable(cause), audit);
+                return Self::unverified(Class::Defect, Conclusion::unavailable(cause), audit);
             }
         };
         Self {
             verdict: Verdict::reach(answer.conclusion.clone(), audit),
+            class: answer.class,
             id: answer.id.clone(),
             report: answer.report.clone(),
             remembered,
@@ -249,8 +258,8 @@ mod tests {
             Err(store::Error::NotFound { what: String::new() })
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
-            Ok(Vec::new())
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<store::Listed, store::Error> {
+            Ok(Vec::new().into())
         }
 
         async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, store::Error> {
@@ -313,7 +322,7 @@ mod tests {
             panic!("a defect")
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<store::Listed, store::Error> {
             panic!("a defect")
         }
 

@@ -191,6 +191,13 @@ pub const REMEMBER_REFERRERS: Duration = Duration::from_secs(10);
 /// Longest time that a list of referrers may be remembered.
 pub const REMEMBER_REFERRERS_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// Longest value of `staleReferrers`: a day, as for remote trust.
+pub const STALE_REFERRERS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Taken off the deadline of asking for a list of referrers where the last known one could stand in, so that what it
+/// names can still be read.
+pub const STALE_MARGIN: Duration = Duration::from_secs(2);
+
 /// Most referrers remembered, over all remembered lists; an empty list counts as one. The list longest unused goes
 /// first. Some 8 MiB at the longest media types.
 pub const REMEMBERED_REFERRERS: u64 = 16 * 1024;
@@ -283,6 +290,15 @@ pub const PRESENT_CONCURRENCY: usize = 8;
 
 /// Longest time for all of them; what is not judged by then is UNAVAILABLE.
 pub const PRESENT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Connections to the metrics endpoint that are served at once. Each is one request of whoever collects them.
+pub const METRICS_CONNECTIONS: usize = 4;
+
+/// Longest time for one request to the metrics endpoint, and how long is waited before listening is tried again.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions to one OCI layout on disk that are under way at once.
+pub const LAYOUT_READS: usize = 16;
 
 /// Most entries of an OCI layout's index.json.
 pub const LAYOUT_ENTRIES: usize = 4096;

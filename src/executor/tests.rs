@@ -22,6 +22,7 @@ use crate::verdict::Verdict;
 struct Memory {
     manifests: HashMap<Digest, Bytes>,
     lists: HashMap<Digest, Result<Vec<Descriptor>, Error>>,
+    stale: HashMap<Digest, Stale>,
     slow: Option<Duration>,
     reads: AtomicUsize,
     at_once: AtomicUsize,
@@ -67,8 +68,9 @@ impl Store for Memory {
         Err(fault())
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))
+    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Listed, Error> {
+        let candidates = self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))?;
+        Ok(Listed { candidates, stale: self.stale.get(subject).cloned() })
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {

@@ -1,5 +1,6 @@
 //! The OCI layout store: artifacts in a folder or a tar archive (OCI image layout specification 1.0), as `oras`,
-//! `skopeo`, `crane` and `docker save` write them. Used by `ratifyctl verify oci-layout:...`; asks no network.
+//! `skopeo`, `crane` and `docker save` write them. Used by `ratifyctl verify oci-layout:...`, and by
+//! scopes whose evidence is in a layout; asks no network.
 //!
 //! What the layout says of itself is trusted no more than a registry: every blob is checked against its digest, and
 //! an entry that cannot be read is a candidate for every list, so that nothing is hidden by breaking it.
@@ -22,7 +23,11 @@ use crate::artifact::{Descriptor, Digest, Manifest};
 use crate::json;
 use crate::limits;
 use crate::reference::{Reference, Repository};
-use crate::store::{Error, Store, check};
+use crate::store::{Error, Listed, Store, check};
+
+mod followed;
+
+pub use followed::FollowedLayout;
 
 /// What a person writes: `oci-layout:PATH[:TAG|@DIGEST]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,8 +277,8 @@ impl Store for LayoutStore {
         self.inner.find(reference.tag.as_deref(), reference.digest.as_ref())
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        self.inner.candidates(subject)
+    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Listed, Error> {
+        self.inner.candidates(subject).map(Listed::from)
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
@@ -470,9 +475,9 @@ mod tests {
             assert!(found(&store, Some("v2"), None).unwrap_err().contains("not found"));
             assert_eq!(
                 store.referrers(&repository(), &image.digest, Instant::now()).await,
-                Ok(vec![signature.clone()])
+                Ok(vec![signature.clone()].into())
             );
-            assert_eq!(store.referrers(&repository(), &signature.digest, Instant::now()).await, Ok(vec![]));
+            assert_eq!(store.referrers(&repository(), &signature.digest, Instant::now()).await, Ok(vec![].into()));
             assert_eq!(store.blob(&repository(), &layer, 7, Instant::now()).await.unwrap(), "content");
             assert!(matches!(
                 store.blob(&repository(), &layer, 6, Instant::now()).await,
@@ -490,7 +495,7 @@ mod tests {
         let tag = image.digest.as_str().replace(':', "-");
         draft.entry(&list, Some(&tag));
         let store = draft.open().unwrap();
-        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![signature]));
+        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![signature].into()));
         assert_eq!(found(&store, None, None), Ok(image));
     }
 
@@ -513,7 +518,10 @@ mod tests {
         let path = draft.folder.path().join("blobs/sha256").join(broken.digest.hex());
         fs::write(&path, fs::read_to_string(&path).unwrap().replace("signature", "signaturE")).unwrap();
         let store = draft.open().unwrap();
-        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![broken.clone()]));
+        assert_eq!(
+            store.referrers(&repository(), &image.digest, Instant::now()).await,
+            Ok(vec![broken.clone()].into())
+        );
         assert!(matches!(store.manifest(&repository(), &broken, Instant::now()).await, Err(Error::Digest { .. })));
     }
 

@@ -52,8 +52,8 @@ impl Store for Hostile {
         Err(Error::NotFound { what: "nothing".to_owned() })
     }
 
-    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        Ok(self.list.clone())
+    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
+        Ok(self.list.clone().into())
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {

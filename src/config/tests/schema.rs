@@ -80,9 +80,11 @@ fn full() -> Value {
     json!({
         "unmatched": "allow",
         "access": { "uids": [1000] },
-        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s" },
+        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s", "staleReferrers": "1h" },
         "log": { "format": "json", "level": "trace" },
         "proxy": { "https": "http://u:p@proxy:3128", "http": "proxy", "no": ["a:1", ".b", "10.0.0.0/8", "[::1]:2"] },
+        "cache": { "path": "/var/cache/ratifyd", "disk": 0, "memory": 1 },
+        "metrics": { "listen": "127.0.0.1:9464" },
         "executors": [{
             "scopes": ["a.io"],
             "mode": "audit",

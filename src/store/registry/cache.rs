@@ -46,6 +46,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         value
     }
 
+    /// Forgets the value of a key.
+    pub(super) fn remove(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
     /// The weight of all values.
     pub(super) fn used(&self) -> u64 {
         self.lock().used

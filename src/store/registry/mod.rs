@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::cache::Cache;
 use self::disk::Disk;
@@ -32,7 +32,7 @@ use crate::json;
 use crate::limits;
 use crate::metrics::{self, Lookup, Metrics};
 use crate::reference::{Reference, Repository};
-use crate::store::{Error, Store, check, digest_of};
+use crate::store::{Error, Listed, Stale, Store, check, digest_of};
 
 /// A store over all registries.
 pub struct RegistryStore {
@@ -40,7 +40,9 @@ pub struct RegistryStore {
     max_manifest_bytes: u64,
     max_blob_bytes: u64,
     /// Lists of referrers by repository and subject.
-    lists: Cache<(Repository, Digest), Vec<Descriptor>>,
+    lists: Cache<(Repository, Digest), Known>,
+    remember_referrers: Duration,
+    stale_referrers: Duration,
     lists_under_way: Flights<(Repository, Digest), Vec<Descriptor>>,
     /// Manifests and blobs. The repository is part of the key: what one repository holds says nothing of another.
     contents: Cache<(Repository, Descriptor), Bytes>,
@@ -49,6 +51,13 @@ pub struct RegistryStore {
     metrics: Arc<Metrics>,
     /// What metrics were told of the weight of `contents`.
     told: AtomicU64,
+}
+
+/// A list of referrers, and when it was asked for.
+#[derive(Clone)]
+struct Known {
+    candidates: Vec<Descriptor>,
+    fetched: Instant,
 }
 
 /// What can be set.
@@ -64,6 +73,9 @@ pub struct Options {
     pub max_blob_bytes: Option<u64>,
     /// How long a list of referrers is remembered; zero: not at all.
     pub remember_referrers: Duration,
+    /// How long after it was asked for the last known list of referrers stands in where a registry cannot be reached;
+    /// zero: never.
+    pub stale_referrers: Duration,
     /// Through whom registries are asked; the environment is not looked at.
     pub proxy: Proxy,
     /// Most bytes of manifests and blobs in memory.
@@ -82,6 +94,7 @@ impl Default for Options {
             max_manifest_bytes: None,
             max_blob_bytes: None,
             remember_referrers: limits::REMEMBER_REFERRERS,
+            stale_referrers: Duration::ZERO,
             proxy: Proxy::default(),
             memory: limits::REMEMBERED_BYTES,
             disk: None,
@@ -119,13 +132,57 @@ impl RegistryStore {
             transport: Transport::new(user_agent, options.plain_http, options.proxy),
             max_manifest_bytes,
             max_blob_bytes: options.max_blob_bytes.unwrap_or(u64::MAX),
-            lists: Cache::new(limits::REMEMBERED_REFERRERS, Some(options.remember_referrers)),
+            lists: Cache::new(
+                limits::REMEMBERED_REFERRERS,
+                Some(options.remember_referrers.max(options.stale_referrers)),
+            ),
+            remember_referrers: options.remember_referrers,
+            stale_referrers: options.stale_referrers,
             lists_under_way: Flights::new(),
             contents: Cache::new(options.memory, None),
             contents_under_way: Flights::new(),
             disk: options.disk,
             metrics: options.metrics,
             told: AtomicU64::new(0),
+        })
+    }
+
+    /// The list of referrers as it is now, asked for once however many want it.
+    async fn list(&self, key: &(Repository, Digest), deadline: Instant) -> Result<Vec<Descriptor>, Error> {
+        let (repository, subject) = key;
+        let fetch = async {
+            // Whoever was asking before may have it by now.
+            if let Some(known) = self.lists.get(key, Instant::now())
+                && known.fetched.elapsed() < self.remember_referrers
+            {
+                return Ok(known.candidates);
+            }
+            let listed = referrers::list(&self.transport, repository, subject).await;
+            match &listed {
+                Ok(candidates) => {
+                    let weight = u64::try_from(candidates.len().max(1)).unwrap_or(u64::MAX);
+                    let known = Known { candidates: candidates.clone(), fetched: Instant::now() };
+                    self.lists.insert(key.clone(), known, weight, Instant::now());
+                }
+                Err(error) if error.is_outage() || matches!(error, Error::Throttled { .. }) => {}
+                // The registry has spoken: what it said before is not to come back with its next outage.
+                Err(_) => self.lists.remove(key),
+            }
+            listed
+        };
+        let what = what(&self.transport.url(repository, "referrers", subject.as_str())?);
+        self.lists_under_way.ask(key.clone(), &what, deadline, fetch).await
+    }
+
+    /// The same where another list could stand in: early enough that what that one names can still be read.
+    async fn list_soon(&self, key: &(Repository, Digest), deadline: Instant) -> Result<Vec<Descriptor>, Error> {
+        let now = Instant::now();
+        let margin = limits::STALE_MARGIN.min(deadline.saturating_duration_since(now) / 2);
+        let soon = deadline.checked_sub(margin).unwrap_or(deadline);
+        timeout_at(soon, self.list(key, soon)).await.unwrap_or_else(|_| {
+            let seconds = soon.saturating_duration_since(now).as_secs();
+            let what = format!("the referrers of {} in {}", key.1, key.0);
+            Err(Error::Network { what, cause: format!("no whole answer within {seconds} s") })
         })
     }
 
@@ -239,29 +296,28 @@ impl Store for RegistryStore {
         Ok(descriptor)
     }
 
-    async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-        deadline: Instant,
-    ) -> Result<Vec<Descriptor>, Error> {
+    async fn referrers(&self, repository: &Repository, subject: &Digest, deadline: Instant) -> Result<Listed, Error> {
         let key = (repository.clone(), subject.clone());
-        if let Some(list) = self.lists.get(&key, Instant::now()) {
+        let known = self.lists.get(&key, Instant::now());
+        if let Some(known) = known.as_ref().filter(|known| known.fetched.elapsed() < self.remember_referrers) {
             self.metrics.cache(metrics::Cache::Lists, Lookup::Hit);
-            return Ok(list);
+            return Ok(known.candidates.clone().into());
         }
         self.metrics.cache(metrics::Cache::Lists, Lookup::Miss);
-        let fetch = async {
-            if let Some(list) = self.lists.get(&key, Instant::now()) {
-                return Ok(list);
-            }
-            let list = referrers::list(&self.transport, repository, subject).await?;
-            let weight = u64::try_from(list.len().max(1)).unwrap_or(u64::MAX);
-            self.lists.insert(key.clone(), list.clone(), weight, Instant::now());
-            Ok(list)
+        let Some(known) = known else { return self.list(&key, deadline).await.map(Listed::from) };
+        let error = match self.list_soon(&key, deadline).await {
+            Ok(list) => return Ok(list.into()),
+            Err(error) => error,
         };
-        let what = what(&self.transport.url(repository, "referrers", subject.as_str())?);
-        self.lists_under_way.ask(key.clone(), &what, deadline, fetch).await
+        let age = known.fetched.elapsed();
+        let left = self.stale_referrers.saturating_sub(age);
+        match error {
+            cause if cause.is_outage() && !left.is_zero() => {
+                self.metrics.cache(metrics::Cache::Lists, Lookup::Stale);
+                Ok(Listed { candidates: known.candidates, stale: Some(Stale { age, left, cause }) })
+            }
+            error => Err(error),
+        }
     }
 
     async fn manifest(
