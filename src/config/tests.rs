@@ -601,7 +601,7 @@ fn one_store_per_executor_of_a_known_type() {
         ),
         (
             "[{ type = \"filesystem-oci-store\", parameters = { path = \"/a\", plainHttp = true } }]",
-            "2:84: executors[0].stores[0].parameters.plainHttp: unknown key (known here: path)",
+            "2:72: executors[0].stores[0].parameters.plainHttp: unknown key (known here: path)",
         ),
         (
             "[{ type = \"oras\" }]",
@@ -824,7 +824,7 @@ fn syntax_errors_come_with_their_places_and_without_what_is_written_there() {
 #[test]
 fn strange_keys_are_shown_on_one_line() {
     let shown = problems(&format!("\"a\\nb.c\" = 1\n\"\" = 1\n{}", executor("")));
-    assert!(shown[0].starts_with("1:1: \"a\\nb.c\": unknown key (known here: access, executors, "), "{shown:?}");
+    assert!(shown[0].starts_with("1:1: \"a\\nb.c\": unknown key (known here: access, cache, executors, "), "{shown:?}");
     assert!(shown[1].starts_with("2:1: \"\": unknown key"), "{shown:?}");
     assert_eq!(shown.len(), 2);
     let shown = problems(&format!("{} = 1\n{}", "k".repeat(10_000), executor("")));

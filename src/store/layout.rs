@@ -633,4 +633,49 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
+
+    #[tokio::test]
+    async fn a_layout_that_is_followed_is_as_it_is_on_disk_at_each_question() {
+        let mut draft = Draft::new();
+        let path = draft.folder.path().to_owned();
+        let followed = FollowedLayout::new(&path);
+        let deadline = Instant::now() + limits::CALL_TIMEOUT;
+        let image = draft.image("one", Some("v1"));
+        let asked = async || followed.referrers(&repository(), &image.digest, deadline).await;
+        let error = asked().await.unwrap_err().to_string();
+        assert!(error.contains("index.json") && error.contains(path.to_str().unwrap()), "{error}");
+        draft.open().unwrap();
+        assert_eq!(asked().await, Ok(vec![].into()));
+        let signature = draft.referrer(&image, "application/x.signature");
+        draft.entry(&signature, None);
+        draft.open().unwrap();
+        assert_eq!(asked().await, Ok(vec![signature.clone()].into()));
+        assert!(followed.manifest(&repository(), &signature, deadline).await.is_ok());
+
+        fs::write(path.join("index.json"), "{").unwrap();
+        assert!(matches!(asked().await, Err(Error::Malformed { .. })));
+        fs::remove_file(path.join("index.json")).unwrap();
+        assert!(asked().await.is_err());
+        draft.open().unwrap();
+        assert_eq!(asked().await, Ok(vec![signature].into()));
+    }
+
+    #[tokio::test]
+    async fn a_layout_that_is_put_in_place_of_another_or_is_an_archive_is_followed_too() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", Some("v1"));
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("layout");
+        let followed = FollowedLayout::new(&path);
+        let deadline = Instant::now() + limits::CALL_TIMEOUT;
+        let asked = async || followed.referrers(&repository(), &image.digest, deadline).await;
+        assert!(asked().await.is_err());
+        fs::rename(draft.archive(), &path).unwrap();
+        assert_eq!(asked().await, Ok(vec![].into()));
+        let signature = draft.referrer(&image, "application/x.signature");
+        draft.entry(&signature, None);
+        fs::rename(draft.archive(), &path).unwrap();
+        assert_eq!(asked().await, Ok(vec![signature.clone()].into()));
+        assert!(followed.manifest(&repository(), &signature, deadline).await.is_ok());
+    }
 }

@@ -16,7 +16,7 @@ use ratify::pki;
 use ratify::policy::Policy;
 use ratify::reference::{Reference, Repository};
 use ratify::report::Outcome;
-use ratify::store::{Error, Store, digest_of};
+use ratify::store::{Error, Listed, Store, digest_of};
 use ratify::verdict::{Token, Verdict};
 use ratify::verifier::Verifier;
 use ratify::verifier::notation::{NotationVerifier, Trust, verify_envelope};

@@ -78,7 +78,7 @@ mod tests {
     use crate::pki::testing::now;
     use crate::reference::{Reference, Repository};
     use crate::report::Pass;
-    use crate::store::{Error, Store};
+    use crate::store::{Error, Listed, Store};
     use bytes::Bytes;
     use tokio::time::Instant;
 
