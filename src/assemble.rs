@@ -108,9 +108,25 @@ pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Res
 /// Why there is none.
 pub fn default_store(config: Option<&Config>) -> Result<Arc<dyn Store>, String> {
     let proxy = config.map_or_else(|| Proxy::from_environment(&environment), |config| Ok(config.proxy.clone()))?;
-    let options = registry::Options { proxy, ..registry::Options::default() };
+    let options = options(&config::RegistryStore::default(), &config::Remember::default(), &proxy);
     let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
     Ok(Arc::new(store))
+}
+
+/// How a store asks registries, by its configuration.
+fn options(store: &config::RegistryStore, remember: &config::Remember, proxy: &Proxy) -> registry::Options {
+    registry::Options {
+        host_folders: store.config_path.clone(),
+        ca: store.ca.clone(),
+        plain_http: store.plain_http,
+        user_agent: store.user_agent.clone(),
+        max_manifest_bytes: Some(store.max_manifest_bytes),
+        max_blob_bytes: Some(store.max_blob_bytes),
+        remember_referrers: remember.referrers,
+        stale_referrers: remember.stale_referrers,
+        proxy: proxy.clone(),
+        ..registry::Options::default()
+    }
 }
 
 /// An image in an OCI layout. Its reference has tag and digest; a layout knows of no repository.
@@ -270,16 +286,10 @@ impl Assembly {
 
     fn registry(&self, store: &config::RegistryStore, config: &Config) -> Result<Arc<dyn Store>, String> {
         let options = registry::Options {
-            plain_http: store.plain_http,
-            user_agent: store.user_agent.clone(),
-            max_manifest_bytes: Some(store.max_manifest_bytes),
-            max_blob_bytes: Some(store.max_blob_bytes),
-            remember_referrers: config.remember.referrers,
-            stale_referrers: config.remember.stale_referrers,
-            proxy: config.proxy.clone(),
             memory: config.cache.memory,
             disk: self.disk.clone(),
             metrics: Arc::clone(&self.metrics),
+            ..options(store, &config.remember, &config.proxy)
         };
         let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
         Ok(Arc::new(store))

@@ -296,6 +296,11 @@ impl Default for Store {
 pub struct RegistryStore {
     /// Whether plain http is used for every registry of the executor.
     pub plain_http: bool,
+    /// Folders with a folder for each registry, as containerd has them (`hosts.toml`), in the order in which they are
+    /// looked into.
+    pub config_path: Vec<PathBuf>,
+    /// Certificates, in PEM, that registries are judged by in place of the system's.
+    pub ca: Option<String>,
     /// What it is told about who asks, unless the default.
     pub user_agent: Option<String>,
     /// Largest blob, in bytes.
@@ -308,12 +313,17 @@ impl Default for RegistryStore {
     fn default() -> Self {
         Self {
             plain_http: false,
+            config_path: CONFIG_PATH.map(PathBuf::from).to_vec(),
+            ca: None,
             user_agent: None,
             max_blob_bytes: limits::BLOB_BYTES,
             max_manifest_bytes: limits::MANIFEST_BYTES,
         }
     }
 }
+
+/// Where containerd looks for hosts files, unless it is told otherwise (`registry.config_path`).
+const CONFIG_PATH: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
 /// A rule of a threshold policy. It has a verifier, or rules, or both; the root has rules only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

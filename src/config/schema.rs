@@ -211,6 +211,11 @@ fn certificates() -> Value {
 fn store() -> Value {
     let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
     let empty = json!({ "const": "" });
+    let folders = or_variable(
+        json!({ "type": "string", "pattern": "^:*(/[^:]*(:+/[^:]*)*:*)?$", "maxLength": limits::EXPANDED_BYTES }),
+    );
+    let config_path = json!({ "anyOf": [folders, { "type": "array", "items": folders }] });
+    let base64 = r"^[\r\n]*(([A-Za-z0-9+/][\r\n]*){4})*(([A-Za-z0-9+/][\r\n]*){2}=[\r\n]*=[\r\n]*|([A-Za-z0-9+/][\r\n]*){3}=[\r\n]*)?$";
     let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
     let layout = json!({
         "description": "Where the OCI layout is.",
@@ -235,6 +240,10 @@ fn store() -> Value {
                     "type": "boolean",
                     "default": false,
                 },
+                "configPath": with_default(json!("/etc/containerd/certs.d:/etc/docker/certs.d"), described("Folders with containerd's \
+                    hosts.toml files, joined by colons; empty: none.", config_path)),
+                "caPem": { "$ref": "#/$defs/pem", "description": "Certificates that registries are judged by in place of the system's." },
+                "caBase64": { "description": "The same in base64, if caPem is not there.", "type": "string", "pattern": base64 },
                 "userAgent": described("What registries are told about who asks.", or_variable(user_agent)),
                 "maxBlobBytes": bytes(1, limits::BLOB_BYTES, limits::BLOB_BYTES, "Largest blob."),
                 "maxManifestBytes": bytes(1, limits::MANIFEST_BYTES, limits::MANIFEST_BYTES, "Largest manifest."),

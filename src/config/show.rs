@@ -128,17 +128,21 @@ fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
     }
 }
 
-fn store(store: &Store) -> Typed<StoreTable> {
+fn store(store: &Store) -> Typed<StoreTable<'_>> {
     match store {
-        Store::Registry(store) => Typed {
-            r#type: "registry-store",
-            parameters: StoreTable::Registry {
+        Store::Registry(store) => {
+            // No folder has a colon in its name: it would have been two.
+            let folders: Vec<_> = store.config_path.iter().map(|folder| folder.to_string_lossy()).collect();
+            let parameters = StoreTable::Registry {
                 plain_http: store.plain_http,
+                config_path: unexpanded(&folders.join(":")),
+                ca_pem: store.ca.as_deref(),
                 user_agent: store.user_agent.as_deref().map(unexpanded),
                 max_blob_bytes: store.max_blob_bytes,
                 max_manifest_bytes: store.max_manifest_bytes,
-            },
-        },
+            };
+            Typed { r#type: "registry-store", parameters }
+        }
         Store::Layout(path) => Typed {
             r#type: "filesystem-oci-store",
             parameters: StoreTable::Layout { path: unexpanded(&path.value.to_string_lossy()) },
@@ -220,7 +224,7 @@ struct ExecutorTable<'a> {
     digests: &'a BTreeSet<Digest>,
     #[serde(flatten)]
     checks: Option<ChecksTable<'a>>,
-    stores: [Typed<StoreTable>; 1],
+    stores: [Typed<StoreTable<'a>>; 1],
 }
 
 #[derive(Serialize)]
@@ -262,10 +266,13 @@ struct CertificatesTable<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum StoreTable {
+enum StoreTable<'a> {
     #[serde(rename_all = "camelCase")]
     Registry {
         plain_http: bool,
+        config_path: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ca_pem: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         user_agent: Option<String>,
         max_blob_bytes: u64,

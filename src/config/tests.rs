@@ -126,7 +126,7 @@ fn every_key_is_taken() {
                 {{ inline = {{ certs = "PEM 2" }} }}],
             trustedIdentities = ["x509.subject: C=US"],
             scopes = ["*"] }} }}]
-        stores = [{{ type = "registry-store", parameters = {{ plainHttp = true, userAgent = "me/1", maxBlobBytes = 1,
+        stores = [{{ type = "registry-store", parameters = {{ plainHttp = true, configPath = ":${{DIR}}:/b:", caBase64 = "UEVNCg==", userAgent = "me/1", maxBlobBytes = 1,
             maxManifestBytes = 2, allowCosignTag = true,
             credential = {{ provider = "static", username = "", password = "" }} }} }}]
         policyEnforcer = {{ type = "threshold-policy", parameters = {{ policy = {{ rules = [
@@ -156,6 +156,8 @@ fn every_key_is_taken() {
         audit.store,
         Store::Registry(RegistryStore {
             plain_http: true,
+            config_path: vec!["/etc/trust".into(), "/b".into()],
+            ca: Some("PEM\n".to_owned()),
             user_agent: Some("me/1".to_owned()),
             max_blob_bytes: 1,
             max_manifest_bytes: 2
@@ -482,7 +484,6 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
 #[test]
 fn what_a_store_cannot_heed_is_refused_by_its_key() {
     let later = "credentials are not available in this version: they come with a later release";
-    let roots = "a registry's own certificate authorities are not available in this version";
     let at = "executors[0].stores[0].parameters";
     for (text, expected) in [
         ("credential = { provider = \"azure\", x = 1 }", format!("2:79: {at}.credential.provider: {later}")),
@@ -495,8 +496,22 @@ fn what_a_store_cannot_heed_is_refused_by_its_key() {
             "credential = { provider = \"static\", username = \"hunter2\" }",
             format!("2:100: {at}.credential.username: {later}"),
         ),
-        ("caPem = \"x\"", format!("2:53: {at}.caPem: {roots}")),
-        ("caBase64 = \"x\"", format!("2:53: {at}.caBase64: {roots}")),
+        (
+            "caPem = \"-----BEGIN PRIVATE KEY-----\"",
+            format!("2:61: {at}.caPem: a private key stands here; only certificates belong here"),
+        ),
+        (
+            "configPath = \"/a:b\"",
+            format!(
+                "2:66: {at}.configPath: \"b\" is not an absolute path (folders are joined by colons; \"\" means none)"
+            ),
+        ),
+        (
+            "configPath = [\"/a\", \"b\"]",
+            format!(
+                "2:73: {at}.configPath[1]: \"b\" is not an absolute path (folders are joined by colons; \"\" means none)"
+            ),
+        ),
         ("maxBlobBytes = 0", format!("2:68: {at}.maxBlobBytes: 0 is out of range (1 to 33554432)")),
         ("maxBlobBytes = 33554433", format!("2:68: {at}.maxBlobBytes: 33554433 is out of range (1 to 33554432)")),
         ("maxManifestBytes = -1", format!("2:72: {at}.maxManifestBytes: -1 is out of range (1 to 4194304)")),
@@ -513,6 +528,41 @@ fn what_a_store_cannot_heed_is_refused_by_its_key() {
     good(&store("maxBlobBytes = 33554432, maxManifestBytes = 4194304, allowCosignTag = false, userAgent = \"\""));
     good(&store(&format!("userAgent = \"{}\"", "a".repeat(limits::USER_AGENT_BYTES))));
     assert_eq!(problems(&store(&format!("userAgent = \"{}\"", "a".repeat(limits::USER_AGENT_BYTES + 1)))).len(), 1);
+}
+
+/// The registry store of the first executor.
+fn registry(config: &Config) -> &RegistryStore {
+    match &config.executors[0].store {
+        Store::Registry(store) => store,
+        Store::Layout(path) => panic!("{path:?}"),
+    }
+}
+
+#[test]
+fn folders_of_hosts_files_are_joined_by_colons_or_in_an_array_and_may_be_none() {
+    let folders = |text: &str| {
+        let config = good(&store(text));
+        registry(&config).config_path.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(folders(""), ["/etc/containerd/certs.d", "/etc/docker/certs.d"]);
+    assert_eq!(folders("configPath = \"/a:/b::\""), ["/a", "/b"]);
+    assert_eq!(folders("configPath = [\"/a:/b\", \"/c\"]"), ["/a", "/b", "/c"]);
+    for none in ["\"\"", "[]", "[\"\"]", "\":\""] {
+        assert_eq!(folders(&format!("configPath = {none}")), [""; 0], "{none}");
+    }
+}
+
+#[test]
+fn certificates_are_pem_or_base64_of_it_and_pem_goes_before() {
+    let ca = |text: &str| registry(&good(&store(text))).ca.clone();
+    assert_eq!(ca(""), None);
+    assert_eq!(ca("caPem = \"\", caBase64 = \"\""), None);
+    assert_eq!(ca("caPem = \"PEM\", caBase64 = \"Cg==\"").as_deref(), Some("PEM"));
+    assert_eq!(ca("caPem = \"\", caBase64 = \"UE\\r\\nVN\"").as_deref(), Some("PEM"));
+    for bad in ["x", "UEVN=", "UE VN"] {
+        let shown = problems(&store(&format!("caBase64 = \"{bad}\"")));
+        assert!(matches!(shown.as_slice(), [one] if one.contains("caBase64: it is not base64")), "{shown:?}");
+    }
 }
 
 #[test]

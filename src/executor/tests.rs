@@ -30,7 +30,7 @@ struct Memory {
 }
 
 fn fault() -> Error {
-    Error::Throttled { what: "GET https://r.io/v2/a".to_owned(), said: String::new() }
+    Error::Throttled { what: "GET https://r.io/v2/a".to_owned(), said: String::new(), after: None }
 }
 
 impl Memory {

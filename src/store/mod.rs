@@ -86,18 +86,17 @@ pub enum Error {
         cause: String,
     },
     /// The registry asks to be asked less.
-    #[error("{what}: the registry is throttling (429){}; try again later or raise its limits", says(said))]
+    #[error("{what}: the registry is throttling (429){}{}; try again later or raise its limits", says(said), asks(*after))]
     Throttled {
         /// What was asked of whom.
         what: String,
         /// What the registry says about it; empty if nothing.
         said: String,
+        /// How long it wants to be left alone, where it says so.
+        after: Option<Duration>,
     },
     /// The registry wants credentials, or other ones.
-    #[error(
-        "{what}: the registry refuses access ({status}){}; no credentials are sent: the repository must be readable without them",
-        says(said)
-    )]
+    #[error("{what}: the registry refuses access ({status}){}{}", says(said), also(shown))]
     Refused {
         /// What was asked of whom.
         what: String,
@@ -105,6 +104,8 @@ pub enum Error {
         status: u16,
         /// What the registry says about it; empty if nothing.
         said: String,
+        /// What it was shown, in words that hold no secret, and the mend; empty if that is not known.
+        shown: String,
     },
     /// There is no such thing.
     #[error("{what}: not found")]
@@ -199,6 +200,15 @@ impl Error {
 /// A registry's own words within a sentence of ours.
 fn says(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(" and says {said:?}") }
+}
+
+/// How long a registry wants to be left alone.
+fn asks(after: Option<Duration>) -> String {
+    after.map_or_else(String::new, |after| format!(" and asks to wait {} s", after.as_secs()))
+}
+
+fn also(shown: &str) -> String {
+    if shown.is_empty() { String::new() } else { format!("; {shown}") }
 }
 
 impl From<Error> for Fault {

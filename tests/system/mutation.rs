@@ -60,8 +60,14 @@ impl Store for Hostile {
         self.contents.get(&descriptor.digest).cloned().ok_or(Error::NotFound { what: descriptor.digest.to_string() })
     }
 
-    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, _: u64, _: Instant) -> Result<Bytes, Error> {
-        let bytes = self.manifest(repository, descriptor).await?;
+    async fn blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        _: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
+        let bytes = self.manifest(repository, descriptor, deadline).await?;
         // What every store promises: the bytes are those that the descriptor names.
         ratify::store::check("blob", descriptor, &bytes).map(|()| bytes)
     }

@@ -104,6 +104,9 @@ fn full() -> Value {
             }],
             "stores": [{ "type": "registry-store", "parameters": {
                 "plainHttp": true,
+                "configPath": ["/a:/b", "/c"],
+                "caPem": "PEM",
+                "caBase64": "UEVN",
                 "userAgent": "me",
                 "maxBlobBytes": 1,
                 "maxManifestBytes": 1,
@@ -303,5 +306,5 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 19, "a default that no test looks at");
+    assert_eq!(count, 20, "a default that no test looks at");
 }

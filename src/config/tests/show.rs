@@ -78,6 +78,7 @@ type = "registry-store"
 
 [executors.stores.parameters]
 plainHttp = false
+configPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
 maxBlobBytes = 33554432
 maxManifestBytes = 4194304
 "#

@@ -1,17 +1,27 @@
-//! The store that reads from OCI registries over HTTP (OCI distribution specification 1.1), anonymously. Every body
-//! is bounded while it streams and checked against its digest; what is immutable is remembered, and lists of
-//! referrers for a few seconds. Made by `assemble`; decides nothing about what it reads.
+//! The store that reads from OCI registries over HTTP (OCI distribution specification 1.1), by the hosts that containerd
+//! would ask. Every body is bounded while it streams and checked against its digest; what is immutable is remembered, and
+//! lists of referrers for a few seconds. Made by `assemble`; decides nothing about what it reads.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod referrers;
 mod transport;
+mod door;
+mod retry;
+mod breaker;
+pub mod auth;
+pub mod credentials;
+mod exchange;
+mod clients;
+pub mod hosts;
+mod tls;
 pub mod redirect;
 pub mod link;
 mod cache;
 pub mod disk;
 mod flights;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,9 +33,14 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use self::cache::Cache;
+use self::clients::Clients;
+use self::credentials::Chain;
 use self::disk::Disk;
+use self::exchange::{Answer, Bound, Redirects};
 use self::flights::Flights;
-use self::transport::{Answer, Bound, Get, Transport, what};
+use self::hosts::Hosts;
+use self::tls::Tls;
+use self::transport::{Need, Question, Transport, Turn};
 use crate::artifact::{Algorithm, Descriptor, Digest, Manifest};
 use crate::config::Proxy;
 use crate::json;
@@ -61,8 +76,18 @@ struct Known {
 }
 
 /// What can be set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
+    /// containerd's folders of hosts.toml files, in their order; none: each registry is asked itself.
+    pub host_folders: Vec<PathBuf>,
+    /// Certificates, in PEM, that registries are judged by in place of the system's.
+    pub ca: Option<String>,
+    /// Who has credentials; without providers everybody is asked anonymously.
+    pub credentials: Arc<Chain>,
+    /// Where else credentials may be shown for a token: hosts, or the beginnings of URLs.
+    pub allowed_realms: Vec<String>,
+    /// How often a request is made in all, where its failure may pass.
+    pub tries: u32,
     /// Speak http to every registry, not only to those on loopback.
     pub plain_http: bool,
     /// Sent as `User-Agent`; none: this program's name and version.
@@ -89,6 +114,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            host_folders: Vec::new(),
+            ca: None,
+            credentials: Arc::new(Chain::new(Vec::new())),
+            allowed_realms: Vec::new(),
+            tries: limits::REQUEST_TRIES,
             plain_http: false,
             user_agent: None,
             max_manifest_bytes: None,
@@ -112,6 +142,9 @@ pub enum BadOptions {
     /// Text that no header can carry.
     #[error("userAgent {0:?} has characters that a header cannot carry")]
     UserAgent(String),
+    /// Certificates that cannot be read.
+    #[error("{0}")]
+    Ca(String),
 }
 
 impl RegistryStore {
@@ -128,8 +161,13 @@ impl RegistryStore {
         if HeaderValue::from_str(user_agent).is_err() {
             return Err(BadOptions::UserAgent(user_agent.to_owned()));
         }
+        let hosts =
+            Hosts::new(options.host_folders, options.plain_http, options.ca.as_deref()).map_err(BadOptions::Ca)?;
+        let clients = Clients::new(user_agent, Arc::new(options.proxy), Tls::default(), None);
+        let realms = options.allowed_realms.into();
+        let transport = Transport::new(hosts, clients, options.credentials, realms, options.plain_http, options.tries);
         Ok(Self {
-            transport: Transport::new(user_agent, options.plain_http, options.proxy),
+            transport,
             max_manifest_bytes,
             max_blob_bytes: options.max_blob_bytes.unwrap_or(u64::MAX),
             lists: Cache::new(
@@ -157,7 +195,7 @@ impl RegistryStore {
             {
                 return Ok(known.candidates);
             }
-            let listed = referrers::list(&self.transport, repository, subject).await;
+            let listed = referrers::list(&self.transport, repository, subject, deadline).await;
             match &listed {
                 Ok(candidates) => {
                     let weight = u64::try_from(candidates.len().max(1)).unwrap_or(u64::MAX);
@@ -170,7 +208,7 @@ impl RegistryStore {
             }
             listed
         };
-        let what = what(&self.transport.url(repository, "referrers", subject.as_str())?);
+        let what = format!("referrers of {subject} of {repository}");
         self.lists_under_way.ask(key.clone(), &what, deadline, fetch).await
     }
 
@@ -196,8 +234,7 @@ impl RegistryStore {
         limit: u64,
         deadline: Instant,
     ) -> Result<Bytes, Error> {
-        let url = self.transport.url(repository, kind, descriptor.digest.as_str())?;
-        let what = what(&url);
+        let what = format!("{kind} {} of {repository}", descriptor.digest);
         if descriptor.size > limit {
             return Err(Error::TooLarge { what, limit, unit: "bytes" });
         }
@@ -220,7 +257,7 @@ impl RegistryStore {
                 self.remember(&key, &bytes);
                 return Ok(bytes);
             }
-            let bytes = self.fetch(repository, kind, descriptor, url, deadline).await?;
+            let bytes = self.fetch(repository, kind, descriptor, deadline).await?;
             self.remember(&key, &bytes);
             if let Some(disk) = &self.disk {
                 disk.put(repository, descriptor, &bytes);
@@ -231,25 +268,22 @@ impl RegistryStore {
         self.contents_under_way.ask(flight, &what, deadline, fetch).await
     }
 
-    /// What a registry has by a descriptor: checked.
+    /// What a descriptor names, from the first host that has it: checked.
     async fn fetch(
         &self,
         repository: &Repository,
         kind: &str,
         descriptor: &Descriptor,
-        url: reqwest::Url,
         deadline: Instant,
     ) -> Result<Bytes, Error> {
-        let is_manifest = kind == MANIFESTS;
-        let accept = if is_manifest { MANIFEST_TYPES } else { "*/*" };
-        let get = Get { url, accept, bound: Bound::Exactly(descriptor.size), only_to: None };
-        let answer = self.transport.get(repository, get).await?;
-        check(&answer.what, descriptor, &answer.body)?;
-        // Only a manifest's media type is the registry's to know: blobs are bytes to it.
-        if is_manifest {
-            answer.check_type(descriptor)?;
+        let mut turns = self.transport.hosts(repository, Need::Pull, deadline).await?;
+        while let Some(turn) = turns.next() {
+            match fetch(&turn, kind, descriptor).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => turns.failed(error),
+            }
         }
-        Ok(answer.body)
+        Err(turns.error())
     }
 
     fn remember(&self, key: &(Repository, Descriptor), bytes: &Bytes) {
@@ -284,16 +318,18 @@ impl Store for RegistryStore {
             (None, Some(tag)) => tag,
             (None, None) => "latest",
         };
-        let url = self.transport.url(repository, MANIFESTS, name)?;
-        let bound = Bound::AtMost(self.max_manifest_bytes);
-        let answer = self.transport.get(repository, Get { url, accept: MANIFEST_TYPES, bound, only_to: None }).await?;
-        let digest = computed_digest(&answer, reference.digest.as_ref())?;
-        let media_type = media_type(&answer)?;
-        Manifest::parse(&media_type, &answer.body).map_err(|error| answer.malformed(error.to_string()))?;
-        let size = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
-        let descriptor = Descriptor { media_type, digest, size };
-        self.remember(&(repository.clone(), descriptor.clone()), &answer.body);
-        Ok(descriptor)
+        let need = if reference.digest.is_some() { Need::Pull } else { Need::Resolve };
+        let mut turns = self.transport.hosts(repository, need, deadline).await?;
+        while let Some(turn) = turns.next() {
+            match named(&turn, name, reference.digest.as_ref(), self.max_manifest_bytes).await {
+                Ok((descriptor, bytes)) => {
+                    self.remember(&(repository.clone(), descriptor.clone()), &bytes);
+                    return Ok(descriptor);
+                }
+                Err(error) => turns.failed(error),
+            }
+        }
+        Err(turns.error())
     }
 
     async fn referrers(&self, repository: &Repository, subject: &Digest, deadline: Instant) -> Result<Listed, Error> {
@@ -338,6 +374,32 @@ impl Store for RegistryStore {
     ) -> Result<Bytes, Error> {
         self.content(repository, BLOBS, descriptor, limit.min(self.max_blob_bytes), deadline).await
     }
+}
+
+/// What a descriptor names, from one host.
+async fn fetch(turn: &Turn<'_>, kind: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    let is_manifest = kind == MANIFESTS;
+    let accept = if is_manifest { MANIFEST_TYPES } else { "*/*" };
+    let url = turn.url(kind, descriptor.digest.as_str());
+    let question = Question { accept, bound: Bound::Exactly(descriptor.size), redirects: Redirects::Any };
+    let answer = turn.get(url, question).await?;
+    check(&answer.what, descriptor, &answer.body)?;
+    // Only a manifest's media type is the registry's to know: blobs are bytes to it.
+    if is_manifest {
+        answer.check_type(descriptor)?;
+    }
+    Ok(answer.body)
+}
+
+/// What a tag or a digest names, from one host.
+async fn named(turn: &Turn<'_>, name: &str, asked: Option<&Digest>, limit: u64) -> Result<(Descriptor, Bytes), Error> {
+    let question = Question { accept: MANIFEST_TYPES, bound: Bound::AtMost(limit), redirects: Redirects::Any };
+    let answer = turn.get(turn.url(MANIFESTS, name), question).await?;
+    let digest = computed_digest(&answer, asked)?;
+    let media_type = media_type(&answer)?;
+    Manifest::parse(&media_type, &answer.body).map_err(|error| answer.malformed(error.to_string()))?;
+    let size = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
+    Ok((Descriptor { media_type, digest, size }, answer.body))
 }
 
 /// The digest of a body. It must be the one asked for, if one was, else the one that the registry states, if it does.
