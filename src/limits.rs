@@ -271,6 +271,13 @@ pub const REMEMBER_REFERRERS: Duration = Duration::from_secs(10);
 /// Longest time that a list of referrers may be remembered.
 pub const REMEMBER_REFERRERS_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// Longest value of `staleReferrers`: a day, as for remote trust.
+pub const STALE_REFERRERS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Taken off the deadline of asking for a list of referrers where the last known one could stand in, so that what it
+/// names can still be read.
+pub const STALE_MARGIN: Duration = Duration::from_secs(2);
+
 /// Most referrers remembered, over all remembered lists; an empty list counts as one. The list longest unused goes
 /// first. Some 8 MiB at the longest media types.
 pub const REMEMBERED_REFERRERS: u64 = 16 * 1024;
@@ -281,6 +288,35 @@ pub const REMEMBERED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Largest manifest or blob remembered, in bytes: a few large ones must not push out all signatures.
 pub const REMEMBERED_ENTRY_BYTES: u64 = 256 * 1024;
+
+/// Largest value of `cache.memory`, in bytes: a quarter of what the unit lets the daemon have.
+pub const REMEMBERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Most bytes of manifests and blobs kept on disk, unless configured; the one longest unused goes first. Some thirty
+/// thousand signatures.
+pub const DISK_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Largest value of `cache.disk`, in bytes.
+pub const DISK_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Most files of content on disk: some 10 MiB of memory for their index.
+pub const DISK_ENTRIES: usize = 65_536;
+
+/// Largest manifest or blob kept on disk, in bytes.
+pub const DISK_ENTRY_BYTES: u64 = MANIFEST_BYTES;
+
+/// Most files that wait to be written.
+pub const DISK_WRITES: usize = 1024;
+
+/// Most bytes that wait to be written.
+pub const DISK_QUEUE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Files of content that are read at once.
+pub const DISK_READS: usize = 16;
+
+/// Longest wait for content on disk. A disk answers in a few milliseconds, a registry in a hundred; one that hangs must
+/// leave time for asking the registry.
+pub const DISK_WAIT: Duration = Duration::from_millis(250);
 
 /// Most verdicts remembered at once; the oldest goes first.
 pub const MEMO_ENTRIES: usize = 10_000;
@@ -334,6 +370,15 @@ pub const PRESENT_CONCURRENCY: usize = 8;
 
 /// Longest time for all of them; what is not judged by then is UNAVAILABLE.
 pub const PRESENT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Connections to the metrics endpoint that are served at once. Each is one request of whoever collects them.
+pub const METRICS_CONNECTIONS: usize = 4;
+
+/// Longest time for one request to the metrics endpoint, and how long is waited before listening is tried again.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions to one OCI layout on disk that are under way at once.
+pub const LAYOUT_READS: usize = 16;
 
 /// Most entries of an OCI layout's index.json.
 pub const LAYOUT_ENTRIES: usize = 4096;

@@ -16,7 +16,7 @@ use ratify::pki;
 use ratify::policy::Policy;
 use ratify::reference::{Reference, Repository};
 use ratify::report::Outcome;
-use ratify::store::{Error, Store, digest_of};
+use ratify::store::{Error, Listed, Store, digest_of};
 use ratify::verdict::{Token, Verdict};
 use ratify::verifier::Verifier;
 use ratify::verifier::notation::{NotationVerifier, Trust, verify_envelope};
@@ -52,8 +52,8 @@ impl Store for Hostile {
         Err(Error::NotFound { what: "nothing".to_owned() })
     }
 
-    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        Ok(self.list.clone())
+    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
+        Ok(self.list.clone().into())
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {

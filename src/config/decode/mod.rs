@@ -1,6 +1,7 @@
 //! From the file as written to the effective configuration: which keys there are, their defaults and their
 //! bounds. Called by `config::parse` alone; every `None` has left a problem behind.
 
+mod node;
 mod policy;
 mod proxy;
 mod store;
@@ -12,8 +13,7 @@ use std::time::Duration;
 use crate::artifact::Digest;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{
-    Access, Checks, Config, Executor, Log, LogFormat, LogLevel, Mode, Place, RegistryStore, Remember, Spanned,
-    Unmatched,
+    Access, Checks, Config, Executor, Log, LogFormat, LogLevel, Mode, Place, Remember, Spanned, Store, Unmatched,
 };
 use crate::limits;
 
@@ -32,6 +32,8 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
     let remember = optional(decoder, &mut table, "remember", remember);
     let log = optional(decoder, &mut table, "log", log);
     let proxy = proxy::proxy(decoder, &mut table);
+    let cache = optional(decoder, &mut table, "cache", node::cache);
+    let metrics = optional(decoder, &mut table, "metrics", node::metrics);
     decoder.finish(table);
     Some(Config {
         unmatched: unmatched?,
@@ -40,6 +42,8 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
         remember: remember?,
         log: log?,
         proxy: proxy?,
+        cache: cache?,
+        metrics: metrics?,
     })
 }
 
@@ -77,7 +81,8 @@ fn remember(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Remember
     let allow = take("allow", default.allow, limits::REMEMBER_ALLOW_MAX);
     let deny = take("deny", default.deny, limits::REMEMBER_DENY_MAX);
     let referrers = take("referrers", default.referrers, limits::REMEMBER_REFERRERS_MAX);
-    Some(Remember { allow: allow?, deny: deny?, referrers: referrers? })
+    let stale_referrers = take("staleReferrers", default.stale_referrers, limits::STALE_REFERRERS_MAX);
+    Some(Remember { allow: allow?, deny: deny?, referrers: referrers?, stale_referrers: stale_referrers? })
 }
 
 fn duration(decoder: &mut Decoder<'_>, item: &Item<'_>, max: Duration) -> Option<Duration> {
@@ -156,7 +161,7 @@ fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, seen: &mut Scopes) -> Op
     };
     let store = match table.optional("stores") {
         Some(item) => store::stores(decoder, &item),
-        None => Some(RegistryStore::default()),
+        None => Some(Store::default()),
     };
     let concurrency = match table.optional("concurrency") {
         Some(item) => {

@@ -1,4 +1,4 @@
-//! Stores, as written in the file: for now one registry store per executor.
+//! Stores, as written in the file: one per executor, a registry store or an OCI layout.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,16 @@ use base64::alphabet;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::PAD;
 
-use crate::config::RegistryStore;
+use crate::config::decode::node::absolute;
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
+use crate::config::{RegistryStore, Spanned, Store};
 use crate::limits;
 
 /// Why a credential is refused.
 const NO_CREDENTIALS: &str = "credentials are not available in this version: they come with a later release";
 
 /// The stores of an executor, of which there is one.
-pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStore> {
+pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Store> {
     let items = decoder.filled_array(item)?;
     let stores: Vec<_> = items.iter().map(|item| store(decoder, item)).collect();
     for surplus in items.iter().skip(1) {
@@ -25,37 +26,52 @@ pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStor
     stores.into_iter().next().flatten()
 }
 
-fn store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStore> {
+fn store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Store> {
     let mut table = decoder.table(item)?;
     let known_type = match decoder.required(&mut table, "type") {
         Some(item) => known_type(decoder, &item),
         None => None,
     };
     decoder.refused(&mut table, "scopes", "a store's own scopes are not supported yet: the executor's scopes hold");
-    let parameters = table.optional("parameters");
+    let parameters = match known_type {
+        Some(Kind::Layout) => decoder.required(&mut table, "parameters"),
+        Some(Kind::Registry) | None => table.optional("parameters"),
+    };
     decoder.finish(table);
-    known_type?;
-    match parameters {
-        Some(item) => {
+    match (known_type?, parameters) {
+        (Kind::Registry, None) => Some(Store::default()),
+        (Kind::Layout, None) => None,
+        (kind, Some(item)) => {
             let mut table = decoder.table(&item)?;
-            let store = registry(decoder, &mut table);
+            let store = match kind {
+                Kind::Registry => registry(decoder, &mut table).map(Store::Registry),
+                Kind::Layout => layout(decoder, &mut table),
+            };
             decoder.finish(table);
             store
         }
-        None => Some(RegistryStore::default()),
     }
 }
 
-fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
+#[derive(Clone, Copy)]
+enum Kind {
+    Registry,
+    Layout,
+}
+
+fn layout(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Store> {
+    let item = decoder.required(table, "path")?;
+    let text = decoder.string(&item)?;
+    let value = absolute(decoder, &item, &text)?;
+    Some(Store::Layout(Spanned { value, place: item.place() }))
+}
+
+fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Kind> {
     match decoder.string(item)?.as_str() {
-        "registry-store" => Some(()),
-        "filesystem-oci-store" => {
-            let message = "store type \"filesystem-oci-store\" is not available in this version";
-            decoder.problems.push(&item.place(), message);
-            None
-        }
+        "registry-store" => Some(Kind::Registry),
+        "filesystem-oci-store" => Some(Kind::Layout),
         other => {
-            let hint = suggest(other, &["registry-store"], "known");
+            let hint = suggest(other, &["registry-store", "filesystem-oci-store"], "known");
             decoder.problems.push_with_hint(&item.place(), format!("unknown store type {}", quote(other)), hint);
             None
         }

@@ -39,6 +39,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         self.lock().remove(key);
     }
 
+    /// The weight of all values.
+    pub(super) fn used(&self) -> u64 {
+        self.lock().used
+    }
+
     /// A panic of another holder leaves at worst a value too few or too many: the memory serves on.
     fn lock(&self) -> MutexGuard<'_, Inner<K, V>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

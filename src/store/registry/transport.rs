@@ -191,9 +191,15 @@ impl<'a> Turns<'a> {
         Some(Turn { door, registry: self.registry, path: Arc::clone(&self.path), deadline, spare })
     }
 
-    /// A host could not help. That it has no such thing is the least telling of all reasons.
+    /// A host could not help. That it has no such thing is the least telling of all reasons; what a host answered tells
+    /// more than that another could not be reached, and must not look like an outage.
     pub(super) fn failed(&mut self, error: Error) {
-        if self.failed.as_ref().is_none_or(|known| matches!(known, Error::NotFound { .. })) {
+        let rank = |error: &Error| match error {
+            Error::NotFound { .. } => 0,
+            error if error.is_outage() => 1,
+            _ => 2,
+        };
+        if self.failed.as_ref().is_none_or(|known| rank(known) < rank(&error)) {
             self.failed = Some(error);
         }
     }
