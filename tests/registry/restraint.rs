@@ -277,7 +277,8 @@ async fn a_mirror_that_has_no_list_yet_hides_none_and_one_that_has_is_enough() {
 #[tokio::test]
 async fn an_empty_list_of_a_mirror_is_none_while_the_registry_cannot_be_asked() {
     let mirror = Registry::start().await;
-    let list = Mirrored::new(&[mirror.host()], &nowhere()).store().referrers(&repository(), &nobody(), within(500)).await;
+    let list =
+        Mirrored::new(&[mirror.host()], &nowhere()).store().referrers(&repository(), &nobody(), within(500)).await;
     assert!(matches!(list, Err(Error::Network { .. })), "{list:?}");
 }
 
