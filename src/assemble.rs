@@ -90,10 +90,24 @@ pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Res
 /// Why there is none.
 pub fn default_store(config: Option<&Config>) -> Result<Arc<dyn Store>, String> {
     let proxy = config.map_or_else(|| Proxy::from_environment(&environment), |config| Ok(config.proxy.clone()))?;
-    let host_folders = RegistryStore::default().config_path;
-    let options = registry::Options { host_folders, proxy, ..registry::Options::default() };
+    let options = options(&RegistryStore::default(), &Remember::default(), &proxy);
     let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
     Ok(Arc::new(store))
+}
+
+/// How a store asks registries, by its configuration.
+fn options(store: &RegistryStore, remember: &Remember, proxy: &Proxy) -> registry::Options {
+    registry::Options {
+        host_folders: store.config_path.clone(),
+        ca: store.ca.clone(),
+        plain_http: store.plain_http,
+        user_agent: store.user_agent.clone(),
+        max_manifest_bytes: Some(store.max_manifest_bytes),
+        max_blob_bytes: Some(store.max_blob_bytes),
+        remember_referrers: remember.referrers,
+        proxy: proxy.clone(),
+        ..registry::Options::default()
+    }
 }
 
 /// An image in an OCI layout. Its reference has tag and digest; a layout knows of no repository.
@@ -218,18 +232,7 @@ impl Assembly {
         if let Some((_, store)) = self.stores.iter().find(|(options, _)| *options == executor.store) {
             return Some(Arc::clone(store));
         }
-        let options = registry::Options {
-            host_folders: executor.store.config_path.clone(),
-            ca: executor.store.ca.clone(),
-            plain_http: executor.store.plain_http,
-            user_agent: executor.store.user_agent.clone(),
-            max_manifest_bytes: Some(executor.store.max_manifest_bytes),
-            max_blob_bytes: Some(executor.store.max_blob_bytes),
-            remember_referrers: remember.referrers,
-            proxy: proxy.clone(),
-            ..registry::Options::default()
-        };
-        match registry::RegistryStore::new(options) {
+        match registry::RegistryStore::new(options(&executor.store, remember, proxy)) {
             Ok(store) => {
                 let store: Arc<dyn Store> = Arc::new(store);
                 self.stores.push((executor.store.clone(), Arc::clone(&store)));

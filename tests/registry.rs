@@ -27,7 +27,7 @@ fn by() -> Instant {
 }
 
 fn store() -> RegistryStore {
-    RegistryStore::new(Options { remember_referrers: Duration::ZERO, ..Options::default() }).unwrap()
+    RegistryStore::new(Options { remember_referrers: Duration::ZERO, tries: 1, ..Options::default() }).unwrap()
 }
 
 /// A digest that nobody has.
@@ -282,10 +282,7 @@ async fn every_status_has_its_own_error() {
     for status in [401, 403] {
         let error = read(status).await;
         let what = format!("GET http://{}/v2/acme/web/blobs/{}", registry.host(), entry(0).digest);
-        assert!(
-            error.to_string().starts_with(&what) && error.to_string().contains("no credentials are sent"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with(&what) && error.to_string().contains("it was shown nothing"), "{error}");
     }
 }
 
@@ -324,7 +321,7 @@ async fn a_registry_that_never_answers_or_never_ends_is_given_up_after_the_reque
         let (read, ()) = tokio::join!(store.blob(&repository, &blob, BLOB, by()), hurry);
         tokio::time::resume();
         let error = read.unwrap_err().to_string();
-        assert!(error.ends_with("no whole answer within 5 s"), "{error}");
+        assert!(error.ends_with("no whole answer within 5.0 s"), "{error}");
         assert!(start.elapsed() < limits::REQUEST_TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
     }
 }
@@ -435,11 +432,17 @@ async fn a_certificate_that_nobody_vouches_for_is_told_so() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = Registry::start().await;
     registry.reply("/blobs/", Reply::redirect(307, &format!("https://{}/x", listener.local_addr().unwrap())));
+    // Unlike this machine's own registries, one that a file names is held to its certificate.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("_default")).unwrap();
+    std::fs::write(folder.path().join("_default/hosts.toml"), format!("server = \"http://{}\"", registry.host()))
+        .unwrap();
     let serve = async {
         let (stream, _) = listener.accept().await.unwrap();
         tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await
     };
-    let (store, repository, blob) = (store(), registry.repository(REPO), entry(0));
+    let options = Options { host_folders: vec![folder.path().to_owned()], tries: 1, ..Options::default() };
+    let (store, repository, blob) = (RegistryStore::new(options).unwrap(), registry.repository(REPO), entry(0));
     let (read, served) = tokio::join!(store.blob(&repository, &blob, BLOB, by()), serve);
     let error = read.unwrap_err().to_string();
     assert!(served.is_err() && error.contains(": the certificate is not trusted: "), "{error}");

@@ -105,6 +105,10 @@ impl Breaker {
             };
             return;
         }
+        // Asked in the wrong way, it is no wonder.
+        if failed.for_http {
+            return;
+        }
         if !is_outage(&failed.error) {
             drop(state);
             return self.well();

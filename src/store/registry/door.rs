@@ -30,10 +30,10 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(host: Host, keys: Keys) -> Self {
+    pub(super) fn new(host: Host, keys: Keys, tries: u32) -> Self {
         let headers = headers(&host);
         let guarded = Guarded { inner: Arc::new(Inner { breaker: Breaker::default(), keys, headers }) };
-        let stack = Retry::new(Patience::new(), ConcurrencyLimit::new(guarded, limits::REGISTRY_REQUESTS));
+        let stack = Retry::new(Patience::new(tries), ConcurrencyLimit::new(guarded, limits::REGISTRY_REQUESTS));
         Self { host, is_http: AtomicBool::new(false), stack }
     }
 
@@ -48,16 +48,19 @@ impl Door {
 
     /// Asks, by the request's deadline. Dropping the future ends the request and frees its place.
     pub(super) async fn get(&self, get: Get) -> Result<Answer, Error> {
-        match self.ask(get.clone()).await {
-            Ok(answer) => Ok(answer),
-            Err(failed) => match self.turn_to_http(&get.url).filter(|_| failed.for_http) {
-                Some(url) => {
-                    self.is_http.store(true, Ordering::Relaxed);
-                    self.ask(Get { url, ..get }).await.map_err(|failed| failed.error)
-                }
-                None => Err(failed.error),
-            },
+        let failed = match self.ask(get.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        if let Some(url) = self.over_http(&get.url).filter(|_| failed.for_http) {
+            self.is_http.store(true, Ordering::Relaxed);
+            return self.ask(Get { url, ..get }).await.map_err(|failed| failed.error);
         }
+        if matches!(failed.error, Error::Network { .. } | Error::Status { status: 400, .. }) {
+            // Whoever spoke http may speak TLS by now.
+            self.is_http.store(false, Ordering::Relaxed);
+        }
+        Err(failed.error)
     }
 
     async fn ask(&self, get: Get) -> Result<Answer, Failed> {
@@ -66,7 +69,7 @@ impl Door {
     }
 
     /// Where a URL of this host lies over http, if its file says http and it was asked over https first.
-    fn turn_to_http(&self, url: &Url) -> Option<Url> {
+    fn over_http(&self, url: &Url) -> Option<Url> {
         let base = self.host.or_http.as_ref().filter(|base| base.scheme() != url.scheme())?;
         let mut url = url.clone();
         url.set_scheme(base.scheme()).ok()?;

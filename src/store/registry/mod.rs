@@ -65,6 +65,8 @@ pub struct Options {
     pub credentials: Arc<Chain>,
     /// Where else credentials may be shown for a token: hosts, or the beginnings of URLs.
     pub allowed_realms: Vec<String>,
+    /// How often a request is made in all, where its failure may pass.
+    pub tries: u32,
     /// Speak http to every registry, not only to those on loopback.
     pub plain_http: bool,
     /// Sent as `User-Agent`; none: this program's name and version.
@@ -86,6 +88,7 @@ impl Default for Options {
             ca: None,
             credentials: Arc::new(Chain::new(Vec::new())),
             allowed_realms: Vec::new(),
+            tries: limits::REQUEST_TRIES,
             plain_http: false,
             user_agent: None,
             max_manifest_bytes: None,
@@ -128,7 +131,7 @@ impl RegistryStore {
             Hosts::new(options.host_folders, options.plain_http, options.ca.as_deref()).map_err(BadOptions::Ca)?;
         let clients = Clients::new(user_agent, Arc::new(options.proxy), Tls::default(), None);
         let realms = options.allowed_realms.into();
-        let transport = Transport::new(hosts, clients, options.credentials, realms, options.plain_http);
+        let transport = Transport::new(hosts, clients, options.credentials, realms, options.plain_http, options.tries);
         Ok(Self {
             transport,
             max_manifest_bytes,

@@ -17,19 +17,22 @@ use crate::limits;
 pub(super) struct Patience {
     /// Shared by all requests to a host: when most of them fail, retries would be most of its load.
     budget: Arc<TpsBudget>,
+    /// This try, and the most there are.
     tries: u32,
+    most: u32,
 }
 
 impl Patience {
-    pub(super) fn new() -> Self {
+    /// A request is made at most `most` times.
+    pub(super) fn new(most: u32) -> Self {
         let budget =
             TpsBudget::new(limits::RETRY_BUDGET_TIME, limits::RETRY_BUDGET_PER_SECOND, limits::RETRY_BUDGET_SHARE);
-        Self { budget: Arc::new(budget), tries: 1 }
+        Self { budget: Arc::new(budget), tries: 1, most }
     }
 
     /// How long to wait before the next try; none if there is none.
     fn wait(&self, get: &Get, failed: &Failed) -> Option<Duration> {
-        if get.spare || self.tries >= limits::REQUEST_TRIES {
+        if get.spare || self.tries >= self.most {
             return None;
         }
         let growing = limits::RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(self.tries.saturating_sub(1)));

@@ -1,7 +1,7 @@
 //! From a repository to the hosts that have it, in the order of the host's files, and on to the next one where one cannot
 //! help. Knows URLs, nothing of manifests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
 use tokio::time::Instant;
@@ -26,9 +26,11 @@ pub(super) struct Transport {
     chain: Arc<Chain>,
     allowed_realms: Arc<[String]>,
     plain_http: bool,
+    tries: u32,
     /// One door for each host, whatever registry it is asked for: what bounds its requests lives in it.
     doors: Cache<String, Arc<Door>>,
     routes: Cache<String, Route>,
+    making: Mutex<()>,
 }
 
 /// The hosts of a registry as their files were when they were looked at.
@@ -82,6 +84,7 @@ impl Transport {
         chain: Arc<Chain>,
         allowed_realms: Arc<[String]>,
         plain_http: bool,
+        tries: u32,
     ) -> Self {
         Self {
             hosts: Arc::new(hosts),
@@ -89,8 +92,10 @@ impl Transport {
             chain,
             allowed_realms,
             plain_http,
+            tries,
             doors: Cache::new(limits::REGISTRIES, None),
             routes: Cache::new(limits::REGISTRIES, None),
+            making: Mutex::default(),
         }
     }
 
@@ -139,6 +144,8 @@ impl Transport {
 
     /// The door to a host: the one that is there, unless its file has changed.
     fn door(&self, host: Host) -> Arc<Door> {
+        // Two at once make one door.
+        let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let (key, now) = (host.base.to_string(), Instant::now());
         if let Some(door) = self.doors.get(&key, now).filter(|door| *door.host() == host) {
             return door;
@@ -152,7 +159,7 @@ impl Transport {
         let is_told = host.base.scheme() == "http" && redirect::place(&host.base) != Place::ThisMachine;
         let exchange = Exchange { clients, plain_http: self.plain_http || is_told };
         let keys = Keys::new(host.base.clone(), Arc::clone(&self.chain), Arc::clone(&self.allowed_realms), exchange);
-        let door = Arc::new(Door::new(host, keys));
+        let door = Arc::new(Door::new(host, keys, self.tries));
         self.doors.insert(key, Arc::clone(&door), 1, now);
         door
     }

@@ -80,14 +80,17 @@ impl Keys {
         let known = self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let first = match &known {
             Some(scheme) => self.show(get, scheme, None).await?,
-            None => Shown { header: None, words: String::new() },
+            None => Shown { header: None, words: "it was shown nothing".to_owned() },
         };
         let failed = match self.exchange.run(get, &with(headers, first.header.as_ref())).await {
             Err(failed) if matches!(failed.error, Error::Refused { status: 401, .. }) => failed,
             Err(failed) => return Err(told(failed, &first)),
             answer => return answer,
         };
-        let Some((scheme, scope)) = choose(&failed.challenges) else { return Err(told(failed, &first)) };
+        let Some((scheme, scope)) = choose(&failed.challenges) else {
+            let words = format!("{}, and does not say what it wants to see", first.words);
+            return Err(told(failed, &Shown { words, ..first }));
+        };
         let scheme = match scheme {
             Choice::Basic => Scheme::Basic,
             Choice::Bearer { realm, service } => {
