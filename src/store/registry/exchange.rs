@@ -388,6 +388,8 @@ fn cause(error: &reqwest::Error, proxy: Option<&ProxyUrl>) -> (String, Again) {
         (tunnel_cause(words, proxy), Again::No)
     } else if detail.contains("invalid peer certificate") {
         (format!("the certificate is not trusted: {detail}; install the CA of {owner} on this node"), Again::No)
+    } else if detail.contains("CertificateRequired") {
+        (format!("{owner} wants to see a client's certificate: name one as client in its hosts.toml"), Again::No)
     } else if detail.contains("InvalidContentType") {
         (format!("{owner} does not speak TLS at this port"), Again::No)
     } else if error.is_connect() {
