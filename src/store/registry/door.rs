@@ -62,7 +62,7 @@ impl Door {
             self.is_http.store(true, Ordering::Relaxed);
             return self.ask(Get { url, ..get }).await.map_err(|failed| failed.error);
         }
-        if matches!(failed.error, Error::Network { .. } | Error::Status { status: 400, .. }) {
+        if matches!(failed.error, Error::Status { status: 400, .. }) {
             // Whoever spoke http may speak TLS by now.
             self.is_http.store(false, Ordering::Relaxed);
         }
