@@ -2,6 +2,8 @@
 //! kind, with their bounds and defaults. Tests hold it against the decoder, which alone decides. What a schema cannot
 //! say, the decoder says: names and scopes given twice, rules that name no verifier, thresholds above their rules.
 
+mod credentials;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -67,6 +69,7 @@ pub fn schema() -> Value {
             "verifier": verifier(),
             "certificates": certificates(),
             "store": store(),
+            "credential": credentials::credential(),
             "policyEnforcer": policy_enforcer(),
             "rule": rule(),
         },
@@ -196,14 +199,13 @@ fn certificates() -> Value {
 fn store() -> Value {
     let bytes = |default: u64, what: &str| json!({ "description": what, "type": "integer", "minimum": 1, "maximum": default, "default": default });
     let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
-    let empty = json!({ "const": "" });
     json!({
         "type": "object",
         "additionalProperties": false,
         "required": ["type"],
         "properties": {
             "type": or_variable(json!({ "enum": ["registry-store"] })),
-            "parameters": table("How registries are asked.", json!({
+            "parameters": with("not", json!({ "required": ["credential", "credentials"] }), table("How registries are asked.", json!({
                 "plainHttp": {
                     "description": "Plain http for every registry of the executor; loopback never needs it.",
                     "type": "boolean",
@@ -213,14 +215,10 @@ fn store() -> Value {
                 "maxBlobBytes": bytes(limits::BLOB_BYTES, "Largest blob."),
                 "maxManifestBytes": bytes(limits::MANIFEST_BYTES, "Largest manifest."),
                 "allowCosignTag": { "description": "Without effect: there is no Cosign verifier.", "type": "boolean" },
-                "credential": {
-                    "description": "Anonymous, the only one there is.",
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["provider"],
-                    "properties": { "provider": { "const": "static" }, "username": empty, "password": empty },
-                },
-            })),
+                "credential": { "$ref": "#/$defs/credential" },
+                "credentials": credentials::credentials(),
+                "allowedRealms": credentials::allowed_realms(),
+            }))),
         },
     })
 }

@@ -1,16 +1,14 @@
 //! Stores, as written in the file: for now one registry store per executor.
 
 use crate::config::RegistryStore;
+use crate::config::decode::credentials;
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
 use crate::limits;
 
-/// Why a credential is refused.
-const NO_CREDENTIALS: &str = "credentials are not available in this version: they come with a later release";
-
-/// The stores of an executor, of which there is one.
-pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStore> {
+/// The stores of an executor, of which there is one. `any_host`: the executor answers for every host.
+pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<RegistryStore> {
     let items = decoder.filled_array(item)?;
-    let stores: Vec<_> = items.iter().map(|item| store(decoder, item)).collect();
+    let stores: Vec<_> = items.iter().map(|item| store(decoder, item, any_host)).collect();
     for surplus in items.iter().skip(1) {
         let hint = "split the executor: its scopes say which store answers";
         decoder.problems.push_with_hint(&surplus.place(), "only one store per executor is supported yet", hint);
@@ -18,7 +16,7 @@ pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStor
     stores.into_iter().next().flatten()
 }
 
-fn store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStore> {
+fn store(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<RegistryStore> {
     let mut table = decoder.table(item)?;
     let known_type = match decoder.required(&mut table, "type") {
         Some(item) => known_type(decoder, &item),
@@ -31,7 +29,7 @@ fn store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<RegistryStore> {
     match parameters {
         Some(item) => {
             let mut table = decoder.table(&item)?;
-            let store = registry(decoder, &mut table);
+            let store = registry(decoder, &mut table, any_host);
             decoder.finish(table);
             store
         }
@@ -55,7 +53,7 @@ fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
     }
 }
 
-fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<RegistryStore> {
+fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>, any_host: bool) -> Option<RegistryStore> {
     let default = RegistryStore::default();
     let plain_http = match table.optional("plainHttp") {
         Some(item) => decoder.boolean(&item),
@@ -79,14 +77,15 @@ fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Registry
     let own_roots = "a registry's own certificate authorities are not available in this version";
     decoder.refused(table, "caPem", own_roots);
     decoder.refused(table, "caBase64", own_roots);
-    if let Some(item) = table.optional("credential") {
-        credential(decoder, &item);
-    }
+    let credentials = credentials::credentials(decoder, table, any_host);
+    let allowed_realms = credentials::realms(decoder, table);
     Some(RegistryStore {
         plain_http: plain_http?,
         user_agent: user_agent?,
         max_blob_bytes: max_blob_bytes?,
         max_manifest_bytes: max_manifest_bytes?,
+        credentials: credentials?,
+        allowed_realms: allowed_realms?,
     })
 }
 
@@ -99,23 +98,4 @@ fn user_agent(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Option<Strin
         return None;
     }
     Some(Some(text).filter(|text| !text.is_empty()))
-}
-
-/// Accepts the one credential that is none: static, with an empty name and password, is anonymous. What is
-/// written there otherwise is a secret, and never repeated.
-fn credential(decoder: &mut Decoder<'_>, item: &Item<'_>) {
-    let Some(mut table) = decoder.table(item) else { return };
-    let Some(provider) = decoder.required(&mut table, "provider") else { return };
-    if provider.as_text() != Some("static") {
-        decoder.problems.push(&provider.place(), NO_CREDENTIALS);
-        return;
-    }
-    for key in ["username", "password"] {
-        if let Some(item) = table.optional(key)
-            && item.as_text() != Some("")
-        {
-            decoder.problems.push(&item.place(), NO_CREDENTIALS);
-        }
-    }
-    decoder.finish(table);
 }

@@ -46,6 +46,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         value
     }
 
+    /// Forgets a value.
+    pub(super) fn remove(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
     /// A panic of another holder leaves at worst a value too few or too many: the memory serves on.
     fn lock(&self) -> MutexGuard<'_, Inner<K, V>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -4,6 +4,7 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod credentials;
 pub mod referrers;
 mod transport;
 pub mod redirect;
