@@ -106,7 +106,15 @@ fn full() -> Value {
                 "maxBlobBytes": 1,
                 "maxManifestBytes": 1,
                 "allowCosignTag": true,
-                "credential": { "provider": "static", "username": "", "password": "" },
+                "credentials": [
+                    { "provider": "dockerConfig", "configPath": "/a" },
+                    { "provider": "kubelet", "config": "/a", "binDir": "/b" },
+                    { "provider": "static", "username": "u", "password": "p", "registries": ["a.io", "b.io:5000"] },
+                    { "provider": "static", "username": "u", "passwordFile": "/p" },
+                    { "provider": "static", "username": "", "password": "" },
+                    { "provider": "azure", "clientID": "c", "tenantID": "t", "endpoints": ["*.azurecr.io"] },
+                ],
+                "allowedRealms": ["auth.io", "https://auth.io/token"],
             } }],
             "policyEnforcer": { "type": "threshold-policy", "parameters": { "policy": {
                 "threshold": 1,
@@ -277,5 +285,5 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 15, "a default that no test looks at");
+    assert_eq!(count, 17, "a default that no test looks at");
 }

@@ -72,6 +72,10 @@ type = "registry-store"
 plainHttp = false
 maxBlobBytes = 33554432
 maxManifestBytes = 4194304
+allowedRealms = []
+
+[[executors.stores.parameters.credentials]]
+provider = "dockerConfig"
 "#
     );
 }

@@ -116,7 +116,7 @@ mod tests {
     async fn who_stops_waiting_takes_nothing_from_the_others_and_keys_do_not_wait_for_each_other() {
         let kept = Kept::new();
         let slow = |key| {
-            kept.get(key, async || {
+            kept.get(key, move || async move {
                 sleep(SECOND).await;
                 Ok((key, SECOND))
             })
