@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
-const UNSAYABLE: [&str; 10] = [
+const UNSAYABLE: [&str; 11] = [
+    "would be shown to any",
     "is taken by",
     "no verifier is named",
     "no rule names verifier",

@@ -2,8 +2,9 @@
 //! once. It is opened by the rules for trusted files; threads that wait for it are none of the runtime's own.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use zeroize::Zeroizing;
 
 use crate::trust::{self, Stamp, Untrusted};
@@ -13,10 +14,23 @@ pub type Parse<T> = fn(&Path, &[u8]) -> Result<T, String>;
 
 /// A file and what was last read from it.
 pub struct Watched<T> {
+    file: Arc<File<T>>,
+    /// One reader at a time: a file system that hangs takes one thread.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct File<T> {
     path: PathBuf,
     limit: u64,
     parse: Parse<T>,
-    last: Mutex<Option<(Stamp, Arc<T>)>>,
+    last: Mutex<Option<Read<T>>>,
+}
+
+struct Read<T> {
+    stamp: Stamp,
+    /// Of the bytes: a file that was only touched keeps its value, and all that is kept with it.
+    digest: Digest,
+    value: Arc<T>,
 }
 
 /// Why there is no value.
@@ -42,7 +56,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// A file of at most `limit` bytes. It is not opened yet.
     #[must_use]
     pub fn new(path: PathBuf, limit: u64, parse: Parse<T>) -> Self {
-        Self { path, limit, parse, last: Mutex::new(None) }
+        let file = File { path, limit, parse, last: Mutex::new(None) };
+        Self { file: Arc::new(file), reading: Arc::default() }
     }
 
     /// What is in it now.
@@ -50,32 +65,52 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// # Errors
     /// See [`Unread`].
     pub async fn now(&self) -> Result<Arc<T>, Unread> {
-        let (path, limit, parse, last) = (self.path.clone(), self.limit, self.parse, self.get());
+        let (file, reading) = (Arc::clone(&self.file), Arc::clone(&self.reading).lock_owned().await);
         let read = tokio::task::spawn_blocking(move || {
-            if let Some((stamp, value)) = last
-                && stamp.is_current(&path)
-            {
-                return Ok((stamp, value));
-            }
-            // Taken before it is read: what changes from here on is seen as a change.
-            let stamp = Stamp::of(&path);
-            let bytes = Zeroizing::new(trust::read(&path, limit).map_err(unread)?);
-            let value = parse(&path, &bytes).map_err(|cause| Unread::Bad(format!("{}: {cause}", path.display())))?;
-            Ok((stamp, Arc::new(value)))
+            let _one_at_a_time = reading;
+            file.read()
         });
-        let read = read.await.unwrap_or_else(|error| Err(Unread::Bad(error.to_string())));
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = read.as_ref().ok().cloned();
-        read.map(|(_, value)| value)
+        read.await.unwrap_or_else(|error| Err(Unread::Bad(error.to_string())))
     }
 
     /// What was last read from it, whatever is in it now.
     #[must_use]
     pub fn last(&self) -> Option<Arc<T>> {
-        self.get().map(|(_, value)| value)
+        self.file.last().as_ref().map(|read| Arc::clone(&read.value))
+    }
+}
+
+impl<T> File<T> {
+    fn last(&self) -> MutexGuard<'_, Option<Read<T>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self) -> Option<(Stamp, Arc<T>)> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Reads it, unless it is as it was.
+    fn read(&self) -> Result<Arc<T>, Unread> {
+        let last = self.last().take();
+        let read = self.read_after(last)?;
+        let value = Arc::clone(&read.value);
+        *self.last() = Some(read);
+        Ok(value)
+    }
+
+    fn read_after(&self, last: Option<Read<T>>) -> Result<Read<T>, Unread> {
+        let last = match last {
+            Some(last) if last.stamp.is_current(&self.path) => return Ok(last),
+            last => last,
+        };
+        // Taken before it is read: what changes from here on is seen as a change.
+        let stamp = Stamp::of(&self.path);
+        let bytes = Zeroizing::new(trust::read(&self.path, self.limit).map_err(unread)?);
+        let digest = digest(&SHA256, &bytes);
+        let value = match last {
+            Some(last) if last.digest.as_ref() == digest.as_ref() => last.value,
+            _ => {
+                let value = (self.parse)(&self.path, &bytes);
+                Arc::new(value.map_err(|cause| Unread::Bad(format!("{}: {cause}", self.path.display())))?)
+            }
+        };
+        Ok(Read { stamp, digest, value })
     }
 }
 
@@ -102,14 +137,13 @@ mod tests {
     use super::*;
     use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use crate::store::registry::credentials::testing::Scripts;
 
-    static READS: AtomicUsize = AtomicUsize::new(0);
+    static PARSED: AtomicUsize = AtomicUsize::new(0);
 
     fn text(_: &Path, bytes: &[u8]) -> Result<String, String> {
-        READS.fetch_add(1, Ordering::Relaxed);
+        PARSED.fetch_add(1, Ordering::Relaxed);
         String::from_utf8(bytes.to_vec()).map_err(|_| "not UTF-8".to_owned())
     }
 
@@ -122,14 +156,12 @@ mod tests {
         assert!(matches!(&absent, Unread::Absent(cause) if cause.contains("create it")), "{absent:?}");
         let path = scripts.file("file", "one");
         assert_eq!(now().await, Ok("one".to_owned()));
-        // Until a change of it must show, it is read each time.
-        while !Stamp::of(&path).is_current(&path) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        now().await.unwrap();
-        let reads = READS.load(Ordering::Relaxed);
-        now().await.unwrap();
-        assert_eq!(READS.load(Ordering::Relaxed), reads);
+        let first = watched.now().await.unwrap();
+        let all = futures_util::future::join_all((0..9).map(|_| watched.now())).await;
+        assert!(all.into_iter().all(|text| Arc::ptr_eq(&text.unwrap(), &first)), "the same bytes are the same value");
+        fs::write(&path, "one").unwrap();
+        assert!(Arc::ptr_eq(&watched.now().await.unwrap(), &first));
+        assert_eq!(PARSED.load(Ordering::Relaxed), 1);
         fs::write(&path, "two").unwrap();
         assert_eq!(now().await, Ok("two".to_owned()));
         fs::write(&path, b"\xff").unwrap();
