@@ -19,7 +19,7 @@ use crate::reference::{Reference, Repository};
 use crate::report::Tree;
 use crate::scope::Scopes;
 use crate::store::{self, Store};
-use crate::verdict::{Conclusion, Verdict};
+use crate::verdict::{Class, Conclusion, Verdict};
 
 /// One pull to be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Pull {
 pub struct Decision {
     /// Allow or deny, and why.
     pub verdict: Verdict,
+    /// What kind of cause stands behind it.
+    pub class: Class,
     /// Names this decision in logs and for `ratifyctl explain`; a remembered one keeps its first id.
     pub id: String,
     /// What the walk found, where there was one; a remembered decision comes without it.
@@ -87,6 +89,7 @@ pub type Verdicts = Memo<Key, Answer>;
 #[derive(Debug)]
 pub struct Answer {
     conclusion: Conclusion,
+    class: Class,
     id: String,
     report: Option<Arc<Tree>>,
     lifetime: Option<(Duration, Option<u64>)>,
@@ -127,26 +130,26 @@ impl Admission {
     /// Decides one pull by `deadline`. `now` is the moment of the verdict.
     pub async fn decide(&self, verdicts: &Arc<Verdicts>, pull: &Pull, now: SystemTime, deadline: Instant) -> Decision {
         if pull.repository.is_canary() {
-            return Decision::unverified(Conclusion::denied(CANARY_CAUSE), false);
+            return Decision::unverified(Class::Canary, Conclusion::denied(CANARY_CAUSE), false);
         }
         let Some((scope, rules)) = self.scopes.find(&pull.repository) else {
-            return Decision::unverified(self.without_scope(&pull.repository), false);
+            return Decision::unverified(Class::Unmatched, self.without_scope(&pull.repository), false);
         };
         if rules.pins.contains(&pull.descriptor.digest) {
             let cause = format!("{} is pinned under `digests` of scope {scope}", pull.descriptor.digest);
-            return Decision::unverified(Conclusion::Exempt(cause), false);
+            return Decision::unverified(Class::Pinned, Conclusion::Exempt(cause), false);
         }
         let (executor, audit) = match &rules.mode {
             Mode::Allow => {
                 let cause = format!("scope {scope} has mode \"allow\"");
-                return Decision::unverified(Conclusion::Exempt(cause), false);
+                return Decision::unverified(Class::Mode, Conclusion::Exempt(cause), false);
             }
             Mode::Deny => {
                 let cause = format!("scope {scope} has mode \"deny\"");
-                return Decision::unverified(Conclusion::denied(cause), false);
+                return Decision::unverified(Class::Mode, Conclusion::denied(cause), false);
             }
             Mode::Verify { executor: Err(cause), audit } => {
-                return Decision::unverified(Conclusion::misconfigured(cause), *audit);
+                return Decision::unverified(Class::Configuration, Conclusion::misconfigured(cause), *audit);
             }
             Mode::Verify { executor: Ok(executor), audit } => (executor, *audit),
         };
@@ -184,36 +187,42 @@ async fn walk(executor: Arc<Executor>, pull: Pull, remember: Remember, now: Syst
     if now < limits::built_at() {
         let cause = "the clock stands before the day on which ratifyd was built: set it";
         let (id, conclusion) = (new_id(), Conclusion::unavailable(cause));
-        return Answer { conclusion, id, report: None, lifetime: None, out_of_time: false };
+        return Answer { conclusion, class: Class::Clock, id, report: None, lifetime: None, out_of_time: false };
     }
-    let Judged { conclusion, report, valid_until, out_of_time } =
+    let Judged { conclusion, class, report, valid_until, lists_last, out_of_time } =
         executor.judge(&pull.repository, pull.descriptor, now, deadline).await;
     let lifetime = match &conclusion {
-        Conclusion::Satisfied(_) => Some((remember.allow, valid_until)),
+        Conclusion::Satisfied(_) => {
+            Some((lists_last.map_or(remember.allow, |left| left.min(remember.allow)), valid_until))
+        }
         Conclusion::Refused(deny) if deny.is_verified() => Some((remember.deny, None)),
         Conclusion::Refused(_) | Conclusion::Exempt(_) => None,
     };
-    Answer { conclusion, id: new_id(), report: Some(Arc::new(report.tree())), lifetime, out_of_time }
+    Answer { conclusion, class, id: new_id(), report: Some(Arc::new(report.tree())), lifetime, out_of_time }
 }
 
 impl Decision {
     /// A decision that no walk stands behind.
-    pub fn unverified(conclusion: Conclusion, audit: bool) -> Self {
-        Self { verdict: Verdict::reach(conclusion, audit), id: new_id(), report: None, remembered: false }
+    pub fn unverified(class: Class, conclusion: Conclusion, audit: bool) -> Self {
+        Self { verdict: Verdict::reach(conclusion, audit), class, id: new_id(), report: None, remembered: false }
     }
 
     fn verified(asked: Asked<Answer>, audit: bool) -> Self {
         let (answer, remembered) = match asked {
             Asked::Fresh(answer) => (answer, false),
             Asked::Remembered(answer) => (answer, true),
-            Asked::Late => return Self::unverified(Conclusion::unavailable("the time ran out; try again"), audit),
+            Asked::Late => {
+                let conclusion = Conclusion::unavailable("the time ran out; try again");
+                return Self::unverified(Class::Time, conclusion, audit);
+            }
             Asked::Lost => {
                 let cause = "the verification ended without an answer: a defect of ratifyd, see its log";
-                return Self::unverified(Conclusion::unavailable(cause), audit);
+                return Self::unverified(Class::Defect, Conclusion::unavailable(cause), audit);
             }
         };
         Self {
             verdict: Verdict::reach(answer.conclusion.clone(), audit),
+            class: answer.class,
             id: answer.id.clone(),
             report: answer.report.clone(),
             remembered,
@@ -249,8 +258,8 @@ mod tests {
             Err(store::Error::NotFound { what: String::new() })
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
-            Ok(Vec::new())
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<store::Listed, store::Error> {
+            Ok(Vec::new().into())
         }
 
         async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, store::Error> {
@@ -313,7 +322,7 @@ mod tests {
             panic!("a defect")
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<store::Listed, store::Error> {
             panic!("a defect")
         }
 
@@ -389,6 +398,145 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    /// A registry whose image has one signature, on a list of this age.
+    struct Signed {
+        stale: Option<store::Stale>,
+    }
+
+    const SIGNATURE: &str = "application/x.signature";
+
+    fn signature() -> (Descriptor, Bytes) {
+        let subject = serde_json::to_string(&pull().descriptor).unwrap();
+        let body = format!(r#"{{"schemaVersion":2,"artifactType":"{SIGNATURE}","subject":{subject},"layers":[]}}"#);
+        let digest = store::digest_of(crate::artifact::Algorithm::Sha256, body.as_bytes());
+        let size = body.len() as u64;
+        (Descriptor { media_type: IMAGE_MANIFEST.to_owned(), digest, size }, Bytes::from(body))
+    }
+
+    #[async_trait]
+    impl Store for Signed {
+        async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, store::Error> {
+            unreachable!()
+        }
+
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<store::Listed, store::Error> {
+            Ok(store::Listed { candidates: vec![signature().0], stale: self.stale.clone() })
+        }
+
+        async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, store::Error> {
+            Ok(signature().1)
+        }
+
+        async fn blob(&self, _: &Repository, _: &Descriptor, _: u64, _: Instant) -> Result<Bytes, store::Error> {
+            unreachable!()
+        }
+    }
+
+    /// Finds that everything is signed, until some moment.
+    struct Content(Option<u64>);
+
+    #[async_trait]
+    impl crate::verifier::Verifier for Content {
+        fn name(&self) -> &str {
+            "v"
+        }
+
+        fn accepts(&self, artifact_type: &str) -> bool {
+            artifact_type == SIGNATURE
+        }
+
+        async fn verify(&self, _: crate::verifier::Candidate<'_>) -> crate::report::Outcome {
+            let (detail, signer) = ("signed".to_owned(), Some("k".to_owned()));
+            crate::report::Outcome::Passed(crate::report::Pass { detail, signer, identity: None, valid_until: self.0 })
+        }
+    }
+
+    fn satisfied(stale: Option<store::Stale>, valid_until: Option<u64>) -> Admission {
+        let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+        let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
+        let executor = Executor::new(Arc::new(Signed { stale }), vec![Arc::new(Content(valid_until))], policy, 1);
+        admission(Mode::Verify { executor: Ok(Arc::new(executor)), audit: false }, &[], Unmatched::Deny)
+    }
+
+    async fn passes(time: Duration) {
+        tokio::time::advance(time).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_allow_lives_five_minutes_and_a_deny_ten_seconds() {
+        let second = Duration::from_secs(1);
+        for (admission, lifetime) in [
+            (satisfied(None, None), limits::REMEMBER_ALLOW),
+            (admission(verifying(false), &[], Unmatched::Deny), limits::REMEMBER_DENY),
+        ] {
+            let verdicts = Memo::new(8);
+            let ask = async || decide(&admission, &verdicts, &pull(), SystemTime::now()).await;
+            assert!(!ask().await.1);
+            passes(lifetime - second).await;
+            assert!(ask().await.1);
+            passes(second).await;
+            assert!(!ask().await.1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_allow_ends_with_the_first_finding_that_ends_though_its_time_is_not_up() {
+        let end = limits::built_at() + Duration::from_secs(100);
+        let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let (admission, verdicts) = (satisfied(None, Some(seconds)), Memo::new(8));
+        let ask = async |before: u64| decide(&admission, &verdicts, &pull(), end - Duration::from_secs(before)).await;
+        assert_eq!((ask(100).await.1, ask(1).await.1, ask(0).await.1), (false, true, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_allow_that_rests_on_the_last_known_list_ends_with_that_list() {
+        let cause = store::Error::Network { what: "GET".to_owned(), cause: "refused".to_owned() };
+        let left = Duration::from_secs(7);
+        let stale = store::Stale { age: Duration::from_secs(53), left, cause };
+        let (admission, verdicts) = (satisfied(Some(stale), None), Memo::new(8));
+        let ask = async || decide(&admission, &verdicts, &pull(), SystemTime::now()).await;
+        let (line, remembered) = ask().await;
+        assert!(line.starts_with("ALLOWED v: signed; the list of referrers is 53s old") && !remembered, "{line}");
+        passes(left - Duration::from_secs(1)).await;
+        assert!(ask().await.1);
+        passes(Duration::from_secs(1)).await;
+        assert!(!ask().await.1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn faults_exemptions_and_mistakes_of_the_configuration_are_never_remembered() {
+        let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+        let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
+        let broken = Arc::new(Executor::new(Arc::new(Panicking), Vec::new(), policy, 1));
+        for mode in [
+            Mode::Allow,
+            Mode::Deny,
+            Mode::Verify { executor: Err("a trust file is missing".to_owned()), audit: false },
+            Mode::Verify { executor: Ok(broken), audit: false },
+        ] {
+            let (admission, verdicts) = (admission(mode, &[], Unmatched::Deny), Memo::new(8));
+            for _ in 0..2 {
+                assert!(!decide(&admission, &verdicts, &pull(), SystemTime::now()).await.1);
+            }
+            assert_eq!(verdicts.kept(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_repository_size_or_media_type_shares_no_verdict() {
+        let (admission, verdicts) = (satisfied(None, None), Memo::new(8));
+        assert!(!decide(&admission, &verdicts, &pull(), SystemTime::now()).await.1);
+        let descriptor = pull().descriptor;
+        for other in [
+            Pull { repository: "r.io/b".parse::<Reference>().unwrap().repository, ..pull() },
+            Pull { descriptor: Descriptor { size: 2, ..descriptor.clone() }, ..pull() },
+            Pull { descriptor: Descriptor { media_type: "application/x".to_owned(), ..descriptor }, ..pull() },
+        ] {
+            assert!(!decide(&admission, &verdicts, &other, SystemTime::now()).await.1, "{other:?}");
+        }
+        assert!(decide(&admission, &verdicts, &pull(), SystemTime::now()).await.1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::admission::{Admission, Generation, Mode, Rules};
-use crate::config::{
-    self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, Proxy, RegistryStore, Remember, VerifierKind,
-};
+use crate::config::{self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, Proxy, VerifierKind};
 use crate::executor::Executor;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::pki::{self, Certificate};
 use crate::policy::Policy;
 #[cfg(feature = "layout")]
@@ -25,9 +24,18 @@ use crate::store::Store;
 #[cfg(feature = "layout")]
 use crate::store::layout::{self, LayoutReference, LayoutStore};
 use crate::store::registry;
+use crate::store::registry::disk::Disk;
 use crate::trust::{self, Stamp};
 use crate::verifier::Verifier;
 use crate::verifier::notation::{BadTrust, NotationVerifier, Problem, Trust};
+
+mod credentials;
+mod shared;
+mod timed;
+
+pub use shared::Shared;
+
+use timed::Timed;
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -58,7 +66,9 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     config::parse(&file, &text, &environment)
 }
 
-fn environment(name: &str) -> Option<String> {
+/// What the process's environment says.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -73,7 +83,16 @@ pub fn log_of(path: &Path) -> Log {
 /// # Errors
 /// All mistakes of the configuration that its decoder cannot know, each with its place.
 pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
-    join(config, Assembly::new(path))
+    assemble_with(config, path, &Shared::default())
+}
+
+/// The same for a process that goes on with its counters and content on disk.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
+    let disk = shared.disk(&config.cache);
+    join(config, Assembly { disk, metrics: Arc::clone(shared.metrics()), ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -90,9 +109,27 @@ pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Res
 /// Why there is none.
 pub fn default_store(config: Option<&Config>) -> Result<Arc<dyn Store>, String> {
     let proxy = config.map_or_else(|| Proxy::from_environment(&environment), |config| Ok(config.proxy.clone()))?;
-    let options = registry::Options { proxy, ..registry::Options::default() };
+    let options = options(&config::RegistryStore::default(), &config::Remember::default(), &proxy);
     let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
     Ok(Arc::new(store))
+}
+
+/// How a store asks registries, by its configuration.
+fn options(store: &config::RegistryStore, remember: &config::Remember, proxy: &Proxy) -> registry::Options {
+    registry::Options {
+        host_folders: store.config_path.clone(),
+        ca: store.ca.clone(),
+        credentials: Arc::new(credentials::chain(&store.credentials, proxy)),
+        allowed_realms: store.allowed_realms.iter().map(config::Realm::url).collect(),
+        plain_http: store.plain_http,
+        user_agent: store.user_agent.clone(),
+        max_manifest_bytes: Some(store.max_manifest_bytes),
+        max_blob_bytes: Some(store.max_blob_bytes),
+        remember_referrers: remember.referrers,
+        stale_referrers: remember.stale_referrers,
+        proxy: proxy.clone(),
+        ..registry::Options::default()
+    }
 }
 
 /// An image in an OCI layout. Its reference has tag and digest; a layout knows of no repository.
@@ -154,6 +191,17 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     Ok(Assembled { admission, stamps: work.stamps, problems: work.trust_problems.lines() })
 }
 
+#[cfg(feature = "layout")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
+fn followed(path: &Path) -> Result<Arc<dyn Store>, String> {
+    Ok(Arc::new(layout::FollowedLayout::new(path)))
+}
+
+#[cfg(not(feature = "layout"))]
+fn followed(path: &Path) -> Result<Arc<dyn Store>, String> {
+    Err(format!("this build cannot read the OCI layout {}", path.display()))
+}
+
 fn platform() -> String {
     format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH)
 }
@@ -173,9 +221,11 @@ struct Assembly {
     stamps: Vec<(PathBuf, Stamp)>,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
-    stores: Vec<(RegistryStore, Arc<dyn Store>)>,
+    stores: Vec<(config::Store, Arc<dyn Store>)>,
     /// The store that stands in for all of them.
     over: Option<Arc<dyn Store>>,
+    metrics: Arc<Metrics>,
+    disk: Option<Arc<Disk>>,
 }
 
 impl Assembly {
@@ -187,6 +237,8 @@ impl Assembly {
             generation: Context::new(&SHA256),
             stores: Vec::new(),
             over: None,
+            metrics: Arc::default(),
+            disk: None,
         }
     }
 
@@ -200,7 +252,7 @@ impl Assembly {
     }
 
     fn rules(&mut self, executor: &config::Executor, config: &Config) -> Option<Rules> {
-        let store = self.store(executor, &config.remember, &config.proxy)?;
+        let store = self.store(executor, config)?;
         let mode = match &executor.mode {
             config::Mode::Allow => Mode::Allow,
             config::Mode::Deny => Mode::Deny,
@@ -210,24 +262,20 @@ impl Assembly {
         Some(Rules { mode, pins: executor.digests.clone(), store })
     }
 
-    fn store(&mut self, executor: &config::Executor, remember: &Remember, proxy: &Proxy) -> Option<Arc<dyn Store>> {
+    fn store(&mut self, executor: &config::Executor, config: &Config) -> Option<Arc<dyn Store>> {
         if let Some(store) = &self.over {
             return Some(Arc::clone(store));
         }
         if let Some((_, store)) = self.stores.iter().find(|(options, _)| *options == executor.store) {
             return Some(Arc::clone(store));
         }
-        let options = registry::Options {
-            plain_http: executor.store.plain_http,
-            user_agent: executor.store.user_agent.clone(),
-            max_manifest_bytes: Some(executor.store.max_manifest_bytes),
-            max_blob_bytes: Some(executor.store.max_blob_bytes),
-            remember_referrers: remember.referrers,
-            proxy: proxy.clone(),
+        let made: Result<Arc<dyn Store>, String> = match &executor.store {
+            config::Store::Registry(store) => self.registry(store, config),
+            config::Store::Layout(path) => followed(&path.value),
         };
-        match registry::RegistryStore::new(options) {
-            Ok(store) => {
-                let store: Arc<dyn Store> = Arc::new(store);
+        match made {
+            Ok(inner) => {
+                let store: Arc<dyn Store> = Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner });
                 self.stores.push((executor.store.clone(), Arc::clone(&store)));
                 Some(store)
             }
@@ -239,6 +287,17 @@ impl Assembly {
         }
     }
 
+    fn registry(&self, store: &config::RegistryStore, config: &Config) -> Result<Arc<dyn Store>, String> {
+        let options = registry::Options {
+            memory: config.cache.memory,
+            disk: self.disk.clone(),
+            metrics: Arc::clone(&self.metrics),
+            ..options(store, &config.remember, &config.proxy)
+        };
+        let store = registry::RegistryStore::new(options).map_err(|error| error.to_string())?;
+        Ok(Arc::new(store))
+    }
+
     /// The executor of a scope; or why nobody can verify there.
     fn executor(&mut self, checks: &Checks, store: &Arc<dyn Store>) -> Result<Arc<Executor>, String> {
         let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
@@ -246,7 +305,10 @@ impl Assembly {
         for verifier in &checks.verifiers {
             let VerifierKind::Notation(notation) = &verifier.kind;
             match self.notation(notation) {
-                Ok(trust) => verifiers.push(Arc::new(NotationVerifier::new(verifier.name.clone(), trust))),
+                Ok(trust) => {
+                    let inner: Arc<dyn Verifier> = Arc::new(NotationVerifier::new(verifier.name.clone(), trust));
+                    verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
+                }
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),
             }
         }

@@ -7,6 +7,7 @@
 mod connections;
 mod folders;
 mod journal;
+mod metrics;
 
 use std::future::{Future, pending};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -35,6 +36,7 @@ use crate::assemble;
 use crate::client;
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::daemon::folders::Folders;
+use crate::daemon::metrics::Endpoint;
 use crate::limits;
 use crate::live::Live;
 use crate::service::Service;
@@ -221,11 +223,12 @@ fn seats() -> usize {
     open.map_or(limits::CONNECTIONS, |files| (files / 2).clamp(1, limits::CONNECTIONS))
 }
 
-/// Looks at the files now and then, and tells health whether pulls can be decided, and the watchdog that we are alive.
+/// Looks at the files now and then, has metrics told where they say, and tells health whether pulls can be decided, and the watchdog that we are alive.
 async fn look_after(live: Arc<Live>, health: HealthReporter) {
     let mut ticks = interval(sd_notify::watchdog_enabled().map_or(LOOK_AFTER, |limit| LOOK_AFTER.min(limit / 2)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut folders = Folders::new();
+    let mut endpoint = Endpoint::new(Arc::clone(live.metrics()));
     let mut known = None;
     loop {
         tokio::select! {
@@ -234,6 +237,7 @@ async fn look_after(live: Arc<Live>, health: HealthReporter) {
         }
         if let Ok(force) = timeout(LOOK_TIMEOUT, live.current()).await {
             folders.watch(&force.folders);
+            endpoint.follow(force.config.as_ref().and_then(|config| config.metrics.listen.as_ref()));
             let serving = force.admission.is_ok();
             if known.replace(serving) != Some(serving) {
                 let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };

@@ -4,7 +4,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -15,8 +15,8 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::reference::Repository;
 use crate::report::{ArtifactId, Fault, Finding, Listing, Outcome, Read, Report};
-use crate::store::{self, Store};
-use crate::verdict::Conclusion;
+use crate::store::{self, Listed, Stale, Store};
+use crate::verdict::{Class, Conclusion};
 use crate::verifier::{Candidate, Verifier};
 
 mod conclude;
@@ -40,6 +40,10 @@ pub struct Judged {
     pub report: Report,
     /// The first moment at which a finding that passed no longer holds, in seconds since 1970.
     pub valid_until: Option<u64>,
+    /// How long the lists that it rests on may still be used, where one of them is not of now.
+    pub lists_last: Option<Duration>,
+    /// What kind of cause stands behind the answer.
+    pub class: Class,
     /// Whether the time ran out first: someone with more time may get another answer.
     pub out_of_time: bool,
 }
@@ -76,7 +80,7 @@ enum Step {
 
 /// What a step brought.
 enum Done {
-    Listed(ArtifactId, Result<Vec<Descriptor>, Fault>),
+    Listed(ArtifactId, Result<Listed, Fault>),
     Examined(ArtifactId, Read, Vec<Finding>),
 }
 
@@ -137,12 +141,23 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn record_list(&mut self, id: ArtifactId, listed: Result<Vec<Descriptor>, Fault>) {
+    fn record_list(&mut self, id: ArtifactId, listed: Result<Listed, Fault>) {
         let listing = match listed {
-            Ok(candidates) if self.report.len().saturating_add(candidates.len()) > limits::ARTIFACTS => {
-                Listing::Fault(Fault::new(format!("more than {} artifacts refer to the image", limits::ARTIFACTS)))
+            Ok(Listed { candidates, .. }) if self.report.len().saturating_add(candidates.len()) > limits::ARTIFACTS => {
+                let cause = format!("more than {} artifacts refer to the image", limits::ARTIFACTS);
+                Listing::Fault(Fault::of(Class::Malformed, cause))
             }
-            Ok(candidates) => Listing::Whole(candidates.into_iter().map(|candidate| self.add(id, candidate)).collect()),
+            Ok(Listed { candidates, stale }) => {
+                let known = candidates.into_iter().map(|candidate| self.add(id, candidate)).collect();
+                match stale {
+                    None => Listing::Whole(known),
+                    Some(Stale { age, left, cause }) => {
+                        let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
+                        let fault = format!("the list of referrers is {age} old, because {cause}");
+                        Listing::Stale { known, fault: Fault::of(cause.class(), fault), left }
+                    }
+                }
+            }
             Err(fault) => Listing::Fault(fault),
         };
         if let Some(artifact) = self.report.get_mut(id) {

@@ -60,6 +60,8 @@ pub mod trust;
 pub mod config;
 #[cfg(feature = "wire")]
 pub mod wire;
+#[cfg(feature = "core")]
+pub mod metrics;
 
 // Words: plain values; no async, no I/O, no clock.
 #[cfg(feature = "core")]

@@ -132,6 +132,25 @@ pub const REGISTRY_REQUESTS: usize = 32;
 /// the hosts, so their number is not ours.
 pub const REGISTRIES: u64 = 256;
 
+/// Largest hosts.toml, in bytes. Real ones have a few hundred.
+pub const HOSTS_BYTES: u64 = 64 * 1024;
+
+/// Most hosts that one hosts.toml may name, the registry itself included. Each is asked in turn while the pull waits.
+pub const HOSTS: usize = 64;
+
+/// Deepest nesting of a hosts.toml, counted for headers, dotted keys, arrays and braces each alone. What containerd
+/// knows needs 3: `host`, a URL, `header`.
+pub const HOSTS_DEPTH: usize = 8;
+
+/// Largest file of certificates or keys that a connection to a registry needs, in bytes: as large as a trust file.
+pub const TLS_FILE_BYTES: u64 = TRUST_FILE_BYTES;
+
+/// Most such files of one host.
+pub const TLS_FILES: usize = 64;
+
+/// Most different warnings about hosts files that are kept, so that each is logged once; past it they begin anew.
+pub const HOSTS_WARNINGS: usize = 1024;
+
 /// Largest body of a refusal that is looked into for the registry's own words, in bytes. Docker Hub's have 200.
 pub const REFUSAL_BYTES: u64 = 8 * 1024;
 
@@ -186,6 +205,67 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// names the request that hangs.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Taken off the deadline of what is asked of registries, so that what went wrong is heard before the walk's own time is
+/// up.
+pub const REQUEST_MARGIN: Duration = Duration::from_millis(25);
+
+/// How often one request is made in all, where its failure may pass.
+pub const REQUEST_TRIES: u32 = 4;
+
+/// How long is waited before the second try, and twice as long before each one that follows; up to a half more, at
+/// random.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Over which time requests to a host are counted for its budget of retries. Tower's budget takes 1 to 60 s.
+pub const RETRY_BUDGET_TIME: Duration = Duration::from_secs(10);
+
+/// Retries to a host that are always granted, each second.
+pub const RETRY_BUDGET_PER_SECOND: u32 = 10;
+
+/// Retries to a host that are granted besides, as a share of the requests that went well.
+pub const RETRY_BUDGET_SHARE: f32 = 0.2;
+
+/// How long a host is left alone that asks to be asked less and does not say for how long; twice as long each time it
+/// says so again.
+pub const THROTTLED_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest that a host is left alone because it asks for it. Docker Hub's limits are by the hour, and a pull that
+/// comes later deserves its own answer.
+pub const THROTTLED_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Failures in a row after which a host is asked by one request at a time.
+pub const BREAKER_FAILURES: u32 = 8;
+
+/// The same where another host can be asked instead.
+pub const BREAKER_FAILURES_SPARE: u32 = 2;
+
+/// How long such a host is not asked at first; twice as long after each try that fails.
+pub const BREAKER_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest of these pauses: a registry that is back should not be missed for long.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often those who wait look whether the one request went well.
+pub const BREAKER_LOOK: Duration = Duration::from_millis(50);
+
+/// Largest answer of a realm that gives tokens, in bytes. Tokens with many scopes have some 10 KiB.
+pub const TOKEN_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// How long a token lives whose realm does not say so (distribution specification, "Token Authentication").
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Longest time that a token is used, whatever its realm says.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Most tokens kept for one host; there is one for each repository.
+pub const TOKENS: u64 = 1024;
+
+/// How long the hosts of a registry are known before their files are looked at again.
+pub const HOSTS_LOOK: Duration = Duration::from_secs(1);
+
+/// Most of the time that remains that is spent on a host while another can be asked instead: a half.
+pub const SPARE_SHARE: u32 = 2;
+
 /// The shim answers by then, counted from its start: containerd kills it after 10 s
 /// (`per_verifier_timeout`) and loses what it said.
 pub const SHIM_TIMEOUT: Duration = Duration::from_secs(8);
@@ -228,6 +308,13 @@ pub const REMEMBER_REFERRERS: Duration = Duration::from_secs(10);
 /// Longest time that a list of referrers may be remembered.
 pub const REMEMBER_REFERRERS_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// Longest value of `staleReferrers`: a day, as for remote trust.
+pub const STALE_REFERRERS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Taken off the deadline of asking for a list of referrers where the last known one could stand in, so that what it
+/// names can still be read.
+pub const STALE_MARGIN: Duration = Duration::from_secs(2);
+
 /// Most referrers remembered, over all remembered lists; an empty list counts as one. The list longest unused goes
 /// first. Some 8 MiB at the longest media types.
 pub const REMEMBERED_REFERRERS: u64 = 16 * 1024;
@@ -238,6 +325,35 @@ pub const REMEMBERED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Largest manifest or blob remembered, in bytes: a few large ones must not push out all signatures.
 pub const REMEMBERED_ENTRY_BYTES: u64 = 256 * 1024;
+
+/// Largest value of `cache.memory`, in bytes: a quarter of what the unit lets the daemon have.
+pub const REMEMBERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Most bytes of manifests and blobs kept on disk, unless configured; the one longest unused goes first. Some thirty
+/// thousand signatures.
+pub const DISK_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Largest value of `cache.disk`, in bytes.
+pub const DISK_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Most files of content on disk: some 10 MiB of memory for their index.
+pub const DISK_ENTRIES: usize = 65_536;
+
+/// Largest manifest or blob kept on disk, in bytes.
+pub const DISK_ENTRY_BYTES: u64 = MANIFEST_BYTES;
+
+/// Most files that wait to be written.
+pub const DISK_WRITES: usize = 1024;
+
+/// Most bytes that wait to be written.
+pub const DISK_QUEUE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Files of content that are read at once.
+pub const DISK_READS: usize = 16;
+
+/// Longest wait for content on disk. A disk answers in a few milliseconds, a registry in a hundred; one that hangs must
+/// leave time for asking the registry.
+pub const DISK_WAIT: Duration = Duration::from_millis(250);
 
 /// Most verdicts remembered at once; the oldest goes first.
 pub const MEMO_ENTRIES: usize = 10_000;
@@ -291,6 +407,15 @@ pub const PRESENT_CONCURRENCY: usize = 8;
 
 /// Longest time for all of them; what is not judged by then is UNAVAILABLE.
 pub const PRESENT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Connections to the metrics endpoint that are served at once. Each is one request of whoever collects them.
+pub const METRICS_CONNECTIONS: usize = 4;
+
+/// Longest time for one request to the metrics endpoint, and how long is waited before listening is tried again.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions to one OCI layout on disk that are under way at once.
+pub const LAYOUT_READS: usize = 16;
 
 /// Most entries of an OCI layout's index.json.
 pub const LAYOUT_ENTRIES: usize = 4096;

@@ -18,13 +18,14 @@ use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
-use crate::assemble::{self, Assembled};
+use crate::assemble::{self, Assembled, Shared};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
+use crate::metrics::{Metrics, Step};
 use crate::reference::Reference;
 use crate::trust::Stamp;
-use crate::verdict::{Conclusion, Token};
+use crate::verdict::{Class, Conclusion, Token};
 
 mod recent;
 
@@ -42,6 +43,7 @@ pub struct Live {
     recent: recent::Recent,
     counts: BTreeMap<&'static str, AtomicU64>,
     not_enforced: AtomicU64,
+    shared: Shared,
     started: Instant,
 }
 
@@ -65,9 +67,14 @@ impl InForce {
     fn means_the_same_as(&self, other: &Self) -> bool {
         let generation =
             |force: &Self| force.admission.as_ref().map(|admission| admission.generation).map_err(String::clone);
-        let proxy = |force: &Self| force.config.as_ref().map(|config| config.proxy.clone());
+        let rest = |force: &Self| {
+            let config = force.config.as_ref()?;
+            // A password is no part of the generation, and its store must know the new one.
+            let stores: Vec<_> = config.executors.iter().map(|executor| executor.store.clone()).collect();
+            Some((config.proxy.clone(), config.cache.clone(), config.metrics.clone(), stores))
+        };
         generation(self) == generation(other)
-            && proxy(self) == proxy(other)
+            && rest(self) == rest(other)
             && self.problems == other.problems
             && self.config_current == other.config_current
     }
@@ -83,8 +90,10 @@ impl Live {
     /// pulls are answered accordingly. Blocks on files.
     #[must_use]
     pub fn open(path: &Path) -> Arc<Self> {
-        let force = read(path, None);
+        let shared = Shared::of_daemon(&assemble::environment);
+        let force = read(path, None, &shared);
         tell(path, &force);
+        trust_read(&shared, &force);
         Arc::new(Self {
             path: path.to_owned(),
             force: ArcSwap::from_pointee(force),
@@ -94,6 +103,7 @@ impl Live {
             recent: recent::Recent::default(),
             counts: Token::ALL.map(|token| (token.as_str(), AtomicU64::new(0))).into(),
             not_enforced: AtomicU64::new(0),
+            shared,
             started: Instant::now(),
         })
     }
@@ -101,7 +111,11 @@ impl Live {
     /// What is in force now; read again first if a file changed.
     pub async fn current(self: &Arc<Self>) -> Arc<InForce> {
         let force = self.force.load_full();
-        if self.is_stale(&force).await { self.read_again(false).await } else { force }
+        if self.is_stale(&force).await {
+            return self.read_again(false).await;
+        }
+        trust_read(&self.shared, &force);
+        force
     }
 
     /// Whether a file has changed. A file system that hangs takes one thread, and those who ask have their deadlines.
@@ -119,7 +133,8 @@ impl Live {
         self.read_again(true).await
     }
 
-    /// Forgets remembered verdicts, and with new stores all lists and content too.
+    /// Forgets remembered verdicts, and with new stores all lists, and content in memory. Content on disk stays: it is
+    /// what its digest says, whenever it came.
     pub async fn flush(self: &Arc<Self>) -> usize {
         self.read_again(true).await;
         self.verdicts.flush()
@@ -131,7 +146,9 @@ impl Live {
             let _one_at_a_time = live.reading.lock().unwrap_or_else(PoisonError::into_inner);
             let before = live.force.load_full();
             if whatever || before.is_stale() {
-                let mut force = read(&live.path, before.config.clone());
+                let mut force = read(&live.path, before.config.clone(), &live.shared);
+                live.shared.metrics().reload(force.problems.is_empty());
+                trust_read(&live.shared, &force);
                 if !whatever && force.means_the_same_as(&before) {
                     // What was put together before goes on, with all that it remembers; only the stamps are new.
                     force.admission.clone_from(&before.admission);
@@ -165,8 +182,10 @@ impl Live {
         enforced: bool,
         deadline: Instant,
     ) -> Decision {
-        let now = SystemTime::now();
+        let (now, start) = (SystemTime::now(), Instant::now());
         let decision = self.judge(name, &descriptor, now, deadline).await;
+        self.shared.metrics().verdict(decision.verdict.token(), decision.class, decision.remembered);
+        self.shared.metrics().took(Step::Whole, start.elapsed());
         if let Some(count) = self.counts.get(decision.verdict.token().as_str()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -189,19 +208,19 @@ impl Live {
     ) -> Decision {
         let Ok(force) = timeout_at(deadline, self.current()).await else {
             let cause = "the time ran out while configuration and trust files were read";
-            return Decision::unverified(Conclusion::unavailable(cause), false);
+            return Decision::unverified(Class::Time, Conclusion::unavailable(cause), false);
         };
         let admission = match &force.admission {
             Ok(admission) => admission,
-            Err(cause) => return Decision::unverified(Conclusion::misconfigured(cause), false),
+            Err(cause) => return Decision::unverified(Class::Configuration, Conclusion::misconfigured(cause), false),
         };
         let reference = match Reference::with_host(name) {
             Ok(reference) => reference,
-            Err(error) => return Decision::unverified(Conclusion::denied(error.to_string()), false),
+            Err(error) => return Decision::unverified(Class::Name, Conclusion::denied(error.to_string()), false),
         };
         if let Some(named) = reference.digest.filter(|named| *named != descriptor.digest) {
             let cause = format!("the name asks for {named}, but {} would be pulled", descriptor.digest);
-            return Decision::unverified(Conclusion::denied(cause), false);
+            return Decision::unverified(Class::Name, Conclusion::denied(cause), false);
         }
         let pull = Pull { repository: reference.repository, descriptor: descriptor.clone() };
         admission.decide(&self.verdicts, &pull, now, deadline).await
@@ -217,6 +236,12 @@ impl Live {
     #[must_use]
     pub fn watch(&self) -> (Vec<Arc<Record>>, broadcast::Receiver<Arc<Record>>) {
         self.recent.watch()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.shared.metrics()
     }
 
     /// The configuration file.
@@ -250,16 +275,16 @@ impl Live {
 }
 
 /// Reads the configuration and all that it names; `last_good` stays in force where the new one cannot be read.
-fn read(path: &Path, last_good: Option<Arc<Config>>) -> InForce {
+fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared) -> InForce {
     let config_stamp = (path.to_owned(), Stamp::of(path));
     let (fresh, problems) =
-        match assemble::load(path).and_then(|config| Ok((assemble::assemble(&config, path)?, config))) {
+        match assemble::load(path).and_then(|config| Ok((assemble::assemble_with(&config, path, shared)?, config))) {
             Ok((assembled, config)) => (Some((assembled, Arc::new(config))), Vec::new()),
             Err(problems) => (None, problems.lines()),
         };
     let config_current = fresh.is_some();
-    let in_force =
-        fresh.or_else(|| last_good.and_then(|config| Some((assemble::assemble(&config, path).ok()?, config))));
+    let in_force = fresh
+        .or_else(|| last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared).ok()?, config))));
     let (admission, config, stamps, problems) = match in_force {
         Some((Assembled { admission, mut stamps, problems: trust_problems }, config)) => {
             stamps.push(config_stamp);
@@ -270,6 +295,13 @@ fn read(path: &Path, last_good: Option<Arc<Config>>) -> InForce {
     };
     let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
     InForce { admission, config, config_current, problems, folders, stamps }
+}
+
+/// Trust was looked at, and where nothing is wrong with it, that is counted.
+fn trust_read(shared: &Shared, force: &InForce) {
+    if force.problems.is_empty() && force.admission.is_ok() {
+        shared.metrics().trust_current(SystemTime::now());
+    }
 }
 
 /// The folder that a path names, and the one that it leads to.

@@ -152,6 +152,11 @@ fn holds(report: &Report, id: ArtifactId, group: &Rule, view: View) -> bool {
         Some(Listing::Whole(_)) => {
             gates(report, id, group, view).iter().all(|gate| assign::holds(gate, view == View::Hopeful))
         }
+        // What a list named that cannot be asked for again counts; but with a newer one it might be enough, or more, so
+        // that it never denies.
+        Some(Listing::Stale { .. }) => {
+            view == View::Hopeful || gates(report, id, group, view).iter().all(|gate| assign::holds(gate, false))
+        }
         // A list that is not whole never allows: what is missing from it might matter.
         Some(Listing::Pending | Listing::Fault(_)) => view == View::Hopeful,
         Some(Listing::NotAsked) | None => false,
@@ -176,7 +181,7 @@ fn gates<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View) ->
 /// would take twice as long at every level.
 fn supports<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> [Support<'a>; 2] {
     let mut supports: [Support<'a>; 2] = Default::default();
-    let Some(Listing::Whole(referrers)) = report.get(id).map(|artifact| &artifact.referrers) else { return supports };
+    let referrers = report.get(id).map(|artifact| artifact.referrers.known()).unwrap_or_default();
     for &referrer in referrers {
         let Some(artifact) = report.get(referrer) else { continue };
         // More signers than there are rules cannot help, and a hostile list may be long.

@@ -2,29 +2,56 @@
 //! judged by the policy, drawn by `ratifyctl`. Plain data, no rules.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Descriptor;
-use crate::verdict;
+use crate::verdict::{self, Class};
 
 /// A check that could not be made: network, throttled, malformed, unsupported. It counts as not satisfied
 /// and is never invisible to the policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "String", from = "String")]
 #[must_use]
-pub struct Fault(String);
+pub struct Fault {
+    cause: String,
+    class: Class,
+}
 
 impl Fault {
     /// A fault with its cause in words, cut to [`crate::limits::CAUSE_BYTES`]: a hostile registry is quoted in it.
     pub fn new(cause: impl fmt::Display) -> Self {
-        Self(verdict::brief(&cause.to_string()))
+        Self::of(Class::Unchecked, cause)
+    }
+
+    /// A fault of a known kind.
+    pub fn of(class: Class, cause: impl fmt::Display) -> Self {
+        Self { cause: verdict::brief(&cause.to_string()), class }
+    }
+
+    /// Of what kind it is, for counting.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+}
+
+impl From<String> for Fault {
+    fn from(cause: String) -> Self {
+        Self::new(cause)
+    }
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        fault.cause
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.cause)
     }
 }
 
@@ -140,8 +167,28 @@ pub enum Listing {
     Pending,
     /// All of it is known.
     Whole(Vec<ArtifactId>),
+    /// What it was when the registry could last be asked. Nothing that rests on absence may use it: there may be more.
+    Stale {
+        /// What it named.
+        known: Vec<ArtifactId>,
+        /// How old it is, and why there is no newer one.
+        fault: Fault,
+        /// How long it may still be used.
+        left: Duration,
+    },
     /// It could not be had, or not all of it.
     Fault(Fault),
+}
+
+impl Listing {
+    /// What is known to be on it.
+    #[must_use]
+    pub fn known(&self) -> &[ArtifactId] {
+        match self {
+            Self::Whole(known) | Self::Stale { known, .. } => known,
+            Self::NotAsked | Self::Pending | Self::Fault(_) => &[],
+        }
+    }
 }
 
 /// The artifacts of one walk; the first is its subject.
@@ -233,13 +280,13 @@ impl Report {
             Read::Known(artifact_type) => (artifact_type.clone(), None),
             Read::Pending => (String::new(), Some("not read: the answer was known before".to_owned())),
             Read::Unrelated(cause) => (String::new(), Some(cause.clone())),
-            Read::Fault(fault) => (String::new(), Some(fault.0.clone())),
+            Read::Fault(fault) => (String::new(), Some(fault.to_string())),
         };
-        let (referrers, listing_fault) = match &artifact.referrers {
-            Listing::Whole(children) => (children.iter().map(|child| self.branch(*child)).collect(), None),
-            Listing::Fault(fault) => (Vec::new(), Some(fault.0.clone())),
-            Listing::Pending => (Vec::new(), Some("the list of referrers was not there in time".to_owned())),
-            Listing::NotAsked => (Vec::new(), None),
+        let referrers = artifact.referrers.known().iter().map(|child| self.branch(*child)).collect();
+        let listing_fault = match &artifact.referrers {
+            Listing::Fault(fault) | Listing::Stale { fault, .. } => Some(fault.to_string()),
+            Listing::Pending => Some("the list of referrers was not there in time".to_owned()),
+            Listing::Whole(_) | Listing::NotAsked => None,
         };
         Tree {
             digest: artifact.descriptor.digest.to_string(),
@@ -280,7 +327,7 @@ impl Tree {
         let findings = self.findings.iter().map(|finding| match &finding.outcome {
             Outcome::Passed(pass) => pass.detail.len(),
             Outcome::Failed(failure) => failure.cause.len(),
-            Outcome::Fault { cause } => cause.0.len(),
+            Outcome::Fault { cause } => cause.cause.len(),
         });
         let own = [self.digest.len(), self.media_type.len(), self.artifact_type.len(), std::mem::size_of::<Self>()];
         let note = self.note.as_ref().map_or(0, String::len);

@@ -61,6 +61,74 @@ impl fmt::Display for Token {
     }
 }
 
+/// What kind of cause stands behind an answer, for counting: few words, none of them another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The policy is satisfied.
+    Satisfied,
+    /// The policy is not satisfied.
+    Policy,
+    /// The scope's mode asks nobody.
+    Mode,
+    /// The digest is pinned.
+    Pinned,
+    /// No scope matches.
+    Unmatched,
+    /// The canary of `ratifyctl doctor`.
+    Canary,
+    /// The name is no image name, or asks for another digest than would be pulled.
+    Name,
+    /// Configuration or trust cannot serve.
+    Configuration,
+    /// The clock is certainly wrong.
+    Clock,
+    /// The time ran out.
+    Time,
+    /// The connection failed, or nothing came in time.
+    Network,
+    /// The registry asks to be asked less.
+    Throttled,
+    /// The registry wants credentials, or other ones.
+    Refused,
+    /// There is no such thing.
+    NotFound,
+    /// The registry answers that it cannot answer.
+    Status,
+    /// What came is not what was asked for, cannot be read or is larger than the bounds.
+    Malformed,
+    /// A check could not be made for another reason.
+    Unchecked,
+    /// A defect of ratifyd.
+    Defect,
+}
+
+impl Class {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Satisfied => "satisfied",
+            Self::Policy => "policy",
+            Self::Mode => "mode",
+            Self::Pinned => "pinned",
+            Self::Unmatched => "unmatched",
+            Self::Canary => "canary",
+            Self::Name => "name",
+            Self::Configuration => "configuration",
+            Self::Clock => "clock",
+            Self::Time => "time",
+            Self::Network => "network",
+            Self::Throttled => "throttled",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+            Self::Status => "status",
+            Self::Malformed => "malformed",
+            Self::Unchecked => "unchecked",
+            Self::Defect => "defect",
+        }
+    }
+}
+
 /// What the rules came to, before the mode has its say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::registry::{Registry, Reply, describe, index};
+use futures_util::future::join_all;
 use ratify::artifact::{DOCKER_LIST, Descriptor, Digest, IMAGE_INDEX, IMAGE_MANIFEST};
 use ratify::limits;
 use ratify::reference::Reference;
+use ratify::store::registry::disk::Disk;
 use ratify::store::registry::{Options, RegistryStore};
 use ratify::store::{Error, Store as _};
 use serde_json::{Value, json};
@@ -27,7 +29,7 @@ fn by() -> Instant {
 }
 
 fn store() -> RegistryStore {
-    RegistryStore::new(Options { remember_referrers: Duration::ZERO, ..Options::default() }).unwrap()
+    RegistryStore::new(Options { remember_referrers: Duration::ZERO, tries: 1, ..Options::default() }).unwrap()
 }
 
 /// A digest that nobody has.
@@ -44,7 +46,7 @@ fn entries(count: usize) -> Vec<Value> {
 }
 
 async fn list(registry: &Registry, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-    store().referrers(&registry.repository(REPO), subject, by()).await
+    Ok(store().referrers(&registry.repository(REPO), subject, by()).await?.candidates)
 }
 
 /// The list of a registry whose referrers API gives this answer.
@@ -150,6 +152,52 @@ async fn content_is_read_by_digest_and_a_second_time_from_memory() {
         assert_eq!(store.blob(&repository, &layer, BLOB, by()).await.unwrap().as_ref(), b"hello");
     }
     assert_eq!((registry.count("/manifests/"), registry.count("/blobs/")), (1, 1));
+}
+
+/// A store that remembers on disk, in this folder.
+fn with_disk(folder: &std::path::Path) -> RegistryStore {
+    let disk = Some(Disk::open(folder, limits::DISK_BYTES, Arc::default()));
+    RegistryStore::new(Options { disk, ..Options::default() }).unwrap()
+}
+
+/// Reads some content by stores that are made anew each time, until one of them has asked nobody.
+async fn until_it_comes_from_disk(registry: &Registry, folder: &std::path::Path, blob: &Descriptor) {
+    let repository = registry.repository(REPO);
+    loop {
+        let before = registry.requests().len();
+        assert_eq!(with_disk(folder).blob(&repository, blob, BLOB, by()).await.unwrap(), "blob");
+        if registry.requests().len() == before {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn content_on_disk_is_not_fetched_after_a_restart_and_damage_costs_a_fetch_alone() {
+    let (registry, folder) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let blob = registry.blob(REPO, "text/plain", b"blob");
+    until_it_comes_from_disk(&registry, folder.path(), &blob).await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        std::fs::write(entry.unwrap().path(), "evil").unwrap();
+    }
+    let before = registry.requests().len();
+    let store = with_disk(folder.path());
+    assert_eq!(store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap(), "blob");
+    assert_eq!(registry.requests().len(), before + 1);
+    until_it_comes_from_disk(&registry, folder.path(), &blob).await;
+}
+
+#[tokio::test]
+async fn many_who_want_the_same_content_or_list_ask_once() {
+    let registry = Registry::start().await;
+    let (image, store) = (registry.image(REPO, "v1"), RegistryStore::new(Options::default()).unwrap());
+    let repository = registry.repository(REPO);
+    let manifests = (0..20).map(|_| store.manifest(&repository, &image, by()));
+    let lists = (0..20).map(|_| store.referrers(&repository, &image.digest, by()));
+    let (manifests, lists) = tokio::join!(join_all(manifests), join_all(lists));
+    assert!(manifests.iter().all(Result::is_ok) && lists.iter().all(Result::is_ok));
+    assert_eq!((registry.count("/manifests/"), registry.count("/referrers/")), (1, 1));
 }
 
 #[tokio::test]
@@ -282,10 +330,7 @@ async fn every_status_has_its_own_error() {
     for status in [401, 403] {
         let error = read(status).await;
         let what = format!("GET http://{}/v2/acme/web/blobs/{}", registry.host(), entry(0).digest);
-        assert!(
-            error.to_string().starts_with(&what) && error.to_string().contains("no credentials are sent"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with(&what) && error.to_string().contains("it was shown nothing"), "{error}");
     }
 }
 
@@ -324,7 +369,7 @@ async fn a_registry_that_never_answers_or_never_ends_is_given_up_after_the_reque
         let (read, ()) = tokio::join!(store.blob(&repository, &blob, BLOB, by()), hurry);
         tokio::time::resume();
         let error = read.unwrap_err().to_string();
-        assert!(error.ends_with("no whole answer within 5 s"), "{error}");
+        assert!(error.ends_with("no whole answer within 5.0 s"), "{error}");
         assert!(start.elapsed() < limits::REQUEST_TIMEOUT + Duration::from_secs(1), "{:?}", start.elapsed());
     }
 }
@@ -435,11 +480,17 @@ async fn a_certificate_that_nobody_vouches_for_is_told_so() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = Registry::start().await;
     registry.reply("/blobs/", Reply::redirect(307, &format!("https://{}/x", listener.local_addr().unwrap())));
+    // Unlike this machine's own registries, one that a file names is held to its certificate.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("_default")).unwrap();
+    std::fs::write(folder.path().join("_default/hosts.toml"), format!("server = \"http://{}\"", registry.host()))
+        .unwrap();
     let serve = async {
         let (stream, _) = listener.accept().await.unwrap();
         tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await
     };
-    let (store, repository, blob) = (store(), registry.repository(REPO), entry(0));
+    let options = Options { host_folders: vec![folder.path().to_owned()], tries: 1, ..Options::default() };
+    let (store, repository, blob) = (RegistryStore::new(options).unwrap(), registry.repository(REPO), entry(0));
     let (read, served) = tokio::join!(store.blob(&repository, &blob, BLOB, by()), serve);
     let error = read.unwrap_err().to_string();
     assert!(served.is_err() && error.contains(": the certificate is not trusted: "), "{error}");
@@ -739,16 +790,16 @@ async fn a_list_is_remembered_for_its_time_and_no_longer() {
     let registry = Registry::start().await;
     let image = registry.image(REPO, "v1");
     let (store, repository) = (RegistryStore::new(Options::default()).unwrap(), registry.repository(REPO));
-    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap(), []);
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap().candidates, []);
     let referrer = registry.attach(REPO, &image, "application/x.test", &[]);
     tokio::time::pause();
     tokio::time::advance(limits::REMEMBER_REFERRERS - Duration::from_secs(5)).await;
     tokio::time::resume();
-    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap(), []);
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap().candidates, []);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(5)).await;
     tokio::time::resume();
-    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap(), [referrer]);
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap().candidates, [referrer]);
     assert_eq!(registry.count("/referrers/"), 2);
 }
 
@@ -760,4 +811,129 @@ async fn a_list_that_failed_is_asked_for_again() {
     assert!(store.referrers(&repository, &nobody(), by()).await.is_err());
     registry.heal();
     assert!(store.referrers(&repository, &nobody(), by()).await.is_ok());
+}
+
+// ---- the last known list
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A registry with an image, and a store that has asked it for the image's one referrer and may use that list for a
+/// minute.
+async fn known() -> (Registry, RegistryStore, Descriptor, Descriptor) {
+    let registry = Registry::start().await;
+    let image = registry.image(REPO, "v1");
+    let referrer = registry.attach(REPO, &image, "application/x.test", &[]);
+    let options = Options { remember_referrers: Duration::ZERO, stale_referrers: MINUTE, ..Options::default() };
+    let store = RegistryStore::new(options).unwrap();
+    let listed = store.referrers(&registry.repository(REPO), &image.digest, by()).await.unwrap();
+    assert_eq!((listed.candidates.as_slice(), listed.stale), (&[referrer.clone()][..], None));
+    (registry, store, image, referrer)
+}
+
+async fn time_passes(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn the_last_known_list_stands_in_for_a_registry_that_is_broken_and_says_so() {
+    let (registry, store, image, referrer) = known().await;
+    let repository = registry.repository(REPO);
+    for broken in [
+        Reply::status(500),
+        Reply::status(502),
+        Reply::status(503),
+        Reply::status(504),
+        Reply::raw("no HTTP"),
+        Reply::list(&entries(1)).early(),
+    ] {
+        registry.reply("/referrers/", broken.clone());
+        let listed = store.referrers(&repository, &image.digest, by()).await.unwrap();
+        let stale = listed.stale.unwrap();
+        assert_eq!(listed.candidates, [referrer.clone()]);
+        assert!(stale.age + stale.left == MINUTE && stale.cause.is_outage(), "{stale:?}");
+        assert!(stale.cause.to_string().contains(registry.host()), "{stale:?}");
+    }
+    registry.heal();
+    assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap().stale, None);
+}
+
+#[tokio::test]
+async fn the_last_known_list_stands_in_for_a_registry_that_is_gone() {
+    let (registry, store, image, referrer) = known().await;
+    let repository = registry.repository(REPO);
+    drop(registry);
+    tokio::task::yield_now().await;
+    let listed = store.referrers(&repository, &image.digest, by()).await.unwrap();
+    assert_eq!((listed.candidates, listed.stale.is_some()), (vec![referrer], true));
+}
+
+#[tokio::test]
+async fn a_registry_that_never_answers_leaves_time_to_read_what_the_last_known_list_names() {
+    let (registry, store, image, _) = known().await;
+    registry.reply("/referrers/", Reply::silence());
+    let repository = registry.repository(REPO);
+    let deadline = Instant::now() + Duration::from_secs(6);
+    let pause = async {
+        registry.requested("/referrers/", 2).await;
+        tokio::time::pause();
+    };
+    let (listed, ()) = tokio::join!(store.referrers(&repository, &image.digest, deadline), pause);
+    assert!(listed.unwrap().stale.is_some());
+    assert!(deadline - Instant::now() >= limits::STALE_MARGIN);
+}
+
+#[tokio::test]
+async fn a_registry_that_answers_is_heard_whatever_it_says() {
+    for (answer, comes_back) in [
+        (Reply::status(401), false),
+        (Reply::status(403), false),
+        (Reply::status(429), true),
+        (Reply::ok(IMAGE_INDEX, "no JSON"), false),
+        (Reply::status(418), false),
+    ] {
+        let (registry, store, image, _) = known().await;
+        let repository = registry.repository(REPO);
+        registry.reply("/referrers/", answer.clone());
+        assert!(store.referrers(&repository, &image.digest, by()).await.is_err(), "{answer:?}");
+        // What it has taken back does not come back with its next outage.
+        registry.reply("/referrers/", Reply::status(503));
+        let listed = store.referrers(&repository, &image.digest, by()).await;
+        assert_eq!(listed.is_ok(), comes_back, "{answer:?}: {listed:?}");
+    }
+    let (registry, store, image, _) = known().await;
+    registry.reply("/referrers/", Reply::status(404));
+    let listed = store.referrers(&registry.repository(REPO), &image.digest, by()).await.unwrap();
+    assert_eq!((listed.candidates, listed.stale), (vec![], None));
+}
+
+#[tokio::test]
+async fn the_last_known_list_counts_from_its_last_good_fetch_and_use_does_not_prolong_it() {
+    let (registry, store, image, _) = known().await;
+    let repository = registry.repository(REPO);
+    registry.reply("/referrers/", Reply::status(503));
+    time_passes(MINUTE - Duration::from_secs(20)).await;
+    assert!(store.referrers(&repository, &image.digest, by()).await.unwrap().stale.is_some());
+    time_passes(Duration::from_secs(20)).await;
+    assert!(store.referrers(&repository, &image.digest, by()).await.is_err());
+
+    let (registry, store, image, _) = known().await;
+    let repository = registry.repository(REPO);
+    time_passes(MINUTE - Duration::from_secs(20)).await;
+    assert!(store.referrers(&repository, &image.digest, by()).await.is_ok());
+    registry.reply("/referrers/", Reply::status(503));
+    time_passes(Duration::from_secs(40)).await;
+    assert!(store.referrers(&repository, &image.digest, by()).await.unwrap().stale.is_some());
+}
+
+#[tokio::test]
+async fn no_list_outlives_its_time_unless_that_is_configured() {
+    let registry = Registry::start().await;
+    let (store, image) = (RegistryStore::new(Options::default()).unwrap(), registry.image(REPO, "v1"));
+    let repository = registry.repository(REPO);
+    assert!(store.referrers(&repository, &image.digest, by()).await.is_ok());
+    registry.reply("/referrers/", Reply::status(503));
+    time_passes(limits::REMEMBER_REFERRERS).await;
+    assert!(store.referrers(&repository, &image.digest, by()).await.is_err());
 }

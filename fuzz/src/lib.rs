@@ -18,14 +18,14 @@ mod words;
 pub use configuration::{config_json, config_toml, config_yaml, expansion};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
-pub use store::{archive, layout, layout_reference, link, redirect, referrers};
+pub use store::{archive, hosts, layout, layout_reference, link, redirect, referrers};
 pub use words::{digest, json, manifest, reason, reference, report, scope};
 
 /// Gives a parser some bytes; whether it took them.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 30] = [
+pub const TARGETS: [(&str, Target); 31] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -38,6 +38,7 @@ pub const TARGETS: [(&str, Target); 30] = [
     ("duration", duration),
     ("envelope", envelope),
     ("expansion", expansion),
+    ("hosts", hosts),
     ("identity", identity),
     ("json", json),
     ("layout", layout),

@@ -13,6 +13,7 @@ use ratify::artifact::{Algorithm, Descriptor, Digest, IMAGE_INDEX, Manifest};
 use ratify::limits;
 use ratify::reference::Reference;
 use ratify::store::layout::{LayoutReference, LayoutStore, PREFIX};
+use ratify::store::registry::hosts::file::{self, Scheme};
 use ratify::store::registry::referrers::{List, next_page};
 use ratify::store::registry::{link, redirect as redirects};
 use ratify::store::{Store as _, check, digest_of};
@@ -20,6 +21,7 @@ use reqwest::Url;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 
 use super::{assert_one_line, is_header, parts};
 
@@ -131,6 +133,34 @@ fn is_on_link(url: &Url) -> bool {
     }
 }
 
+/// A hosts file of containerd: each host is a URL that can be asked without user, query and fragment, the
+/// registry itself stands last if at all, and all is within its bounds.
+pub fn hosts(data: &[u8]) -> bool {
+    let file = match file::parse(data) {
+        Ok(file) => file,
+        Err(cause) => {
+            assert_one_line(&cause);
+            return false;
+        }
+    };
+    assert_eq!(file::parse(data).as_ref(), Ok(&file));
+    assert!(file.entries.len() <= limits::HOSTS && file.notes.len() <= limits::HOSTS);
+    file.notes.iter().for_each(|note| assert_one_line(note));
+    for (index, entry) in file.entries.iter().enumerate() {
+        assert!(entry.address.is_some() || index + 1 == file.entries.len());
+        for scheme in entry.address.iter().flat_map(|address| [(address, Scheme::Http), (address, Scheme::Https)]) {
+            let url = scheme.0.url(scheme.1).unwrap();
+            assert!(url.host_str().is_some_and(|host| !host.is_empty()), "{url}");
+            assert!(url.username().is_empty() && url.password().is_none(), "{url}");
+            assert!(url.query().is_none() && url.fragment().is_none(), "{url}");
+            assert!(!scheme.0.path.ends_with('/') && !scheme.0.path.contains("//"), "{url}");
+        }
+        assert!(entry.ca.iter().flatten().count() + entry.clients.len() <= limits::TLS_FILES);
+        assert!(entry.dial_timeout.is_none_or(|timeout| !timeout.is_zero()));
+    }
+    true
+}
+
 /// A layout as a person names it: nothing of what is written is lost.
 pub fn layout_reference(data: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(data) else { return false };
@@ -240,9 +270,9 @@ async fn assert_sound(store: &LayoutStore, subject: &Digest) {
     let by_tag = Reference { tag: Some("v1".to_owned()), ..nowhere.clone() };
     let mut found = Vec::new();
     for reference in [&nowhere, &by_digest, &by_tag] {
-        found.extend(store.resolve(reference).await.ok());
+        found.extend(store.resolve(reference, Instant::now()).await.ok());
     }
-    if let Ok(referrers) = store.referrers(&nowhere.repository, subject).await {
+    if let Ok(referrers) = store.referrers(&nowhere.repository, subject, Instant::now()).await {
         assert!(referrers.len() <= limits::REFERRERS);
         for (index, referrer) in referrers.iter().enumerate() {
             assert!(referrer.digest != *subject && !referrers[..index].contains(referrer));
@@ -250,10 +280,10 @@ async fn assert_sound(store: &LayoutStore, subject: &Digest) {
         found.extend(referrers);
     }
     for descriptor in found {
-        if let Ok(bytes) = store.manifest(&nowhere.repository, &descriptor).await {
+        if let Ok(bytes) = store.manifest(&nowhere.repository, &descriptor, Instant::now()).await {
             check("", &descriptor, &bytes).unwrap();
         }
-        let blob = store.blob(&nowhere.repository, &descriptor, 16).await;
+        let blob = store.blob(&nowhere.repository, &descriptor, 16, Instant::now()).await;
         assert!(blob.is_err() || descriptor.size <= 16);
     }
 }
@@ -275,7 +305,7 @@ async fn assert_nothing_hidden(store: &LayoutStore, index: &[u8], blobs: &[(Dige
             Some(None) => continue,
             None => digest(b"any at all"),
         };
-        if let Ok(referrers) = store.referrers(&repository, &subject).await {
+        if let Ok(referrers) = store.referrers(&repository, &subject, Instant::now()).await {
             assert!(subject == descriptor.digest || referrers.contains(&descriptor), "{descriptor:?} is hidden");
         }
     }

@@ -90,7 +90,7 @@ async fn walk(source: &Source, subject: Descriptor, deadline: Instant) -> Tree {
         let listed = source.store().referrers(source.repository(), &subject.digest, deadline).await;
         let Some(tree) = at(&mut root, &path) else { continue };
         let candidates = match listed {
-            Ok(candidates) => candidates,
+            Ok(listed) => listed.candidates,
             Err(error) => {
                 tree.note = Some(error.to_string());
                 continue;

@@ -15,7 +15,7 @@ use crate::client;
 use crate::memo::Memo;
 use crate::reference::{Reference, Repository};
 use crate::report::Tree;
-use crate::verdict::{Conclusion, Token};
+use crate::verdict::{Class, Conclusion, Token};
 use crate::wire::v1::image_verifier_client::ImageVerifierClient;
 use crate::wire::v1::node_client::NodeClient;
 use crate::wire::{self, v1};
@@ -81,24 +81,24 @@ impl Judge {
 
     /// Finds out what a reference names now; or what there is to say without.
     pub(super) async fn resolve(&self, reference: &Reference, deadline: Instant) -> Result<Descriptor, Answer> {
-        let refused = |conclusion: Conclusion| {
-            let decision = Decision::unverified(conclusion, false);
+        let refused = |class: Class, conclusion: Conclusion| {
+            let decision = Decision::unverified(class, conclusion, false);
             // The daemon could not explain an id that it has not given.
             let id = if self.is_daemon() { String::new() } else { decision.id };
             Answer { id, ..Answer::unasked(decision.verdict.token(), decision.verdict.cause()) }
         };
         let admission = match &self.admission {
             Ok(admission) => admission,
-            Err(Stop(_, cause)) => return Err(refused(Conclusion::misconfigured(cause))),
+            Err(Stop(_, cause)) => return Err(refused(Class::Configuration, Conclusion::misconfigured(cause))),
         };
         match timeout_at(deadline, admission.resolve(reference, deadline)).await {
             Ok(Some(Ok(descriptor))) => Ok(descriptor),
-            Ok(Some(Err(error))) => Err(refused(Conclusion::unavailable(error.to_string()))),
-            Ok(None) => Err(refused(admission.without_scope(&reference.repository))),
+            Ok(Some(Err(error))) => Err(refused(error.class(), Conclusion::unavailable(error.to_string()))),
+            Ok(None) => Err(refused(Class::Unmatched, admission.without_scope(&reference.repository))),
             Err(_) => {
                 let registry = reference.repository.registry();
                 let cause = format!("the time ran out before {registry} had answered");
-                Err(refused(Conclusion::unavailable(cause)))
+                Err(refused(Class::Time, Conclusion::unavailable(cause)))
             }
         }
     }

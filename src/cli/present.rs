@@ -306,7 +306,7 @@ mod tests {
             std::future::pending().await
         }
 
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, store::Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<store::Listed, store::Error> {
             std::future::pending().await
         }
 

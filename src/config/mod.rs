@@ -17,6 +17,7 @@ mod show;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +69,10 @@ pub struct Config {
     pub log: Log,
     /// Through whom registries are asked.
     pub proxy: Proxy,
+    /// What is remembered by digest.
+    pub cache: Cache,
+    /// Where the daemon tells its counters.
+    pub metrics: Metrics,
 }
 
 /// What becomes of a pull that no scope matches.
@@ -95,12 +100,63 @@ pub struct Remember {
     pub deny: Duration,
     /// A list of referrers.
     pub referrers: Duration,
+    /// A list of referrers, from its last good fetch on, where the registry cannot be reached.
+    pub stale_referrers: Duration,
 }
 
 impl Default for Remember {
     fn default() -> Self {
-        Self { allow: limits::REMEMBER_ALLOW, deny: limits::REMEMBER_DENY, referrers: limits::REMEMBER_REFERRERS }
+        Self {
+            allow: limits::REMEMBER_ALLOW,
+            deny: limits::REMEMBER_DENY,
+            referrers: limits::REMEMBER_REFERRERS,
+            stale_referrers: Duration::ZERO,
+        }
     }
+}
+
+/// What is remembered of manifests and blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cache {
+    /// Where on disk.
+    pub path: Folder,
+    /// Most bytes on disk; zero: none.
+    pub disk: u64,
+    /// Most bytes in memory, of each store; zero: none.
+    pub memory: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { path: Folder::Systemd, disk: limits::DISK_BYTES, memory: limits::REMEMBERED_BYTES }
+    }
+}
+
+/// Where the daemon keeps content on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Folder {
+    /// Below the folder that systemd gives it, if it does.
+    Systemd,
+    /// Nowhere.
+    None,
+    /// Here, by its absolute path.
+    At(PathBuf),
+}
+
+/// Where the daemon tells its counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// The address; none: nowhere.
+    pub listen: Option<Listen>,
+}
+
+/// An address on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Listen {
+    /// Of loopback.
+    Tcp(SocketAddr),
+    /// A socket, by its absolute path.
+    Unix(PathBuf),
 }
 
 /// How the daemon logs.
@@ -152,7 +208,7 @@ pub struct Executor {
     /// Images that are exempt from verification.
     pub digests: BTreeSet<Digest>,
     /// Where artifacts lie.
-    pub store: RegistryStore,
+    pub store: Store,
 }
 
 /// What happens to a pull that an executor answers for.
@@ -224,11 +280,31 @@ impl KeyMaterial {
     }
 }
 
+/// Where artifacts lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Store {
+    /// In the registries that the images come from.
+    Registry(RegistryStore),
+    /// In an OCI layout, a folder or an archive, by its absolute path.
+    Layout(Spanned<PathBuf>),
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Registry(RegistryStore::default())
+    }
+}
+
 /// How a registry is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegistryStore {
     /// Whether plain http is used for every registry of the executor.
     pub plain_http: bool,
+    /// Folders with a folder for each registry, as containerd has them (`hosts.toml`), in the order in which they are
+    /// looked into.
+    pub config_path: Vec<PathBuf>,
+    /// Certificates, in PEM, that registries are judged by in place of the system's.
+    pub ca: Option<String>,
     /// What it is told about who asks, unless the default.
     pub user_agent: Option<String>,
     /// Largest blob, in bytes.
@@ -245,6 +321,8 @@ impl Default for RegistryStore {
     fn default() -> Self {
         Self {
             plain_http: false,
+            config_path: CONFIG_PATH.map(PathBuf::from).to_vec(),
+            ca: None,
             user_agent: None,
             max_blob_bytes: limits::BLOB_BYTES,
             max_manifest_bytes: limits::MANIFEST_BYTES,
@@ -253,6 +331,9 @@ impl Default for RegistryStore {
         }
     }
 }
+
+/// Where containerd looks for hosts files, unless it is told otherwise (`registry.config_path`).
+const CONFIG_PATH: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
 /// A rule of a threshold policy. It has a verifier, or rules, or both; the root has rules only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

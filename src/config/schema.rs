@@ -34,6 +34,8 @@ pub fn schema() -> Value {
                 "allow": duration(limits::REMEMBER_ALLOW, limits::REMEMBER_ALLOW_MAX, "An allow"),
                 "deny": duration(limits::REMEMBER_DENY, limits::REMEMBER_DENY_MAX, "A deny"),
                 "referrers": duration(limits::REMEMBER_REFERRERS, limits::REMEMBER_REFERRERS_MAX, "A list of referrers"),
+                "staleReferrers": duration(Duration::ZERO, limits::STALE_REFERRERS_MAX, "The last known list of referrers, \
+                    where the registry cannot be reached"),
             })),
             "log": table("How the daemon logs.", json!({
                 "format": word(&["text", "json"], "text", "The form of a line."),
@@ -49,6 +51,16 @@ pub fn schema() -> Value {
                     "type": "array",
                     "items": or_variable(json!({ "type": "string", "pattern": PROXY_EXCEPTION })),
                 },
+            })),
+            "cache": table("What is remembered of manifests and blobs, by their digests.", json!({
+                "path": described("The folder, by its absolute path; left out: below systemd's cache folder; empty: none.",
+                    or_variable(json!({ "type": "string", "pattern": "^(/|$)", "maxLength": limits::EXPANDED_BYTES }))),
+                "disk": bytes(0, limits::DISK_BYTES, limits::DISK_BYTES_MAX, "Most bytes on disk."),
+                "memory": bytes(0, limits::REMEMBERED_BYTES, limits::REMEMBERED_BYTES_MAX, "Most bytes in memory."),
+            })),
+            "metrics": table("Where the daemon tells its counters, in the text format of OpenMetrics.", json!({
+                "listen": with_default(json!(""), described("An address of loopback with its port, or unix:PATH; empty: nowhere.",
+                    or_variable(json!({ "type": "string", "pattern": METRICS_ADDRESS, "maxLength": limits::EXPANDED_BYTES })))),
             })),
             "executors": {
                 "description": "Who answers for which scopes.",
@@ -84,6 +96,9 @@ fn proxy_url() -> Value {
 
 /// About what an entry of `NO_PROXY` looks like: its host has a character that is no separator.
 const PROXY_EXCEPTION: &str = r"^\s*(\*|(\*?\.)?[^\s*/:\[\].][^\s*/:\[\]]*(:[0-9]{0,5})?|[0-9A-Fa-f:.]+/[0-9]{1,3}|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?(:[0-9]{0,5})?)\s*$";
+
+/// What an address of loopback with a port looks like, or a socket's path.
+const METRICS_ADDRESS: &str = r"^(|127(\.[0-9]{1,3}){3}:[0-9]{1,5}|\[[0:]*:0*1\]:[0-9]{1,5}|unix:/.*)$";
 
 fn executor() -> Value {
     json!({
@@ -197,29 +212,50 @@ fn certificates() -> Value {
 }
 
 fn store() -> Value {
-    let bytes = |default: u64, what: &str| json!({ "description": what, "type": "integer", "minimum": 1, "maximum": default, "default": default });
     let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
-    json!({
+    let folders = or_variable(
+        json!({ "type": "string", "pattern": "^:*(/[^:]*(:+/[^:]*)*:*)?$", "maxLength": limits::EXPANDED_BYTES }),
+    );
+    let config_path = json!({ "anyOf": [folders, { "type": "array", "items": folders }] });
+    let base64 = r"^[\r\n]*(([A-Za-z0-9+/][\r\n]*){4})*(([A-Za-z0-9+/][\r\n]*){2}=[\r\n]*=[\r\n]*|([A-Za-z0-9+/][\r\n]*){3}=[\r\n]*)?$";
+    let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
+    let layout = json!({
+        "description": "Where the OCI layout is.",
         "type": "object",
         "additionalProperties": false,
-        "required": ["type"],
-        "properties": {
-            "type": or_variable(json!({ "enum": ["registry-store"] })),
-            "parameters": with("not", json!({ "required": ["credential", "credentials"] }), table("How registries are asked.", json!({
+        "required": ["path"],
+        "properties": { "path": described("A folder or an archive, by its absolute path.", or_variable(path)) },
+    });
+    let of_type = |name: &str, required: Value, parameters: Value| {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": required,
+            "properties": { "type": or_variable(json!({ "enum": [name] })), "parameters": parameters },
+        })
+    };
+    json!({
+        "anyOf": [
+            of_type("registry-store", json!(["type"]), with("not", json!({ "required": ["credential", "credentials"] }), table("How registries are asked.", json!({
                 "plainHttp": {
                     "description": "Plain http for every registry of the executor; loopback never needs it.",
                     "type": "boolean",
                     "default": false,
                 },
+                "configPath": with_default(json!("/etc/containerd/certs.d:/etc/docker/certs.d"), described("Folders with containerd's \
+                    hosts.toml files, joined by colons; empty: none.", config_path)),
+                "caPem": { "$ref": "#/$defs/pem", "description": "Certificates that registries are judged by in place of the system's." },
+                "caBase64": { "description": "The same in base64, if caPem is not there.", "type": "string", "pattern": base64 },
                 "userAgent": described("What registries are told about who asks.", or_variable(user_agent)),
-                "maxBlobBytes": bytes(limits::BLOB_BYTES, "Largest blob."),
-                "maxManifestBytes": bytes(limits::MANIFEST_BYTES, "Largest manifest."),
+                "maxBlobBytes": bytes(1, limits::BLOB_BYTES, limits::BLOB_BYTES, "Largest blob."),
+                "maxManifestBytes": bytes(1, limits::MANIFEST_BYTES, limits::MANIFEST_BYTES, "Largest manifest."),
                 "allowCosignTag": { "description": "Without effect: there is no Cosign verifier.", "type": "boolean" },
                 "credential": { "$ref": "#/$defs/credential" },
                 "credentials": credentials::credentials(),
                 "allowedRealms": credentials::allowed_realms(),
-            }))),
-        },
+            })))),
+            of_type("filesystem-oci-store", json!(["type", "parameters"]), layout),
+        ],
     })
 }
 
@@ -272,6 +308,11 @@ fn threshold() -> Value {
         "maximum": limits::POLICY_RULES,
         "default": 0,
     })
+}
+
+/// A number of bytes.
+fn bytes(least: u64, default: u64, most: u64, what: &str) -> Value {
+    json!({ "description": what, "type": "integer", "minimum": least, "maximum": most, "default": default })
 }
 
 /// A table whose keys may all be left out.

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::artifact::Digest;
 use crate::config::{
-    Checks, Config, CredentialSource, Direct, Executor, KeyMaterial, LogFormat, LogLevel, Mode, Password, ProxyUrl,
-    Realm, RegistryStore, Rule, Unmatched, Verifier, VerifierKind,
+    Checks, Config, CredentialSource, Direct, Executor, Folder, KeyMaterial, Listen, LogFormat, LogLevel, Mode,
+    Password, ProxyUrl, Realm, Rule, Store, Unmatched, Verifier, VerifierKind,
 };
 use crate::secret::Secret;
 
@@ -39,6 +39,7 @@ fn file(config: &Config) -> File<'_> {
             allow: humantime::format_duration(config.remember.allow).to_string(),
             deny: humantime::format_duration(config.remember.deny).to_string(),
             referrers: humantime::format_duration(config.remember.referrers).to_string(),
+            stale_referrers: humantime::format_duration(config.remember.stale_referrers).to_string(),
         },
         log: LogTable {
             format: match config.log.format {
@@ -57,6 +58,22 @@ fn file(config: &Config) -> File<'_> {
             https: proxy(config.proxy.https.as_ref()),
             http: proxy(config.proxy.http.as_ref()),
             no: &config.proxy.no,
+        },
+        cache: CacheTable {
+            path: match &config.cache.path {
+                Folder::Systemd => None,
+                Folder::None => Some(String::new()),
+                Folder::At(path) => Some(unexpanded(&path.to_string_lossy())),
+            },
+            disk: config.cache.disk,
+            memory: config.cache.memory,
+        },
+        metrics: MetricsTable {
+            listen: match &config.metrics.listen {
+                None => String::new(),
+                Some(Listen::Tcp(address)) => address.to_string(),
+                Some(Listen::Unix(path)) => format!("unix:{}", unexpanded(&path.to_string_lossy())),
+            },
         },
         executors: config.executors.iter().map(executor).collect(),
     }
@@ -79,7 +96,7 @@ fn executor(executor: &Executor) -> ExecutorTable<'_> {
         mode,
         digests: &executor.digests,
         checks: checks.map(checks_table),
-        stores: [Typed { r#type: "registry-store", parameters: store(&executor.store) }],
+        stores: [store(&executor.store)],
     }
 }
 
@@ -112,14 +129,27 @@ fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
     }
 }
 
-fn store(store: &RegistryStore) -> StoreTable<'_> {
-    StoreTable {
-        plain_http: store.plain_http,
-        user_agent: store.user_agent.as_deref().map(unexpanded),
-        max_blob_bytes: store.max_blob_bytes,
-        max_manifest_bytes: store.max_manifest_bytes,
-        allowed_realms: &store.allowed_realms,
-        credentials: store.credentials.iter().map(credential).collect(),
+fn store(store: &Store) -> Typed<StoreTable<'_>> {
+    match store {
+        Store::Registry(store) => {
+            // No folder has a colon in its name: it would have been two.
+            let folders: Vec<_> = store.config_path.iter().map(|folder| folder.to_string_lossy()).collect();
+            let parameters = StoreTable::Registry {
+                plain_http: store.plain_http,
+                config_path: unexpanded(&folders.join(":")),
+                ca_pem: store.ca.as_deref(),
+                user_agent: store.user_agent.as_deref().map(unexpanded),
+                max_blob_bytes: store.max_blob_bytes,
+                max_manifest_bytes: store.max_manifest_bytes,
+                allowed_realms: &store.allowed_realms,
+                credentials: store.credentials.iter().map(credential).collect(),
+            };
+            Typed { r#type: "registry-store", parameters }
+        }
+        Store::Layout(path) => Typed {
+            r#type: "filesystem-oci-store",
+            parameters: StoreTable::Layout { path: unexpanded(&path.value.to_string_lossy()) },
+        },
     }
 }
 
@@ -174,6 +204,8 @@ struct File<'a> {
     remember: RememberTable,
     log: LogTable,
     proxy: ProxyTable<'a>,
+    cache: CacheTable,
+    metrics: MetricsTable,
     executors: Vec<ExecutorTable<'a>>,
 }
 
@@ -183,10 +215,25 @@ struct AccessTable<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct RememberTable {
     allow: String,
     deny: String,
     referrers: String,
+    stale_referrers: String,
+}
+
+#[derive(Serialize)]
+struct CacheTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    disk: u64,
+    memory: u64,
+}
+
+#[derive(Serialize)]
+struct MetricsTable {
+    listen: String,
 }
 
 #[derive(Serialize)]
@@ -250,15 +297,24 @@ struct CertificatesTable<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StoreTable<'a> {
-    plain_http: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<String>,
-    max_blob_bytes: u64,
-    max_manifest_bytes: u64,
-    allowed_realms: &'a [Realm],
-    credentials: Vec<CredentialTable<'a>>,
+#[serde(untagged)]
+enum StoreTable<'a> {
+    #[serde(rename_all = "camelCase")]
+    Registry {
+        plain_http: bool,
+        config_path: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ca_pem: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_agent: Option<String>,
+        max_blob_bytes: u64,
+        max_manifest_bytes: u64,
+        allowed_realms: &'a [Realm],
+        credentials: Vec<CredentialTable<'a>>,
+    },
+    Layout {
+        path: String,
+    },
 }
 
 #[derive(Default, Serialize)]

@@ -95,8 +95,9 @@ fn what_is_left_out_has_its_default() {
     let [executor] = config.executors.as_slice() else { panic!("{config:?}") };
     assert!(matches!(executor.mode, Mode::Enforce(_)));
     assert!(executor.digests.is_empty());
-    assert_eq!(executor.store, RegistryStore::default());
-    assert_eq!((executor.store.max_blob_bytes, executor.store.max_manifest_bytes), (32 << 20, 4 << 20));
+    let Store::Registry(store) = &executor.store else { panic!("{:?}", executor.store) };
+    assert_eq!(*store, RegistryStore::default());
+    assert_eq!((store.max_blob_bytes, store.max_manifest_bytes), (32 << 20, 4 << 20));
     let checks = checks(executor);
     assert_eq!(checks.concurrency, limits::CONCURRENCY);
     let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
@@ -126,7 +127,7 @@ fn every_key_is_taken() {
                 {{ inline = {{ certs = "PEM 2" }} }}],
             trustedIdentities = ["x509.subject: C=US"],
             scopes = ["*"] }} }}]
-        stores = [{{ type = "registry-store", parameters = {{ plainHttp = true, userAgent = "me/1", maxBlobBytes = 1,
+        stores = [{{ type = "registry-store", parameters = {{ plainHttp = true, configPath = ":${{DIR}}:/b:", caBase64 = "UEVNCg==", userAgent = "me/1", maxBlobBytes = 1,
             maxManifestBytes = 2, allowCosignTag = true,
             credential = {{ provider = "static", username = "", password = "" }} }} }}]
         policyEnforcer = {{ type = "threshold-policy", parameters = {{ policy = {{ rules = [
@@ -154,14 +155,16 @@ fn every_key_is_taken() {
     assert_eq!(audit.digests.first().unwrap().as_str(), digest);
     assert_eq!(
         audit.store,
-        RegistryStore {
+        Store::Registry(RegistryStore {
             plain_http: true,
+            config_path: vec!["/etc/trust".into(), "/b".into()],
+            ca: Some("PEM\n".to_owned()),
             user_agent: Some("me/1".to_owned()),
             max_blob_bytes: 1,
             max_manifest_bytes: 2,
             credentials: Vec::new(),
             allowed_realms: Vec::new(),
-        }
+        })
     );
     assert_eq!(
         audit.scopes[1],
@@ -295,7 +298,7 @@ fn the_example_has_no_problem() {
     assert_eq!((&config.remember, &config.log, &config.access), (&<_>::default(), &<_>::default(), &<_>::default()));
     assert_eq!(config.unmatched, Unmatched::Deny);
     let enforced = &config.executors[0];
-    assert_eq!(enforced.store, RegistryStore::default());
+    assert_eq!(enforced.store, Store::default());
     assert_eq!(checks(enforced).concurrency, limits::CONCURRENCY);
     assert_eq!((checks(enforced).policy.threshold, checks(enforced).policy.rules.len()), (1, 1));
 }
@@ -483,12 +486,25 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
 
 #[test]
 fn what_a_store_cannot_heed_is_refused_by_its_key() {
-    let roots = "a registry's own certificate authorities are not available in this version";
     let at = "executors[0].stores[0].parameters";
     for (text, expected) in [
         ("credential = { username = \"\" }", format!("2:66: {at}.credential.provider: required key is missing")),
-        ("caPem = \"x\"", format!("2:53: {at}.caPem: {roots}")),
-        ("caBase64 = \"x\"", format!("2:53: {at}.caBase64: {roots}")),
+        (
+            "caPem = \"-----BEGIN PRIVATE KEY-----\"",
+            format!("2:61: {at}.caPem: a private key stands here; only certificates belong here"),
+        ),
+        (
+            "configPath = \"/a:b\"",
+            format!(
+                "2:66: {at}.configPath: \"b\" is not an absolute path (folders are joined by colons; \"\" means none)"
+            ),
+        ),
+        (
+            "configPath = [\"/a\", \"b\"]",
+            format!(
+                "2:73: {at}.configPath[1]: \"b\" is not an absolute path (folders are joined by colons; \"\" means none)"
+            ),
+        ),
         ("maxBlobBytes = 0", format!("2:68: {at}.maxBlobBytes: 0 is out of range (1 to 33554432)")),
         ("maxBlobBytes = 33554433", format!("2:68: {at}.maxBlobBytes: 33554433 is out of range (1 to 33554432)")),
         ("maxManifestBytes = -1", format!("2:72: {at}.maxManifestBytes: -1 is out of range (1 to 4194304)")),
@@ -507,8 +523,104 @@ fn what_a_store_cannot_heed_is_refused_by_its_key() {
     assert_eq!(problems(&store(&format!("userAgent = \"{}\"", "a".repeat(limits::USER_AGENT_BYTES + 1)))).len(), 1);
 }
 
+/// The registry store of the first executor.
+fn registry(config: &Config) -> &RegistryStore {
+    match &config.executors[0].store {
+        Store::Registry(store) => store,
+        Store::Layout(path) => panic!("{path:?}"),
+    }
+}
+
 #[test]
-fn one_store_per_executor_of_the_one_type() {
+fn folders_of_hosts_files_are_joined_by_colons_or_in_an_array_and_may_be_none() {
+    let folders = |text: &str| {
+        let config = good(&store(text));
+        registry(&config).config_path.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(folders(""), ["/etc/containerd/certs.d", "/etc/docker/certs.d"]);
+    assert_eq!(folders("configPath = \"/a:/b::\""), ["/a", "/b"]);
+    assert_eq!(folders("configPath = [\"/a:/b\", \"/c\"]"), ["/a", "/b", "/c"]);
+    for none in ["\"\"", "[]", "[\"\"]", "\":\""] {
+        assert_eq!(folders(&format!("configPath = {none}")), [""; 0], "{none}");
+    }
+}
+
+#[test]
+fn certificates_are_pem_or_base64_of_it_and_pem_goes_before() {
+    let ca = |text: &str| registry(&good(&store(text))).ca.clone();
+    assert_eq!(ca(""), None);
+    assert_eq!(ca("caPem = \"\", caBase64 = \"\""), None);
+    assert_eq!(ca("caPem = \"PEM\", caBase64 = \"Cg==\"").as_deref(), Some("PEM"));
+    assert_eq!(ca("caPem = \"\", caBase64 = \"UE\\r\\nVN\"").as_deref(), Some("PEM"));
+    for bad in ["x", "UEVN=", "UE VN"] {
+        let shown = problems(&store(&format!("caBase64 = \"{bad}\"")));
+        assert!(matches!(shown.as_slice(), [one] if one.contains("caBase64: it is not base64")), "{shown:?}");
+    }
+}
+
+#[test]
+fn an_oci_layout_can_stand_in_for_the_registry() {
+    let stores = "stores = [{ type = \"filesystem-oci-store\", parameters = { path = \"${DIR}/layout\" } }]";
+    let config = good(&executor(stores));
+    let Store::Layout(path) = &config.executors[0].store else { panic!("{config:?}") };
+    assert_eq!(path.value.to_str(), Some("/etc/trust/layout"));
+}
+
+#[test]
+fn content_on_disk_is_where_systemd_says_unless_the_file_says_otherwise() {
+    let cache = |text: &str| good(&format!("{}[cache]\n{text}", executor(""))).cache;
+    assert_eq!(cache(""), Cache::default());
+    assert_eq!(cache("path = \"\"").path, Folder::None);
+    assert_eq!(cache("path = \"/var/cache/x\"").path, Folder::At("/var/cache/x".into()));
+    assert_eq!((cache("disk = 0").disk, cache("memory = 0").memory), (0, 0));
+    let most = cache(&format!("disk = {}\nmemory = {}", limits::DISK_BYTES_MAX, limits::REMEMBERED_BYTES_MAX));
+    assert_eq!((most.disk, most.memory), (limits::DISK_BYTES_MAX, limits::REMEMBERED_BYTES_MAX));
+    for (text, expected) in [
+        (format!("disk = {}", limits::DISK_BYTES_MAX + 1), "is out of range"),
+        (format!("memory = {}", limits::REMEMBERED_BYTES_MAX + 1), "is out of range"),
+        ("disk = -1".to_owned(), "is out of range"),
+        ("path = \"cache\"".to_owned(), "\"cache\" is not an absolute path"),
+        ("size = 1".to_owned(), "unknown key"),
+    ] {
+        let found = problems(&format!("{}[cache]\n{text}", executor("")));
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn metrics_are_told_on_this_machine_alone() {
+    let listen = |text: &str| good(&format!("{}[metrics]\nlisten = {text:?}", executor(""))).metrics.listen;
+    assert_eq!(listen(""), None);
+    for address in ["127.0.0.1:9464", "127.9.9.9:1", "[::1]:9464"] {
+        assert_eq!(listen(address), Some(Listen::Tcp(address.parse().unwrap())));
+    }
+    assert_eq!(listen("unix:/run/m.sock"), Some(Listen::Unix("/run/m.sock".into())));
+    for (text, expected) in [
+        ("0.0.0.0:9464", "is no address of loopback"),
+        ("[::]:9464", "is no address of loopback"),
+        ("10.0.0.1:9464", "is no address of loopback"),
+        ("[::ffff:127.0.0.1]:9464", "is no address of loopback"),
+        ("localhost:9464", "is neither an address with a port nor unix:PATH"),
+        ("127.0.0.1", "is neither an address with a port nor unix:PATH"),
+        (":9464", "is neither an address with a port nor unix:PATH"),
+        ("unix:m.sock", "is not an absolute path"),
+    ] {
+        let found = problems(&format!("{}[metrics]\nlisten = {text:?}", executor("")));
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn the_last_known_list_is_not_used_unless_the_file_says_so_and_for_a_day_at_most() {
+    let stale = |text: &str| good(&format!("{}[remember]\n{text}", executor(""))).remember.stale_referrers;
+    assert_eq!(stale(""), Duration::ZERO);
+    assert_eq!(stale("staleReferrers = \"24h\""), limits::STALE_REFERRERS_MAX);
+    let found = problems(&format!("{}[remember]\nstaleReferrers = \"24h 1s\"", executor("")));
+    assert!(found[0].contains("is above the limit"), "{found:?}");
+}
+
+#[test]
+fn one_store_per_executor_of_a_known_type() {
     for (stores, expected) in [
         ("[]", "2:10: executors[0].stores: must not be empty"),
         (
@@ -521,13 +633,22 @@ fn one_store_per_executor_of_the_one_type() {
             "2:38: executors[0].stores[0].scopes: a store's own scopes are not supported yet: the executor's scopes \
              hold",
         ),
+        ("[{ type = \"filesystem-oci-store\" }]", "2:11: executors[0].stores[0].parameters: required key is missing"),
         (
-            "[{ type = \"filesystem-oci-store\", parameters = { path = \"/\" } }]",
-            "2:20: executors[0].stores[0].type: store type \"filesystem-oci-store\" is not available in this version",
+            "[{ type = \"filesystem-oci-store\", parameters = {} }]",
+            "2:57: executors[0].stores[0].parameters.path: required key is missing",
+        ),
+        (
+            "[{ type = \"filesystem-oci-store\", parameters = { path = \"layout\" } }]",
+            "2:66: executors[0].stores[0].parameters.path: \"layout\" is not an absolute path",
+        ),
+        (
+            "[{ type = \"filesystem-oci-store\", parameters = { path = \"/a\", plainHttp = true } }]",
+            "2:72: executors[0].stores[0].parameters.plainHttp: unknown key (known here: path)",
         ),
         (
             "[{ type = \"oras\" }]",
-            "2:20: executors[0].stores[0].type: unknown store type \"oras\" (known: registry-store)",
+            "2:20: executors[0].stores[0].type: unknown store type \"oras\" (known: filesystem-oci-store, registry-store)",
         ),
         ("[{}]", "2:11: executors[0].stores[0].type: required key is missing"),
     ] {
@@ -746,7 +867,7 @@ fn syntax_errors_come_with_their_places_and_without_what_is_written_there() {
 #[test]
 fn strange_keys_are_shown_on_one_line() {
     let shown = problems(&format!("\"a\\nb.c\" = 1\n\"\" = 1\n{}", executor("")));
-    assert!(shown[0].starts_with("1:1: \"a\\nb.c\": unknown key (known here: access, executors, "), "{shown:?}");
+    assert!(shown[0].starts_with("1:1: \"a\\nb.c\": unknown key (known here: access, cache, executors, "), "{shown:?}");
     assert!(shown[1].starts_with("2:1: \"\": unknown key"), "{shown:?}");
     assert_eq!(shown.len(), 2);
     let shown = problems(&format!("{} = 1\n{}", "k".repeat(10_000), executor("")));

@@ -4,21 +4,37 @@
 //! turned out well, the answer is UNAVAILABLE, otherwise DENIED.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::executor::Judged;
 use crate::policy::{Policy, Standing};
 use crate::reference::Repository;
-use crate::report::{Artifact, Failure, Listing, Outcome, Read, Report};
-use crate::verdict::Conclusion;
+use crate::report::{Artifact, Failure, Fault, Listing, Outcome, Read, Report};
+use crate::verdict::{Class, Conclusion};
 
 pub(super) fn conclude(policy: &Policy, repository: &Repository, report: Report, out_of_time: bool) -> Judged {
-    let conclusion = match policy.standing(&report) {
-        Standing::Satisfied => Conclusion::Satisfied(who(&report)),
-        Standing::Open => Conclusion::unavailable(fault(repository, &report, out_of_time)),
-        Standing::Failed => Conclusion::denied(why(policy, &report)),
+    let (conclusion, class) = match policy.standing(&report) {
+        Standing::Satisfied => {
+            let parts = [who(&report)].into_iter().chain(stale(&report).next().map(|(fault, _)| fault.to_string()));
+            (Conclusion::Satisfied(join(parts)), Class::Satisfied)
+        }
+        Standing::Open => {
+            let (cause, class) = fault(repository, &report, out_of_time);
+            (Conclusion::unavailable(cause), class)
+        }
+        Standing::Failed => (Conclusion::denied(why(policy, &report)), Class::Policy),
     };
     let valid_until = passes(&report).filter_map(|(_, pass)| pass.valid_until).min();
-    Judged { conclusion, report, valid_until, out_of_time }
+    let lists_last = stale(&report).map(|(_, left)| left).min();
+    Judged { conclusion, class, report, valid_until, lists_last, out_of_time }
+}
+
+/// The lists that are not of now: why, and how long they may still be used.
+fn stale(report: &Report) -> impl Iterator<Item = (&Fault, Duration)> {
+    report.artifacts().iter().filter_map(|artifact| match &artifact.referrers {
+        Listing::Stale { fault, left, .. } => Some((fault, *left)),
+        Listing::NotAsked | Listing::Pending | Listing::Whole(_) | Listing::Fault(_) => None,
+    })
 }
 
 fn passes(report: &Report) -> impl Iterator<Item = (&str, &crate::report::Pass)> {
@@ -38,31 +54,36 @@ fn who(report: &Report) -> String {
 }
 
 /// What could not be checked: the first fault, and how many more there are.
-fn fault(repository: &Repository, report: &Report, out_of_time: bool) -> String {
-    let faults: Vec<String> = report.artifacts().iter().flat_map(faults_of).collect();
+fn fault(repository: &Repository, report: &Report, out_of_time: bool) -> (String, Class) {
+    let faults: Vec<(String, Class)> = report.artifacts().iter().flat_map(faults_of).collect();
     let first = match faults.split_first() {
-        None => String::new(),
-        Some((first, [])) => first.clone(),
-        Some((first, rest)) => format!("{first} (and {} more)", rest.len()),
+        None => None,
+        Some((first, [])) => Some(first.clone()),
+        Some(((first, class), rest)) => Some((format!("{first} (and {} more)", rest.len()), *class)),
     };
-    match (out_of_time, first.is_empty()) {
-        (false, true) => "the policy is too intricate to be decided: simplify its nested groups".to_owned(),
-        (true, true) => format!("the time ran out before {} had answered; try again", repository.registry()),
-        (true, false) => format!("the time ran out, and {first}"),
-        (false, _) => first,
+    match (out_of_time, first) {
+        (false, None) => {
+            let cause = "the policy is too intricate to be decided: simplify its nested groups";
+            (cause.to_owned(), Class::Unchecked)
+        }
+        (true, None) => {
+            (format!("the time ran out before {} had answered; try again", repository.registry()), Class::Time)
+        }
+        (true, Some((first, _))) => (format!("the time ran out, and {first}"), Class::Time),
+        (false, Some(first)) => first,
     }
 }
 
-fn faults_of(artifact: &Artifact) -> Vec<String> {
+fn faults_of(artifact: &Artifact) -> Vec<(String, Class)> {
     let mut faults = Vec::new();
     if let Read::Fault(fault) = &artifact.manifest {
-        faults.push(format!("referrer {}: {fault}", artifact.descriptor.digest));
+        faults.push((format!("referrer {}: {fault}", artifact.descriptor.digest), fault.class()));
     }
-    if let Listing::Fault(fault) = &artifact.referrers {
-        faults.push(fault.to_string());
+    if let Listing::Fault(fault) | Listing::Stale { fault, .. } = &artifact.referrers {
+        faults.push((fault.to_string(), fault.class()));
     }
     faults.extend(artifact.findings.iter().filter_map(|finding| match &finding.outcome {
-        Outcome::Fault { cause } => Some(format!("{}: {cause}", finding.verifier)),
+        Outcome::Fault { cause } => Some((format!("{}: {cause}", finding.verifier), cause.class())),
         Outcome::Passed(_) | Outcome::Failed(_) => None,
     }));
     faults

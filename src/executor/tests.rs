@@ -22,6 +22,7 @@ use crate::verdict::Verdict;
 struct Memory {
     manifests: HashMap<Digest, Bytes>,
     lists: HashMap<Digest, Result<Vec<Descriptor>, Error>>,
+    stale: HashMap<Digest, Stale>,
     slow: Option<Duration>,
     reads: AtomicUsize,
     at_once: AtomicUsize,
@@ -29,7 +30,7 @@ struct Memory {
 }
 
 fn fault() -> Error {
-    Error::Throttled { what: "GET https://r.io/v2/a".to_owned(), said: String::new() }
+    Error::Throttled { what: "GET https://r.io/v2/a".to_owned(), said: String::new(), after: None }
 }
 
 impl Memory {
@@ -67,8 +68,9 @@ impl Store for Memory {
         Err(fault())
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))
+    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Listed, Error> {
+        let candidates = self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))?;
+        Ok(Listed { candidates, stale: self.stale.get(subject).cloned() })
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
@@ -359,6 +361,76 @@ async fn nesting_at_the_limit_and_one_past_it() {
     }
 }
 
+fn broken() -> Stale {
+    let cause = Error::Status { what: "GET https://r.io/v2/a".to_owned(), status: 503, said: String::new() };
+    Stale { age: Duration::from_millis(62_900), left: Duration::from_secs(37), cause }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allow_that_rests_on_the_last_known_list_says_so_and_ends_with_it() {
+    let mut store = Memory::default();
+    store.attach(&image(), "a/pass/k");
+    store.stale.insert(image().digest, broken());
+    let judged = judge_with(store, group(1, vec![leaf("a")]), 8).await;
+    assert_eq!(judged.lists_last, Some(Duration::from_secs(37)));
+    let note = judged.report.tree().note.unwrap();
+    assert!(note.starts_with("the list of referrers is 1m 2s old, because GET https://r.io/v2/a: "), "{note}");
+    assert!(note.contains("503"), "{note}");
+    assert_eq!(judged.report.tree().referrers.len(), 1);
+    assert_eq!(line(judged), format!("ALLOWED a: fine; {note}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_last_known_list_does_not_hold_may_be_on_a_newer_one() {
+    for types in [&[][..], &["a/fail/identity"], &["x/y"]] {
+        let mut store = Memory::default();
+        types.iter().for_each(|content| drop(store.attach(&image(), content)));
+        store.stale.insert(image().digest, broken());
+        let judged = judge_with(store, group(1, vec![leaf("a")]), 8).await;
+        assert_eq!(judged.class, Class::Status);
+        let line = line(judged);
+        assert!(line.starts_with("UNAVAILABLE the list of referrers is 1m 2s old"), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_known_list_of_a_referrers_referrers_counts_alike() {
+    let root = || group(1, vec![Rule { verifier: Some("sbom".to_owned()), threshold: 1, rules: vec![leaf("a")] }]);
+    for (content, token) in [("a/pass/k", "ALLOWED"), ("a/fail/form", "UNAVAILABLE")] {
+        let mut store = Memory::default();
+        let sbom = store.attach(&image(), "sbom/pass");
+        store.attach(&sbom, content);
+        store.stale.insert(sbom.digest, broken());
+        let judged = judge_with(store, root(), 8).await;
+        assert_eq!(judged.lists_last, Some(Duration::from_secs(37)));
+        let line = line(judged);
+        assert!(line.starts_with(token), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kind_of_cause_that_is_counted_is_that_of_the_answer() {
+    let network = || Error::Network { what: "GET".to_owned(), cause: "refused".to_owned() };
+    let listed = |list| async {
+        let mut store = Memory::default();
+        store.lists.insert(image().digest, list);
+        judge_with(store, group(1, vec![leaf("a")]), 8).await.class
+    };
+    assert_eq!(listed(Err(fault())).await, Class::Throttled);
+    assert_eq!(listed(Err(network())).await, Class::Network);
+    assert_eq!(listed(Ok(vec![])).await, Class::Policy);
+    let of_types = |types: &'static [&'static str]| async move {
+        let mut store = Memory::default();
+        types.iter().for_each(|content| drop(store.attach(&image(), content)));
+        judge_with(store, group(1, vec![leaf("a")]), 8).await.class
+    };
+    assert_eq!(of_types(&["a/pass/k"]).await, Class::Satisfied);
+    assert_eq!(of_types(&["a/fault"]).await, Class::Unchecked);
+    let mut slow = Memory { slow: Some(Duration::from_secs(60)), ..Memory::default() };
+    slow.attach(&image(), "a/pass/k");
+    assert_eq!(judge_with(slow, group(1, vec![leaf("a")]), 8).await.class, Class::Time);
+}
+
 /// What one referrer may be in the property tests.
 fn evidence() -> impl Strategy<Value = Vec<String>> {
     let kind = prop_oneof![
@@ -422,6 +494,19 @@ proptest! {
     fn a_check_that_did_not_pass_never_helps(types in evidence(), root in policies()) {
         let passed: Vec<String> = types.iter().filter(|content| content.contains("pass")).cloned().collect();
         prop_assert_eq!(token(&types, &root) == "ALLOWED", token(&passed, &root) == "ALLOWED");
+    }
+
+    #[test]
+    fn the_last_known_list_allows_what_it_would_allow_fresh_and_denies_nothing(types in evidence(), root in policies()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let mut store = Memory::default();
+        for content in &types {
+            store.attach(&image(), content);
+        }
+        store.stale.insert(image().digest, broken());
+        let line = runtime.block_on(judge(store, root.clone()));
+        let expected = if token(&types, &root) == "ALLOWED" { "ALLOWED" } else { "UNAVAILABLE" };
+        prop_assert!(line.starts_with(expected), "{line}");
     }
 
     #[test]

@@ -110,13 +110,14 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Conclusion;
+    use crate::verdict::{Class, Conclusion};
 
     fn record(id: usize, report_bytes: usize) -> Record {
         let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let descriptor = Descriptor { media_type: String::new(), digest, size: 0 };
         let decision = Decision {
             verdict: Verdict::reach(Conclusion::denied("no"), false),
+            class: Class::Policy,
             id: id.to_string(),
             report: Some(Arc::new(Tree { digest: "x".repeat(report_bytes), ..Tree::default() })),
             remembered: false,

@@ -1,5 +1,6 @@
 //! The OCI layout store: artifacts in a folder or a tar archive (OCI image layout specification 1.0), as `oras`,
-//! `skopeo`, `crane` and `docker save` write them. Used by `ratifyctl verify oci-layout:...`; asks no network.
+//! `skopeo`, `crane` and `docker save` write them. Used by `ratifyctl verify oci-layout:...`, and by
+//! scopes whose evidence is in a layout; asks no network.
 //!
 //! What the layout says of itself is trusted no more than a registry: every blob is checked against its digest, and
 //! an entry that cannot be read is a candidate for every list, so that nothing is hidden by breaking it.
@@ -22,7 +23,11 @@ use crate::artifact::{Descriptor, Digest, Manifest};
 use crate::json;
 use crate::limits;
 use crate::reference::{Reference, Repository};
-use crate::store::{Error, Store, check};
+use crate::store::{Error, Listed, Store, check};
+
+mod followed;
+
+pub use followed::FollowedLayout;
 
 /// What a person writes: `oci-layout:PATH[:TAG|@DIGEST]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,8 +277,8 @@ impl Store for LayoutStore {
         self.inner.find(reference.tag.as_deref(), reference.digest.as_ref())
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        self.inner.candidates(subject)
+    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Listed, Error> {
+        self.inner.candidates(subject).map(Listed::from)
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
@@ -470,9 +475,9 @@ mod tests {
             assert!(found(&store, Some("v2"), None).unwrap_err().contains("not found"));
             assert_eq!(
                 store.referrers(&repository(), &image.digest, Instant::now()).await,
-                Ok(vec![signature.clone()])
+                Ok(vec![signature.clone()].into())
             );
-            assert_eq!(store.referrers(&repository(), &signature.digest, Instant::now()).await, Ok(vec![]));
+            assert_eq!(store.referrers(&repository(), &signature.digest, Instant::now()).await, Ok(vec![].into()));
             assert_eq!(store.blob(&repository(), &layer, 7, Instant::now()).await.unwrap(), "content");
             assert!(matches!(
                 store.blob(&repository(), &layer, 6, Instant::now()).await,
@@ -490,7 +495,7 @@ mod tests {
         let tag = image.digest.as_str().replace(':', "-");
         draft.entry(&list, Some(&tag));
         let store = draft.open().unwrap();
-        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![signature]));
+        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![signature].into()));
         assert_eq!(found(&store, None, None), Ok(image));
     }
 
@@ -513,7 +518,10 @@ mod tests {
         let path = draft.folder.path().join("blobs/sha256").join(broken.digest.hex());
         fs::write(&path, fs::read_to_string(&path).unwrap().replace("signature", "signaturE")).unwrap();
         let store = draft.open().unwrap();
-        assert_eq!(store.referrers(&repository(), &image.digest, Instant::now()).await, Ok(vec![broken.clone()]));
+        assert_eq!(
+            store.referrers(&repository(), &image.digest, Instant::now()).await,
+            Ok(vec![broken.clone()].into())
+        );
         assert!(matches!(store.manifest(&repository(), &broken, Instant::now()).await, Err(Error::Digest { .. })));
     }
 
@@ -624,5 +632,50 @@ mod tests {
         for bad in ["oci-layout:", "oci-layout:dir:", "oci-layout::v1", "oci-layout:dir@sha256:1", "dir"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_layout_that_is_followed_is_as_it_is_on_disk_at_each_question() {
+        let mut draft = Draft::new();
+        let path = draft.folder.path().to_owned();
+        let followed = FollowedLayout::new(&path);
+        let deadline = Instant::now() + limits::CALL_TIMEOUT;
+        let image = draft.image("one", Some("v1"));
+        let asked = async || followed.referrers(&repository(), &image.digest, deadline).await;
+        let error = asked().await.unwrap_err().to_string();
+        assert!(error.contains("index.json") && error.contains(path.to_str().unwrap()), "{error}");
+        draft.open().unwrap();
+        assert_eq!(asked().await, Ok(vec![].into()));
+        let signature = draft.referrer(&image, "application/x.signature");
+        draft.entry(&signature, None);
+        draft.open().unwrap();
+        assert_eq!(asked().await, Ok(vec![signature.clone()].into()));
+        assert!(followed.manifest(&repository(), &signature, deadline).await.is_ok());
+
+        fs::write(path.join("index.json"), "{").unwrap();
+        assert!(matches!(asked().await, Err(Error::Malformed { .. })));
+        fs::remove_file(path.join("index.json")).unwrap();
+        assert!(asked().await.is_err());
+        draft.open().unwrap();
+        assert_eq!(asked().await, Ok(vec![signature].into()));
+    }
+
+    #[tokio::test]
+    async fn a_layout_that_is_put_in_place_of_another_or_is_an_archive_is_followed_too() {
+        let mut draft = Draft::new();
+        let image = draft.image("one", Some("v1"));
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("layout");
+        let followed = FollowedLayout::new(&path);
+        let deadline = Instant::now() + limits::CALL_TIMEOUT;
+        let asked = async || followed.referrers(&repository(), &image.digest, deadline).await;
+        assert!(asked().await.is_err());
+        fs::rename(draft.archive(), &path).unwrap();
+        assert_eq!(asked().await, Ok(vec![].into()));
+        let signature = draft.referrer(&image, "application/x.signature");
+        draft.entry(&signature, None);
+        fs::rename(draft.archive(), &path).unwrap();
+        assert_eq!(asked().await, Ok(vec![signature.clone()].into()));
+        assert!(followed.manifest(&repository(), &signature, deadline).await.is_ok());
     }
 }

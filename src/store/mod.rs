@@ -6,6 +6,8 @@ pub mod layout;
 #[cfg(feature = "registry")]
 pub mod registry;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 use crate::artifact::{Algorithm, Descriptor, Digest};
 use crate::reference::{Reference, Repository};
 use crate::report::Fault;
+use crate::verdict::Class;
 
 /// Where artifacts lie: a registry, an OCI layout. An answer comes by `deadline`, or an error that says what was waited
 /// for.
@@ -24,12 +27,7 @@ pub trait Store: Send + Sync {
 
     /// The candidates for referrers of `subject`: all of them, or an error. Nothing that the list says of a
     /// candidate is to be believed: its own manifest decides its type and its subject.
-    async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-        deadline: Instant,
-    ) -> Result<Vec<Descriptor>, Error>;
+    async fn referrers(&self, repository: &Repository, subject: &Digest, deadline: Instant) -> Result<Listed, Error>;
 
     /// The bytes of a manifest: they have the descriptor's digest and size.
     async fn manifest(
@@ -50,6 +48,32 @@ pub trait Store: Send + Sync {
     ) -> Result<Bytes, Error>;
 }
 
+/// The candidates for referrers of one digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// All of them, each digest once.
+    pub candidates: Vec<Descriptor>,
+    /// Set where they are not what the registry says now, but what it said last.
+    pub stale: Option<Stale>,
+}
+
+impl From<Vec<Descriptor>> for Listed {
+    fn from(candidates: Vec<Descriptor>) -> Self {
+        Self { candidates, stale: None }
+    }
+}
+
+/// What is known of a list that could not be asked for again. What it names counts; what it does not name may be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// How long ago it was asked for.
+    pub age: Duration,
+    /// How long it may still be used.
+    pub left: Duration,
+    /// Why there is no newer one.
+    pub cause: Error,
+}
+
 /// Why a store could not answer. Each is a fault to the walk: the check could not be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -62,18 +86,17 @@ pub enum Error {
         cause: String,
     },
     /// The registry asks to be asked less.
-    #[error("{what}: the registry is throttling (429){}; try again later or raise its limits", says(said))]
+    #[error("{what}: the registry is throttling (429){}{}; try again later or raise its limits", says(said), asks(*after))]
     Throttled {
         /// What was asked of whom.
         what: String,
         /// What the registry says about it; empty if nothing.
         said: String,
+        /// How long it wants to be left alone, where it says so.
+        after: Option<Duration>,
     },
     /// The registry wants credentials, or other ones.
-    #[error(
-        "{what}: the registry refuses access ({status}){}; no credentials are sent: the repository must be readable without them",
-        says(said)
-    )]
+    #[error("{what}: the registry refuses access ({status}){}{}", says(said), also(shown))]
     Refused {
         /// What was asked of whom.
         what: String,
@@ -81,6 +104,8 @@ pub enum Error {
         status: u16,
         /// What the registry says about it; empty if nothing.
         said: String,
+        /// What it was shown, in words that hold no secret, and the mend; empty if that is not known.
+        shown: String,
     },
     /// There is no such thing.
     #[error("{what}: not found")]
@@ -138,14 +163,57 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the registry could not be reached or is broken, so that what it said last may be better than nothing. A
+    /// registry that answers is heard, whatever it says.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Network { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            Self::Throttled { .. }
+            | Self::Refused { .. }
+            | Self::NotFound { .. }
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// What kind of cause it is, for counting.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Network { .. } => Class::Network,
+            Self::Throttled { .. } => Class::Throttled,
+            Self::Refused { .. } => Class::Refused,
+            Self::NotFound { .. } => Class::NotFound,
+            Self::Status { .. } => Class::Status,
+            Self::Digest { .. } | Self::Size { .. } | Self::TooLarge { .. } | Self::Malformed { .. } => {
+                Class::Malformed
+            }
+        }
+    }
+}
+
 /// A registry's own words within a sentence of ours.
 fn says(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(" and says {said:?}") }
 }
 
+/// How long a registry wants to be left alone.
+fn asks(after: Option<Duration>) -> String {
+    after.map_or_else(String::new, |after| format!(" and asks to wait {} s", after.as_secs()))
+}
+
+fn also(shown: &str) -> String {
+    if shown.is_empty() { String::new() } else { format!("; {shown}") }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self::new(error)
+        Self::of(error.class(), error)
     }
 }
 

@@ -86,6 +86,12 @@ impl Containerd {
         Pull { ran: self.ctr(&["image", "pull", reference]), reference: reference.to_owned() }
     }
 
+    /// Pulls an image by way of the hosts files in a folder.
+    pub fn pull_by_way_of(&self, hosts: &Path, reference: &str) -> Pull {
+        let hosts = hosts.to_str().unwrap();
+        Pull { ran: self.ctr(&["image", "pull", "--hosts-dir", hosts, reference]), reference: reference.to_owned() }
+    }
+
     /// The digests of all that it stores.
     pub fn content(&self) -> Vec<String> {
         self.ctr(&["content", "ls", "-q"]).success().lines().map(str::to_owned).collect()

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +78,36 @@ log: {level: info, formatter: json, accesslog: {disabled: true}}
 storage: {inmemory: {}, delete: {enabled: true}, maintenance: {uploadpurging: {enabled: false}}}
 http: {addr: '127.0.0.1:0'}
 ";
+
+/// What a registry over TLS is started with: files in PEM.
+pub struct OverTls<'a> {
+    /// Its certificate.
+    pub certificate: &'a Path,
+    /// The key to that.
+    pub key: &'a Path,
+    /// Whose clients it takes.
+    pub clients: &'a Path,
+}
+
+/// docker-registry twice over the same folder: over plain http, to push to, and over TLS, to clients that show a
+/// certificate.
+pub fn distribution_over_tls(folder: &Path, tls: &OverTls<'_>) -> (Registry, Registry) {
+    let storage = folder.join("storage");
+    let start = |name: &str, more: &str| {
+        let config = folder.join(name);
+        let text =
+            DISTRIBUTION.replace("inmemory: {}", &format!("filesystem: {{rootdirectory: {}}}", storage.display()));
+        fs::write(&config, text.replace("127.0.0.1:0'", &format!("127.0.0.1:0'{more}"))).unwrap();
+        let log = folder.join(format!("{name}.log"));
+        let service = Service::start(Command::new(tool("docker-registry")).arg("serve").arg(config), &log);
+        let line = service.await_output("listening on 127.0.0.1:");
+        let port: String = line.chars().take_while(char::is_ascii_digit).collect();
+        Registry { host: format!("127.0.0.1:{port}"), _service: service }
+    };
+    let [certificate, key, clients] = [tls.certificate, tls.key, tls.clients].map(Path::display);
+    let more = format!(", tls: {{certificate: {certificate}, key: {key}, clientcas: [{clients}]}}");
+    (start("plain.yml", ""), start("tls.yml", &more))
+}
 
 /// An image in a registry, with the tag `v1`.
 #[derive(Clone, Debug)]

@@ -1,18 +1,21 @@
 //! A small registry inside the test process, on a free port of 127.0.0.1, for faults that no real registry shows on
 //! demand. It holds blobs, manifests and lists of referrers; any answer can be replaced by a [`Reply`], down to raw
-//! bytes. It ends when it is dropped. Real registries are tested elsewhere.
+//! bytes. It speaks plain http, or TLS as it is told. It ends when it is dropped. Real registries are tested elsewhere.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use ratify::artifact::{Descriptor, Digest, IMAGE_INDEX, IMAGE_MANIFEST};
 use ratify::reference::{Reference, Repository};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// The config of an artifact manifest that needs none: `{}`.
 const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
@@ -33,8 +36,12 @@ struct State {
     referrers_api: bool,
     page_size: usize,
     replies: Vec<(String, Reply)>,
+    judge: Option<Judge>,
     requests: Vec<Request>,
 }
+
+/// Looks at each request first; what it has no answer to is answered as ever.
+type Judge = Box<dyn FnMut(&Request) -> Option<Reply> + Send>;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -43,6 +50,12 @@ pub struct Request {
     pub target: String,
     /// The whole head, in lowercase.
     pub head: String,
+    /// The value of its `Authorization` header, as it came; empty if there is none.
+    pub authorization: String,
+    /// Its body.
+    pub body: String,
+    /// When it was read.
+    pub at: Instant,
 }
 
 /// An answer, good or bad.
@@ -103,6 +116,12 @@ impl Reply {
         self
     }
 
+    /// The answer to HEAD in place of GET.
+    fn without_body(self) -> Self {
+        let length = self.body.len().to_string();
+        Self { body: Vec::new(), ..self }.header("Content-Length", &length)
+    }
+
     /// A body that promises one byte more than it has.
     pub fn early(self) -> Self {
         Self { end: End::Early, ..self }
@@ -132,6 +151,15 @@ impl Reply {
 impl Registry {
     /// Starts an empty registry that has the referrers API.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same over TLS.
+    pub async fn start_tls(config: ServerConfig) -> Self {
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let state = Arc::new(Mutex::new(State {
@@ -140,10 +168,11 @@ impl Registry {
             referrers_api: true,
             page_size: usize::MAX,
             replies: Vec::new(),
+            judge: None,
             requests: Vec::new(),
         }));
         let (seen_sender, seen) = watch::channel(0);
-        let task = tokio::spawn(serve(listener, Arc::clone(&state), seen_sender));
+        let task = tokio::spawn(serve(listener, tls, Arc::clone(&state), seen_sender));
         Self { host, state, seen, task }
     }
 
@@ -236,9 +265,21 @@ impl Registry {
         self.state().replies.push((part.to_owned(), reply));
     }
 
+    /// From now on each request is shown to `judge` first.
+    pub fn judge(&self, judge: impl FnMut(&Request) -> Option<Reply> + Send + 'static) {
+        self.state().judge = Some(Box::new(judge));
+    }
+
     /// Requests get their proper answers again.
     pub fn heal(&self) {
-        self.state().replies.clear();
+        let mut state = self.state();
+        state.replies.clear();
+        state.judge = None;
+    }
+
+    /// What was asked so far is forgotten.
+    pub fn forget(&self) {
+        self.state().requests.clear();
     }
 
     /// The requests so far.
@@ -283,16 +324,30 @@ pub fn index(entries: &[Value]) -> Vec<u8> {
     json!({ "schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": entries }).to_string().into_bytes()
 }
 
-async fn serve(listener: TcpListener, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) {
     // Dropped with this future, and all connections with it.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(connection(stream, Arc::clone(&state), seen.clone()));
+        let (tls, state, seen) = (tls.clone(), Arc::clone(&state), seen.clone());
+        connections.spawn(async move {
+            match tls {
+                None => connection(stream, state, seen).await,
+                // Who does not like our certificate goes away.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        connection(stream, state, seen).await;
+                    }
+                }
+            }
+        });
     }
 }
 
 /// One request per connection. Errors mean that the client has gone, which is its right.
-async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) {
+async fn connection<S>(mut stream: S, state: Arc<Mutex<State>>, seen: watch::Sender<usize>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -307,16 +362,35 @@ async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>, seen: watch
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    let reply = {
-        let mut state = state.lock().unwrap();
-        state.requests.push(Request { target: target.clone(), head: head.to_lowercase() });
-        state.answer(&target)
+    let field = |name: &str| {
+        let fields = head.lines().filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
     };
+    let mut body = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    let request = Request {
+        target: target.clone(),
+        head: head.to_lowercase(),
+        authorization: field("authorization").unwrap_or_default(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        at: Instant::now(),
+    };
+    let mut reply = {
+        let mut state = state.lock().unwrap();
+        let judged = state.judge.as_mut().and_then(|judge| judge(&request));
+        state.requests.push(request);
+        judged.unwrap_or_else(|| state.answer(&target))
+    };
+    if head.starts_with("HEAD ") {
+        reply = reply.without_body();
+    }
     seen.send_modify(|count| *count += 1);
     let _ = send(&mut stream, reply).await;
 }
 
-async fn send(stream: &mut TcpStream, reply: Reply) -> std::io::Result<()> {
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> std::io::Result<()> {
     if reply.end == End::Silence {
         // Until the client hangs up.
         stream.read_u8().await?;

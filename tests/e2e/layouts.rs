@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Command;
 
-use crate::common::node::{Daemon, executor};
+use crate::common::node::{Daemon, Node, executor};
 use crate::common::notation::signers;
 use crate::common::registries::registries;
 use crate::common::tools::{run, tool};
-use crate::needs;
+use crate::{UNSIGNED, needs};
 
 #[test]
 fn a_signed_image_is_verified_from_a_folder_and_from_an_archive() {
@@ -40,4 +40,30 @@ fn a_signed_image_is_verified_from_a_folder_and_from_an_archive() {
             assert_eq!((ran.code, ran.stdout.split(' ').next()), (Some(code), Some(token)), "{ran:?}");
         }
     }
+}
+
+#[test]
+fn evidence_comes_from_a_layout_where_the_registry_has_none() {
+    needs!();
+    let (registry, signers) = (&registries().referrers, signers());
+    let [signed, unsigned] = ["airgap/signed", "airgap/unsigned"].map(|place| registry.image(place));
+    // Signed elsewhere, and carried over: the registry that is pulled from has no signature.
+    let elsewhere = signed.copied_to("airgap-elsewhere/signed");
+    signers.trusted.sign(&elsewhere.by_digest());
+    let folder = tempfile::tempdir().unwrap();
+    let layout = folder.path().join("evidence");
+    let executor = executor(&format!("\"{}/airgap/*\"", registry.host), "", &signers.authority.certificate());
+    let stores = format!(
+        "[[executors.stores]]\ntype = \"filesystem-oci-store\"\nparameters.path = {layout:?}\n[[executors]]\nscopes = [\"{}/elsewhere/*\"]\nmode = \"allow\"\n[remember]\ndeny = \"0s\"\n",
+        registry.host
+    );
+    let node = Node::start(&format!("{executor}{stores}"));
+    node.refuses(&signed, "UNAVAILABLE", "layout ");
+    let other = registry.image("elsewhere");
+    node.allows(&other, "EXEMPT");
+    let target = format!("{}:v1", layout.display());
+    let copy = ["cp", "-r", "--from-plain-http", "--to-oci-layout", &elsewhere.by_digest(), &target];
+    run(Command::new(tool("oras")).args(copy)).success();
+    node.refuses(&unsigned, "DENIED", UNSIGNED);
+    node.allows(&signed, "ALLOWED");
 }

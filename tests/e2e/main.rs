@@ -9,6 +9,7 @@ mod proxy;
 mod changes;
 mod doctor;
 mod failures;
+mod hosts;
 mod install;
 mod layouts;
 mod load;

@@ -21,6 +21,8 @@ mod hostile;
 mod install;
 mod lifecycle;
 mod log;
+mod memory;
+mod metrics;
 mod mutation;
 mod proxy;
 mod shim;

@@ -16,7 +16,7 @@ use ratify::pki;
 use ratify::policy::Policy;
 use ratify::reference::{Reference, Repository};
 use ratify::report::Outcome;
-use ratify::store::{Error, Store, digest_of};
+use ratify::store::{Error, Listed, Store, digest_of};
 use ratify::verdict::{Token, Verdict};
 use ratify::verifier::Verifier;
 use ratify::verifier::notation::{NotationVerifier, Trust, verify_envelope};
@@ -52,16 +52,22 @@ impl Store for Hostile {
         Err(Error::NotFound { what: "nothing".to_owned() })
     }
 
-    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
-        Ok(self.list.clone())
+    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
+        Ok(self.list.clone().into())
     }
 
     async fn manifest(&self, _: &Repository, descriptor: &Descriptor, _: Instant) -> Result<Bytes, Error> {
         self.contents.get(&descriptor.digest).cloned().ok_or(Error::NotFound { what: descriptor.digest.to_string() })
     }
 
-    async fn blob(&self, repository: &Repository, descriptor: &Descriptor, _: u64, _: Instant) -> Result<Bytes, Error> {
-        let bytes = self.manifest(repository, descriptor).await?;
+    async fn blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        _: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
+        let bytes = self.manifest(repository, descriptor, deadline).await?;
         // What every store promises: the bytes are those that the descriptor names.
         ratify::store::check("blob", descriptor, &bytes).map(|()| bytes)
     }

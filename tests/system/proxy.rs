@@ -386,6 +386,9 @@ async fn a_large_answer_through_a_proxy_is_bounded_like_any_other() {
     let repository = format!("{HOST}/a").parse::<Reference>().unwrap().repository;
     registry.reply("/blobs/", Reply::ok("text/plain", "").endless());
     let blob = describe("text/plain", b"hello");
-    let error = store(proxy.address(), "").blob(&repository, &blob, limits::ENVELOPE_BYTES).await.unwrap_err();
+    let error = store(proxy.address(), "")
+        .blob(&repository, &blob, limits::ENVELOPE_BYTES, Instant::now() + limits::REQUEST_TIMEOUT)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("its descriptor says 5"), "{error}");
 }

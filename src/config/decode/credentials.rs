@@ -40,7 +40,9 @@ pub fn realms(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<Re
 
 fn realm(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Realm> {
     let text = decoder.string(item)?;
-    let read = if text.contains("://") { realm_url(&text) } else { host_of(&text).map(|host| (host, String::new())) };
+    let read = if text.contains("://") { realm_url(&text) } else { realm_url(&format!("https://{text}")) };
+    // A path needs the scheme, so that it is clear what begins with it.
+    let read = read.filter(|(_, path)| path.is_empty() || text.contains("://"));
     let Some((host, path)) = read else {
         let hint = "HOST, HOST:PORT or https://HOST/PATH";
         decoder.problems.push_with_hint(&item.place(), format!("{} is no realm", quote(&text)), hint);
@@ -54,7 +56,9 @@ fn realm_url(text: &str) -> Option<(String, String)> {
     let is_bare =
         url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let host = host_of(&format!("{}{port}", url.host_str()?))?;
+    let host = format!("{}{port}", url.host_str()?);
+    // Not the canonical one: to a token service Docker Hub's names are different hosts.
+    host_of(&host)?;
     (url.scheme() == "https" && is_bare).then(|| (host, url.path().trim_end_matches('/').to_owned()))
 }
 

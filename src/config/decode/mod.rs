@@ -2,6 +2,7 @@
 //! bounds. Called by `config::parse` alone; every `None` has left a problem behind.
 
 mod credentials;
+mod node;
 mod policy;
 mod proxy;
 mod store;
@@ -13,8 +14,7 @@ use std::time::Duration;
 use crate::artifact::Digest;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{
-    Access, Checks, Config, Executor, Log, LogFormat, LogLevel, Mode, Place, RegistryStore, Remember, Spanned,
-    Unmatched,
+    Access, Checks, Config, Executor, Log, LogFormat, LogLevel, Mode, Place, Remember, Spanned, Store, Unmatched,
 };
 use crate::limits;
 
@@ -33,6 +33,8 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
     let remember = optional(decoder, &mut table, "remember", remember);
     let log = optional(decoder, &mut table, "log", log);
     let proxy = proxy::proxy(decoder, &mut table);
+    let cache = optional(decoder, &mut table, "cache", node::cache);
+    let metrics = optional(decoder, &mut table, "metrics", node::metrics);
     decoder.finish(table);
     Some(Config {
         unmatched: unmatched?,
@@ -41,6 +43,8 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
         remember: remember?,
         log: log?,
         proxy: proxy?,
+        cache: cache?,
+        metrics: metrics?,
     })
 }
 
@@ -78,7 +82,8 @@ fn remember(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Remember
     let allow = take("allow", default.allow, limits::REMEMBER_ALLOW_MAX);
     let deny = take("deny", default.deny, limits::REMEMBER_DENY_MAX);
     let referrers = take("referrers", default.referrers, limits::REMEMBER_REFERRERS_MAX);
-    Some(Remember { allow: allow?, deny: deny?, referrers: referrers? })
+    let stale_referrers = take("staleReferrers", default.stale_referrers, limits::STALE_REFERRERS_MAX);
+    Some(Remember { allow: allow?, deny: deny?, referrers: referrers?, stale_referrers: stale_referrers? })
 }
 
 fn duration(decoder: &mut Decoder<'_>, item: &Item<'_>, max: Duration) -> Option<Duration> {
@@ -160,7 +165,7 @@ fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, seen: &mut Scopes) -> Op
             let any_host = scopes.iter().flatten().any(|scope| scope.value == "*");
             store::stores(decoder, &item, any_host)
         }
-        None => Some(RegistryStore::default()),
+        None => Some(Store::default()),
     };
     let concurrency = match table.optional("concurrency") {
         Some(item) => {

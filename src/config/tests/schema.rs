@@ -81,9 +81,11 @@ fn full() -> Value {
     json!({
         "unmatched": "allow",
         "access": { "uids": [1000] },
-        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s" },
+        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s", "staleReferrers": "1h" },
         "log": { "format": "json", "level": "trace" },
         "proxy": { "https": "http://u:p@proxy:3128", "http": "proxy", "no": ["a:1", ".b", "10.0.0.0/8", "[::1]:2"] },
+        "cache": { "path": "/var/cache/ratifyd", "disk": 0, "memory": 1 },
+        "metrics": { "listen": "127.0.0.1:9464" },
         "executors": [{
             "scopes": ["a.io"],
             "mode": "audit",
@@ -103,6 +105,9 @@ fn full() -> Value {
             }],
             "stores": [{ "type": "registry-store", "parameters": {
                 "plainHttp": true,
+                "configPath": ["/a:/b", "/c"],
+                "caPem": "PEM",
+                "caBase64": "UEVN",
                 "userAgent": "me",
                 "maxBlobBytes": 1,
                 "maxManifestBytes": 1,
@@ -123,6 +128,13 @@ fn full() -> Value {
             } } },
         }],
     })
+}
+
+/// The same with the other type of store.
+fn with_layout() -> Value {
+    let mut full = full();
+    full["executors"][0]["stores"][0] = json!({ "type": "filesystem-oci-store", "parameters": { "path": "/a" } });
+    full
 }
 
 /// The pointers to a value and to all that is in it.
@@ -160,9 +172,17 @@ fn the_published_schema_is_the_one_of_this_version() {
 
 #[test]
 fn the_schema_and_the_decoder_agree_on_every_change_of_a_full_configuration() {
-    let full = full();
-    assert_eq!(problems_of(&full), [""; 0]);
-    judges(&full, &[]);
+    agree_on_every_change(&full());
+}
+
+#[test]
+fn the_schema_and_the_decoder_agree_on_every_change_of_one_with_a_layout() {
+    agree_on_every_change(&with_layout());
+}
+
+fn agree_on_every_change(full: &Value) {
+    assert_eq!(problems_of(full), [""; 0]);
+    judges(full, &[]);
     let others = [
         json!(null),
         json!(true),
@@ -192,7 +212,7 @@ fn the_schema_and_the_decoder_agree_on_every_change_of_a_full_configuration() {
         json!({}),
         json!({"x": 1}),
     ];
-    for pointer in all_pointers(&full) {
+    for pointer in all_pointers(full) {
         for other in &others {
             let mut changed = full.clone();
             *changed.pointer_mut(&pointer).unwrap() = other.clone();
@@ -212,18 +232,24 @@ fn the_schema_and_the_decoder_agree_on_every_change_of_a_full_configuration() {
 #[test]
 fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
     let schema = super::super::schema();
-    let full = full();
     let mut visited = BTreeSet::new();
-    for pointer in all_pointers(&full).into_iter().filter(|pointer| full.pointer(pointer).unwrap().is_object()) {
+    let tables = [full(), with_layout()].into_iter().flat_map(|full| {
+        let pointers = all_pointers(&full).into_iter();
+        pointers.map(|pointer| (full.clone(), pointer)).collect::<Vec<_>>()
+    });
+    for (full, pointer) in tables.filter(|(full, pointer)| full.pointer(pointer).unwrap().is_object()) {
         let mut changed = full.clone();
         changed.pointer_mut(&pointer).unwrap()["zzzzzzzzzzzz"] = json!(1);
         let shown = problems_of(&changed);
         let known = shown.iter().find_map(|line| line.split_once("zzzzzzzzzzzz: unknown key (known here: "));
         let known: Vec<&str> =
             known.unwrap_or_else(|| panic!("{shown:?}")).1.trim_end_matches(')').split(", ").collect();
-        let table = pointer.split('/').skip(1).fold(table_of(&schema, &schema), |at, step| {
-            let next = if step.parse::<usize>().is_ok() { &at["items"] } else { &at["properties"][step] };
-            table_of(&schema, next)
+        let (table, _) = pointer.split('/').skip(1).fold((&schema, &full), |(at, value), step| {
+            let (next, value) = match step.parse::<usize>() {
+                Ok(index) => (&at["items"], &value[index]),
+                Err(_) => (&at["properties"][step], &value[step]),
+            };
+            (table_of(&schema, next, value), value)
         });
         let keys: Vec<&str> = table["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, known, "{pointer}");
@@ -236,17 +262,18 @@ fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
     assert_eq!(visited, tables, "a table of the schema that no test looks at");
 }
 
-/// The schema of a table or array, behind references and alternatives.
-fn table_of<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+/// The schema of a table or array, behind references and those alternatives that take it.
+fn table_of<'a>(root: &'a Value, schema: &'a Value, value: &Value) -> &'a Value {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        return table_of(root, root.pointer(&reference[1..]).unwrap());
+        return table_of(root, root.pointer(&reference[1..]).unwrap(), value);
     }
     if schema.get("type").is_some_and(|kind| kind == "object" || kind == "array") {
         return schema;
     }
     let alternatives = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     alternatives
-        .map(|alternative| table_of(root, alternative))
+        .filter(|alternative| accepts(root, alternative, value))
+        .map(|alternative| table_of(root, alternative, value))
         .find(|found| found["type"] == "object")
         .unwrap_or(schema)
 }
@@ -261,7 +288,7 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
         formats::meaning(&parse("c.json", &text, &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}")))
     };
     let executor = &schema["$defs"]["executor"]["properties"];
-    let store = &schema["$defs"]["store"]["properties"]["parameters"]["properties"];
+    let store = &schema["$defs"]["store"]["anyOf"][0]["properties"]["parameters"]["properties"];
     let verifier = &schema["$defs"]["verifier"]["properties"]["parameters"]["properties"];
     let certificates = &schema["$defs"]["certificates"]["properties"];
     let mut count = 0;
@@ -270,6 +297,8 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
         ("/access", &schema["properties"]["access"]["properties"]),
         ("/remember", &schema["properties"]["remember"]["properties"]),
         ("/log", &schema["properties"]["log"]["properties"]),
+        ("/cache", &schema["properties"]["cache"]["properties"]),
+        ("/metrics", &schema["properties"]["metrics"]["properties"]),
         ("/executors/0", executor),
         ("/executors/0/stores/0/parameters", store),
         ("/executors/0/verifiers/0/parameters", verifier),
@@ -286,5 +315,5 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 17, "a default that no test looks at");
+    assert_eq!(count, 22, "a default that no test looks at");
 }

@@ -29,6 +29,7 @@ uids = []
 allow = "5m"
 deny = "10s"
 referrers = "10s"
+staleReferrers = "0s"
 
 [log]
 format = "text"
@@ -38,6 +39,13 @@ level = "info"
 https = ""
 http = ""
 no = []
+
+[cache]
+disk = 268435456
+memory = 8388608
+
+[metrics]
+listen = ""
 
 [[executors]]
 scopes = ["a.io"]
@@ -70,6 +78,7 @@ type = "registry-store"
 
 [executors.stores.parameters]
 plainHttp = false
+configPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
 maxBlobBytes = 33554432
 maxManifestBytes = 4194304
 allowedRealms = []

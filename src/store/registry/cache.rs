@@ -34,6 +34,11 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
+    /// The weight of all values.
+    pub(super) fn used(&self) -> u64 {
+        self.lock().used
+    }
+
     /// The value of a key; where there is none, the one that `make` yields, which is kept. Two callers at once get
     /// the same one.
     pub(super) fn get_or_insert(&self, key: K, weight: u64, now: Instant, make: impl FnOnce() -> V) -> V {
@@ -149,8 +154,10 @@ mod tests {
         cache.insert("a", 1, 1, now);
         assert_eq!(cache.get(&"a", now + SECOND), Some(1));
         assert_eq!(cache.get(&"a", now + 2 * SECOND), None);
-        assert_eq!(cache.get_or_insert("a", 1, now + 2 * SECOND, || 2), 2);
-        assert_eq!(cache.get_or_insert("a", 1, now + 3 * SECOND, || 3), 2);
+        cache.insert("a", 2, 1, now + 2 * SECOND);
+        assert_eq!(cache.get(&"a", now + 3 * SECOND), Some(2));
+        cache.remove(&"a");
+        assert_eq!(cache.get(&"a", now + 3 * SECOND), None);
     }
 
     #[test]

@@ -1,32 +1,53 @@
-//! The store that reads from OCI registries over HTTP (OCI distribution specification 1.1), anonymously. Every body
-//! is bounded while it streams and checked against its digest; what is immutable is remembered, and lists of
-//! referrers for a few seconds. Made by `assemble`; decides nothing about what it reads.
+//! The store that reads from OCI registries over HTTP (OCI distribution specification 1.1), by the hosts that containerd
+//! would ask. Every body is bounded while it streams and checked against its digest; what is immutable is remembered, and
+//! lists of referrers for a few seconds. Made by `assemble`; decides nothing about what it reads.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-pub mod credentials;
 pub mod referrers;
 mod transport;
+mod door;
+mod retry;
+mod breaker;
+pub mod auth;
+pub mod credentials;
+mod exchange;
+mod clients;
+pub mod hosts;
+mod tls;
 pub mod redirect;
 pub mod link;
 mod cache;
+pub mod disk;
+mod flights;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use self::cache::Cache;
-use self::transport::{Answer, Bound, Get, Transport, what};
+use self::clients::Clients;
+use self::credentials::Chain;
+use self::disk::Disk;
+use self::exchange::{Answer, Bound, Redirects};
+use self::flights::Flights;
+use self::hosts::Hosts;
+use self::tls::Tls;
+use self::transport::{Need, Question, Transport, Turn};
 use crate::artifact::{Algorithm, Descriptor, Digest, Manifest};
 use crate::config::Proxy;
 use crate::json;
 use crate::limits;
+use crate::metrics::{self, Lookup, Metrics};
 use crate::reference::{Reference, Repository};
-use crate::store::{Error, Store, check, digest_of};
+use crate::store::{Error, Listed, Stale, Store, check, digest_of};
 
 /// A store over all registries.
 pub struct RegistryStore {
@@ -34,14 +55,39 @@ pub struct RegistryStore {
     max_manifest_bytes: u64,
     max_blob_bytes: u64,
     /// Lists of referrers by repository and subject.
-    lists: Cache<(Repository, Digest), Vec<Descriptor>>,
+    lists: Cache<(Repository, Digest), Known>,
+    remember_referrers: Duration,
+    stale_referrers: Duration,
+    lists_under_way: Flights<(Repository, Digest), Vec<Descriptor>>,
     /// Manifests and blobs. The repository is part of the key: what one repository holds says nothing of another.
     contents: Cache<(Repository, Descriptor), Bytes>,
+    contents_under_way: Flights<(&'static str, Repository, Descriptor), Bytes>,
+    disk: Option<Arc<Disk>>,
+    metrics: Arc<Metrics>,
+    /// What metrics were told of the weight of `contents`.
+    told: AtomicU64,
+}
+
+/// A list of referrers, and when it was asked for.
+#[derive(Clone)]
+struct Known {
+    candidates: Vec<Descriptor>,
+    fetched: Instant,
 }
 
 /// What can be set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
+    /// containerd's folders of hosts.toml files, in their order; none: each registry is asked itself.
+    pub host_folders: Vec<PathBuf>,
+    /// Certificates, in PEM, that registries are judged by in place of the system's.
+    pub ca: Option<String>,
+    /// Who has credentials; without providers everybody is asked anonymously.
+    pub credentials: Arc<Chain>,
+    /// Where else credentials may be shown for a token: hosts, or the beginnings of URLs.
+    pub allowed_realms: Vec<String>,
+    /// How often a request is made in all, where its failure may pass.
+    pub tries: u32,
     /// Speak http to every registry, not only to those on loopback.
     pub plain_http: bool,
     /// Sent as `User-Agent`; none: this program's name and version.
@@ -52,19 +98,37 @@ pub struct Options {
     pub max_blob_bytes: Option<u64>,
     /// How long a list of referrers is remembered; zero: not at all.
     pub remember_referrers: Duration,
+    /// How long after it was asked for the last known list of referrers stands in where a registry cannot be reached;
+    /// zero: never.
+    pub stale_referrers: Duration,
     /// Through whom registries are asked; the environment is not looked at.
     pub proxy: Proxy,
+    /// Most bytes of manifests and blobs in memory.
+    pub memory: u64,
+    /// Where they are remembered on disk, if anywhere.
+    pub disk: Option<Arc<Disk>>,
+    /// Where requests and what is remembered are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            host_folders: Vec::new(),
+            ca: None,
+            credentials: Arc::new(Chain::new(Vec::new())),
+            allowed_realms: Vec::new(),
+            tries: limits::REQUEST_TRIES,
             plain_http: false,
             user_agent: None,
             max_manifest_bytes: None,
             max_blob_bytes: None,
             remember_referrers: limits::REMEMBER_REFERRERS,
+            stale_referrers: Duration::ZERO,
             proxy: Proxy::default(),
+            memory: limits::REMEMBERED_BYTES,
+            disk: None,
+            metrics: Arc::default(),
         }
     }
 }
@@ -78,6 +142,9 @@ pub enum BadOptions {
     /// Text that no header can carry.
     #[error("userAgent {0:?} has characters that a header cannot carry")]
     UserAgent(String),
+    /// Certificates that cannot be read.
+    #[error("{0}")]
+    Ca(String),
 }
 
 impl RegistryStore {
@@ -94,53 +161,151 @@ impl RegistryStore {
         if HeaderValue::from_str(user_agent).is_err() {
             return Err(BadOptions::UserAgent(user_agent.to_owned()));
         }
+        let hosts =
+            Hosts::new(options.host_folders, options.plain_http, options.ca.as_deref()).map_err(BadOptions::Ca)?;
+        let clients = Clients::new(user_agent, Arc::new(options.proxy), Tls::default(), None);
+        let realms = options.allowed_realms.into();
+        let transport = Transport::new(hosts, clients, options.credentials, realms, options.plain_http, options.tries);
         Ok(Self {
-            transport: Transport::new(user_agent, options.plain_http, options.proxy),
+            transport,
             max_manifest_bytes,
             max_blob_bytes: options.max_blob_bytes.unwrap_or(u64::MAX),
-            lists: Cache::new(limits::REMEMBERED_REFERRERS, Some(options.remember_referrers)),
-            contents: Cache::new(limits::REMEMBERED_BYTES, None),
+            lists: Cache::new(
+                limits::REMEMBERED_REFERRERS,
+                Some(options.remember_referrers.max(options.stale_referrers)),
+            ),
+            remember_referrers: options.remember_referrers,
+            stale_referrers: options.stale_referrers,
+            lists_under_way: Flights::new(),
+            contents: Cache::new(options.memory, None),
+            contents_under_way: Flights::new(),
+            disk: options.disk,
+            metrics: options.metrics,
+            told: AtomicU64::new(0),
         })
     }
 
-    /// The bytes of what a descriptor names: remembered, or asked for below `kind`.
+    /// The list of referrers as it is now, asked for once however many want it.
+    async fn list(&self, key: &(Repository, Digest), deadline: Instant) -> Result<Vec<Descriptor>, Error> {
+        let (repository, subject) = key;
+        let fetch = async {
+            // Whoever was asking before may have it by now.
+            if let Some(known) = self.lists.get(key, Instant::now())
+                && known.fetched.elapsed() < self.remember_referrers
+            {
+                return Ok(known.candidates);
+            }
+            let listed = referrers::list(&self.transport, repository, subject, deadline).await;
+            match &listed {
+                Ok(candidates) => {
+                    let weight = u64::try_from(candidates.len().max(1)).unwrap_or(u64::MAX);
+                    let known = Known { candidates: candidates.clone(), fetched: Instant::now() };
+                    self.lists.insert(key.clone(), known, weight, Instant::now());
+                }
+                Err(error) if error.is_outage() || matches!(error, Error::Throttled { .. }) => {}
+                // The registry has spoken: what it said before is not to come back with its next outage.
+                Err(_) => self.lists.remove(key),
+            }
+            listed
+        };
+        let what = format!("referrers of {subject} of {repository}");
+        self.lists_under_way.ask(key.clone(), &what, deadline, fetch).await
+    }
+
+    /// The same where another list could stand in: early enough that what that one names can still be read.
+    async fn list_soon(&self, key: &(Repository, Digest), deadline: Instant) -> Result<Vec<Descriptor>, Error> {
+        let now = Instant::now();
+        let margin = limits::STALE_MARGIN.min(deadline.saturating_duration_since(now) / 2);
+        let soon = deadline.checked_sub(margin).unwrap_or(deadline);
+        timeout_at(soon, self.list(key, soon)).await.unwrap_or_else(|_| {
+            let seconds = soon.saturating_duration_since(now).as_secs();
+            let what = format!("the referrers of {} in {}", key.1, key.0);
+            Err(Error::Network { what, cause: format!("no whole answer within {seconds} s") })
+        })
+    }
+
+    /// The bytes of what a descriptor names: remembered, in memory or on disk, or asked for below `kind`, once however
+    /// many want them.
     async fn content(
         &self,
         repository: &Repository,
-        kind: &str,
+        kind: &'static str,
         descriptor: &Descriptor,
         limit: u64,
         deadline: Instant,
     ) -> Result<Bytes, Error> {
-        let url = self.transport.url(repository, kind, descriptor.digest.as_str())?;
-        let what = what(&url);
+        let what = format!("{kind} {} of {repository}", descriptor.digest);
         if descriptor.size > limit {
             return Err(Error::TooLarge { what, limit, unit: "bytes" });
         }
         let key = (repository.clone(), descriptor.clone());
-        if let Some(bytes) = self.contents.get(&key, Instant::now())
-            && check(&what, descriptor, &bytes).is_ok()
-        {
+        let remembered =
+            || self.contents.get(&key, Instant::now()).filter(|bytes| check(&what, descriptor, bytes).is_ok());
+        if let Some(bytes) = remembered() {
+            self.metrics.cache(metrics::Cache::Memory, Lookup::Hit);
             return Ok(bytes);
         }
-        let is_manifest = kind == MANIFESTS;
-        let accept = if is_manifest { MANIFEST_TYPES } else { "*/*" };
-        let get = Get { url, accept, bound: Bound::Exactly(descriptor.size), only_to: None };
-        let answer = self.transport.get(repository, get).await?;
-        check(&answer.what, descriptor, &answer.body)?;
-        // Only a manifest's media type is the registry's to know: blobs are bytes to it.
-        if is_manifest {
-            answer.check_type(descriptor)?;
-        }
-        self.remember(key, &answer.body);
-        Ok(answer.body)
+        self.metrics.cache(metrics::Cache::Memory, Lookup::Miss);
+        let fetch = async {
+            // Whoever was asking before may have it by now.
+            if let Some(bytes) = remembered() {
+                return Ok(bytes);
+            }
+            if let Some(disk) = &self.disk
+                && let Some(bytes) = disk.get(repository, descriptor, deadline).await
+            {
+                self.remember(&key, &bytes);
+                return Ok(bytes);
+            }
+            let bytes = self.fetch(repository, kind, descriptor, deadline).await?;
+            self.remember(&key, &bytes);
+            if let Some(disk) = &self.disk {
+                disk.put(repository, descriptor, &bytes);
+            }
+            Ok(bytes)
+        };
+        let flight = (kind, repository.clone(), descriptor.clone());
+        self.contents_under_way.ask(flight, &what, deadline, fetch).await
     }
 
-    fn remember(&self, key: (Repository, Descriptor), bytes: &Bytes) {
+    /// What a descriptor names, from the first host that has it: checked.
+    async fn fetch(
+        &self,
+        repository: &Repository,
+        kind: &str,
+        descriptor: &Descriptor,
+        deadline: Instant,
+    ) -> Result<Bytes, Error> {
+        let mut turns = self.transport.hosts(repository, Need::Pull, deadline).await?;
+        while let Some(turn) = turns.next() {
+            match fetch(&turn, kind, descriptor).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => turns.failed(error),
+            }
+        }
+        Err(turns.error())
+    }
+
+    fn remember(&self, key: &(Repository, Descriptor), bytes: &Bytes) {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if length <= limits::REMEMBERED_ENTRY_BYTES && key.1.media_type.len() <= limits::MEDIA_TYPE_BYTES {
-            self.contents.insert(key, bytes.clone(), length.saturating_add(ENTRY_OVERHEAD), Instant::now());
+            let weight = length.saturating_add(ENTRY_OVERHEAD);
+            self.contents.insert(key.clone(), bytes.clone(), weight, Instant::now());
+            self.tell_weight(self.contents.used());
         }
+    }
+
+    /// Tells by how much what is remembered has grown since it was told last.
+    fn tell_weight(&self, now: u64) {
+        let before = self.told.swap(now, Ordering::Relaxed);
+        let [now, before] = [now, before].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics.cache_grew(metrics::Cache::Memory, now.saturating_sub(before));
+    }
+}
+
+impl Drop for RegistryStore {
+    fn drop(&mut self) {
+        self.tell_weight(0);
     }
 }
 
@@ -153,32 +318,42 @@ impl Store for RegistryStore {
             (None, Some(tag)) => tag,
             (None, None) => "latest",
         };
-        let url = self.transport.url(repository, MANIFESTS, name)?;
-        let bound = Bound::AtMost(self.max_manifest_bytes);
-        let answer = self.transport.get(repository, Get { url, accept: MANIFEST_TYPES, bound, only_to: None }).await?;
-        let digest = computed_digest(&answer, reference.digest.as_ref())?;
-        let media_type = media_type(&answer)?;
-        Manifest::parse(&media_type, &answer.body).map_err(|error| answer.malformed(error.to_string()))?;
-        let size = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
-        let descriptor = Descriptor { media_type, digest, size };
-        self.remember((repository.clone(), descriptor.clone()), &answer.body);
-        Ok(descriptor)
+        let need = if reference.digest.is_some() { Need::Pull } else { Need::Resolve };
+        let mut turns = self.transport.hosts(repository, need, deadline).await?;
+        while let Some(turn) = turns.next() {
+            match named(&turn, name, reference.digest.as_ref(), self.max_manifest_bytes).await {
+                Ok((descriptor, bytes)) => {
+                    self.remember(&(repository.clone(), descriptor.clone()), &bytes);
+                    return Ok(descriptor);
+                }
+                Err(error) => turns.failed(error),
+            }
+        }
+        Err(turns.error())
     }
 
-    async fn referrers(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-        deadline: Instant,
-    ) -> Result<Vec<Descriptor>, Error> {
+    async fn referrers(&self, repository: &Repository, subject: &Digest, deadline: Instant) -> Result<Listed, Error> {
         let key = (repository.clone(), subject.clone());
-        if let Some(list) = self.lists.get(&key, Instant::now()) {
-            return Ok(list);
+        let known = self.lists.get(&key, Instant::now());
+        if let Some(known) = known.as_ref().filter(|known| known.fetched.elapsed() < self.remember_referrers) {
+            self.metrics.cache(metrics::Cache::Lists, Lookup::Hit);
+            return Ok(known.candidates.clone().into());
         }
-        let list = referrers::list(&self.transport, repository, subject).await?;
-        let weight = u64::try_from(list.len().max(1)).unwrap_or(u64::MAX);
-        self.lists.insert(key, list.clone(), weight, Instant::now());
-        Ok(list)
+        self.metrics.cache(metrics::Cache::Lists, Lookup::Miss);
+        let Some(known) = known else { return self.list(&key, deadline).await.map(Listed::from) };
+        let error = match self.list_soon(&key, deadline).await {
+            Ok(list) => return Ok(list.into()),
+            Err(error) => error,
+        };
+        let age = known.fetched.elapsed();
+        let left = self.stale_referrers.saturating_sub(age);
+        match error {
+            cause if cause.is_outage() && !left.is_zero() => {
+                self.metrics.cache(metrics::Cache::Lists, Lookup::Stale);
+                Ok(Listed { candidates: known.candidates, stale: Some(Stale { age, left, cause }) })
+            }
+            error => Err(error),
+        }
     }
 
     async fn manifest(
@@ -199,6 +374,32 @@ impl Store for RegistryStore {
     ) -> Result<Bytes, Error> {
         self.content(repository, BLOBS, descriptor, limit.min(self.max_blob_bytes), deadline).await
     }
+}
+
+/// What a descriptor names, from one host.
+async fn fetch(turn: &Turn<'_>, kind: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    let is_manifest = kind == MANIFESTS;
+    let accept = if is_manifest { MANIFEST_TYPES } else { "*/*" };
+    let url = turn.url(kind, descriptor.digest.as_str());
+    let question = Question { accept, bound: Bound::Exactly(descriptor.size), redirects: Redirects::Any };
+    let answer = turn.get(url, question).await?;
+    check(&answer.what, descriptor, &answer.body)?;
+    // Only a manifest's media type is the registry's to know: blobs are bytes to it.
+    if is_manifest {
+        answer.check_type(descriptor)?;
+    }
+    Ok(answer.body)
+}
+
+/// What a tag or a digest names, from one host.
+async fn named(turn: &Turn<'_>, name: &str, asked: Option<&Digest>, limit: u64) -> Result<(Descriptor, Bytes), Error> {
+    let question = Question { accept: MANIFEST_TYPES, bound: Bound::AtMost(limit), redirects: Redirects::Any };
+    let answer = turn.get(turn.url(MANIFESTS, name), question).await?;
+    let digest = computed_digest(&answer, asked)?;
+    let media_type = media_type(&answer)?;
+    Manifest::parse(&media_type, &answer.body).map_err(|error| answer.malformed(error.to_string()))?;
+    let size = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
+    Ok((Descriptor { media_type, digest, size }, answer.body))
 }
 
 /// The digest of a body. It must be the one asked for, if one was, else the one that the registry states, if it does.

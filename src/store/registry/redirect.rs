@@ -40,13 +40,13 @@ pub fn target(asked: &Url, from: &Url, location: &str, plain_http: bool) -> Resu
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     ThisMachine,
     ThisLink,
     Elsewhere,
 }
 
-fn place(url: &Url) -> Place {
+pub(super) fn place(url: &Url) -> Place {
     let host = url.host_str().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse() {
         Ok(IpAddr::V4(address)) => place_v4(address),

@@ -10,48 +10,59 @@ use std::collections::{HashMap, HashSet};
 use reqwest::Url;
 use reqwest::header;
 use serde::{Deserialize, Deserializer};
+use tokio::time::Instant;
 
 use super::MANIFEST_TYPES;
-use super::transport::{Answer, Bound, Get, Transport, brief, what};
+use super::exchange::{Answer, Bound, Redirects, brief, what};
+use super::transport::{Need, Question, Transport, Turn};
 use crate::artifact::{Descriptor, Digest, IMAGE_INDEX, Manifest};
 use crate::json;
 use crate::limits;
 use crate::reference::Repository;
 use crate::store::{Error, digest_of};
 
-/// All candidates, in the registry's order, each digest once.
+/// All candidates, in the registry's order, each digest once: the first list of its hosts with something in it, else what
+/// the last one says. A mirror that has no list, or an empty one, may only not have heard of the referrers yet.
 pub(super) async fn list(
     transport: &Transport,
     repository: &Repository,
     subject: &Digest,
+    deadline: Instant,
 ) -> Result<Vec<Descriptor>, Error> {
-    let url = transport.url(repository, "referrers", subject.as_str())?;
-    let list = match first_page(transport, repository, subject, url).await? {
-        Some(first) => all_pages(transport, repository, first).await?,
-        None => tagged(transport, repository, subject).await?,
-    };
-    Ok(list.entries)
+    let mut turns = transport.hosts(repository, Need::Referrers, deadline).await?;
+    while let Some(turn) = turns.next() {
+        match list_of(&turn, subject).await {
+            Ok(list) if list.entries.is_empty() && turn.spare => {}
+            Ok(list) => return Ok(list.entries),
+            Err(error) => turns.failed(error),
+        }
+    }
+    Err(turns.error())
+}
+
+/// The list that one host has.
+async fn list_of(turn: &Turn<'_>, subject: &Digest) -> Result<List, Error> {
+    match first_page(turn, subject).await? {
+        Some(first) => all_pages(turn, first).await,
+        None => tagged(turn, subject).await,
+    }
 }
 
 /// The first page, or none where the registry has no referrers API.
 ///
 /// The specification's sign of that is 404. Two more are in use: Artifactory answers 406, and ghcr.io redirects to
 /// a page for people. A redirect to the same endpoint elsewhere is followed.
-async fn first_page(
-    transport: &Transport,
-    repository: &Repository,
-    subject: &Digest,
-    url: Url,
-) -> Result<Option<Answer>, Error> {
-    let get = Get { url, accept: IMAGE_INDEX, bound: PAGE, only_to: Some(format!("/referrers/{subject}")) };
-    match transport.get(repository, get).await {
+async fn first_page(turn: &Turn<'_>, subject: &Digest) -> Result<Option<Answer>, Error> {
+    let redirects = Redirects::OnlyTo(format!("/referrers/{subject}"));
+    let url = turn.url("referrers", subject.as_str());
+    match turn.get(url, Question { accept: IMAGE_INDEX, bound: PAGE, redirects }).await {
         Ok(answer) => Ok(Some(answer)),
         Err(Error::NotFound { .. } | Error::Status { status: 406 | 301 | 302 | 303 | 307 | 308, .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn all_pages(transport: &Transport, repository: &Repository, first: Answer) -> Result<List, Error> {
+async fn all_pages(turn: &Turn<'_>, first: Answer) -> Result<List, Error> {
     let mut list = List::default();
     let mut seen = HashSet::from([first.url.clone()]);
     let mut page = first;
@@ -66,8 +77,8 @@ async fn all_pages(transport: &Transport, repository: &Repository, first: Answer
             let limit = u64::try_from(limits::REFERRERS_PAGES).unwrap_or(u64::MAX);
             return Err(Error::TooLarge { what: page.what, limit, unit: "pages of referrers" });
         }
-        let get = Get { url, accept: IMAGE_INDEX, bound: PAGE, only_to: Some(page.url.path().to_owned()) };
-        page = transport.get(repository, get).await?;
+        let redirects = Redirects::OnlyTo(page.url.path().to_owned());
+        page = turn.get(url, Question { accept: IMAGE_INDEX, bound: PAGE, redirects }).await?;
     }
 }
 
@@ -97,10 +108,10 @@ fn unescaped(path: &str) -> String {
 ///
 /// Beyond the specification, which takes anything at that tag that is no index for an empty list: only what is
 /// certainly no list counts as none.
-async fn tagged(transport: &Transport, repository: &Repository, subject: &Digest) -> Result<List, Error> {
-    let url = transport.url(repository, "manifests", &tag(subject))?;
-    let answer = match transport.get(repository, Get { url, accept: MANIFEST_TYPES, bound: PAGE, only_to: None }).await
-    {
+async fn tagged(turn: &Turn<'_>, subject: &Digest) -> Result<List, Error> {
+    let url = turn.url("manifests", &tag(subject));
+    let question = Question { accept: MANIFEST_TYPES, bound: PAGE, redirects: Redirects::Any };
+    let answer = match turn.get(url, question).await {
         Ok(answer) => answer,
         Err(Error::NotFound { .. }) => return Ok(List::default()),
         Err(error) => return Err(error),

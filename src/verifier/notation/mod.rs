@@ -78,7 +78,7 @@ mod tests {
     use crate::pki::testing::now;
     use crate::reference::{Reference, Repository};
     use crate::report::Pass;
-    use crate::store::{Error, Store};
+    use crate::store::{Error, Listed, Store};
     use bytes::Bytes;
     use tokio::time::Instant;
 
@@ -141,7 +141,7 @@ mod tests {
         async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
             unreachable!("a verifier resolves nothing")
         }
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Vec<Descriptor>, Error> {
+        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
             unreachable!("a verifier lists nothing")
         }
         async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, Error> {

@@ -33,6 +33,12 @@ struct Read<T> {
     value: Arc<T>,
 }
 
+impl<T> Clone for Read<T> {
+    fn clone(&self) -> Self {
+        Self { stamp: self.stamp.clone(), digest: self.digest, value: Arc::clone(&self.value) }
+    }
+}
+
 /// Why there is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
@@ -87,11 +93,11 @@ impl<T> File<T> {
 
     /// Reads it, unless it is as it was.
     fn read(&self) -> Result<Arc<T>, Unread> {
-        let last = self.last().take();
-        let read = self.read_after(last)?;
-        let value = Arc::clone(&read.value);
-        *self.last() = Some(read);
-        Ok(value)
+        let last = self.last().clone();
+        let read = self.read_after(last);
+        // What is in force no more is not kept either.
+        *self.last() = read.as_ref().ok().cloned();
+        read.map(|read| read.value)
     }
 
     fn read_after(&self, last: Option<Read<T>>) -> Result<Read<T>, Unread> {

@@ -1,0 +1,106 @@
+//! What a process has once, whatever configuration is in force: its counters, and content on disk. `live` keeps it from
+//! one reading to the next; tools have none on disk.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{Cache, Folder};
+use crate::metrics::Metrics;
+use crate::store::registry::disk::Disk;
+
+/// What outlives a configuration.
+#[derive(Default)]
+pub struct Shared {
+    metrics: Arc<Metrics>,
+    on_disk: Option<OnDisk>,
+}
+
+#[derive(Default)]
+struct OnDisk {
+    /// The folder that systemd gives, if it does.
+    given: Option<PathBuf>,
+    open: Mutex<Option<(PathBuf, u64, Arc<Disk>)>>,
+}
+
+impl Shared {
+    /// That of the daemon, which may keep content on disk. `environment` tells the folder that systemd gives it
+    /// (`CacheDirectory=`, systemd.exec(5): the first of several).
+    #[must_use]
+    pub fn of_daemon(environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let folders = environment("CACHE_DIRECTORY");
+        let first =
+            folders.as_deref().and_then(|folders| folders.split(':').next()).filter(|path| path.starts_with('/'));
+        let given = first.map(|path| PathBuf::from(path).join("content"));
+        Self { metrics: Arc::default(), on_disk: Some(OnDisk { given, open: Mutex::default() }) }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Content on disk, as configured: the same as before where it is to be the same.
+    pub(super) fn disk(&self, cache: &Cache) -> Option<Arc<Disk>> {
+        let on_disk = self.on_disk.as_ref()?;
+        let folder = match &cache.path {
+            Folder::Systemd => on_disk.given.clone(),
+            Folder::None => None,
+            Folder::At(path) => Some(path.clone()),
+        };
+        let folder = folder.filter(|_| cache.disk > 0);
+        let mut open = on_disk.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(folder) = folder else {
+            *open = None;
+            return None;
+        };
+        match &*open {
+            Some((before, capacity, disk)) if *before == folder && *capacity == cache.disk => Some(Arc::clone(disk)),
+            _ => {
+                let disk = Disk::open(&folder, cache.disk, Arc::clone(&self.metrics));
+                *open = Some((folder, cache.disk, Arc::clone(&disk)));
+                Some(disk)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon(given: Option<&str>) -> Shared {
+        let given = given.map(str::to_owned);
+        Shared::of_daemon(&move |name| given.clone().filter(|_| name == "CACHE_DIRECTORY"))
+    }
+
+    #[test]
+    fn content_is_kept_where_systemd_says_unless_configured_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let given = folder.path().to_str().unwrap().to_owned();
+        let (here, default) = (Folder::At(folder.path().join("here")), Cache::default());
+        let cache = |path: &Folder, disk| Cache { path: path.clone(), disk, memory: 0 };
+        let at = |shared: &Shared, cache: &Cache| shared.disk(cache).map(|disk| format!("{disk:?}"));
+        assert!(at(&daemon(Some(&given)), &default).unwrap().contains(&format!("{given}/content")));
+        assert!(at(&daemon(Some(&format!("{given}:/other"))), &default).unwrap().contains(&format!("{given}/content")));
+        assert!(at(&daemon(None), &cache(&here, 1 << 20)).unwrap().contains("/here"));
+        for (shared, cache) in [
+            (daemon(None), default.clone()),
+            (daemon(Some("relative")), default.clone()),
+            (daemon(Some(&given)), cache(&Folder::None, 1 << 20)),
+            (daemon(Some(&given)), cache(&here, 0)),
+            (Shared::default(), cache(&here, 1 << 20)),
+        ] {
+            assert_eq!(at(&shared, &cache), None, "{cache:?}");
+        }
+    }
+
+    #[test]
+    fn a_reload_goes_on_with_the_same_content_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = daemon(None);
+        let cache = |disk| Cache { path: Folder::At(folder.path().to_owned()), disk, memory: 0 };
+        let [first, again, smaller] = [2 << 20, 2 << 20, 1 << 20].map(|bytes| shared.disk(&cache(bytes)).unwrap());
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &smaller));
+    }
+}

@@ -1,0 +1,332 @@
+//! Answers a host's challenges: shows credentials, or a token that its realm gives for them. What worked is remembered, so
+//! that later requests show it at once. Which credentials there are is `credentials`' business, whom they may be shown to
+//! is `realm`'s.
+
+pub mod challenge;
+pub mod realm;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use super::cache::Cache;
+use super::credentials::{Chain, Credential, Found, Wanted};
+use super::exchange::{Answer, Bound, Exchange, Failed, Get, Redirects, what};
+use crate::json;
+use crate::limits;
+use crate::secret::Secret;
+use crate::store::Error;
+use challenge::Challenge;
+
+/// What is shown to one host.
+pub(super) struct Keys {
+    /// The host's own URL, and its name for those who have credentials.
+    host: Url,
+    name: String,
+    chain: Arc<Chain>,
+    allowed_realms: Arc<[String]>,
+    exchange: Exchange,
+    /// What the host wanted to see last.
+    scheme: Mutex<Option<Scheme>>,
+    tokens: Cache<Scope, Token>,
+    /// One lock for each token that is being fetched.
+    fetching: Mutex<HashMap<Scope, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Scheme {
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+/// What a token is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Scope {
+    realm: String,
+    service: Option<String>,
+    scope: String,
+}
+
+#[derive(Clone)]
+struct Token {
+    header: HeaderValue,
+    until: Instant,
+}
+
+/// What was shown, in a header and in words that hold no secret.
+pub(super) struct Shown {
+    header: Option<HeaderValue>,
+    words: String,
+}
+
+impl Keys {
+    pub(super) fn new(host: Url, chain: Arc<Chain>, allowed_realms: Arc<[String]>, exchange: Exchange) -> Self {
+        let name = host.authority().to_owned();
+        let tokens = Cache::new(limits::TOKENS, None);
+        let (scheme, fetching) = (Mutex::default(), Mutex::default());
+        Self { host, name, chain, allowed_realms, exchange, scheme, tokens, fetching }
+    }
+
+    /// Sends a request with what the host is known to want, and once more with what it then says that it wants.
+    pub(super) async fn run(&self, get: &Get, headers: &HeaderMap) -> Result<Answer, Failed> {
+        let known = self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let first = match &known {
+            Some(scheme) => self.show(get, scheme, None).await?,
+            None => Shown { header: None, words: "it was shown nothing".to_owned() },
+        };
+        let failed = match self.exchange.run(get, &with(headers, first.header.as_ref())).await {
+            Err(failed) if matches!(failed.error, Error::Refused { status: 401, .. }) => failed,
+            Err(failed) => return Err(told(failed, &first)),
+            answer => return answer,
+        };
+        let Some((scheme, scope)) = choose(&failed.challenges) else {
+            let words = format!("{}, and does not say what it wants to see", first.words);
+            return Err(told(failed, &Shown { words, ..first }));
+        };
+        let scheme = match scheme {
+            Choice::Basic => Scheme::Basic,
+            Choice::Bearer { realm, service } => {
+                let url =
+                    Url::parse(&realm).map_err(|error| refused(get, format!("its realm cannot be read: {error}")))?;
+                Scheme::Bearer { realm: url, service }
+            }
+        };
+        if first.header.is_some() {
+            // What was shown has ended, or never was enough: find it out anew, once.
+            self.forget(get, known.as_ref(), &scheme, scope.as_deref());
+        }
+        let second = self.show(get, &scheme, scope.as_deref()).await?;
+        if second.header.is_none() {
+            return Err(told(failed, &second));
+        }
+        *self.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheme);
+        self.exchange.run(get, &with(headers, second.header.as_ref())).await.map_err(|failed| {
+            if matches!(failed.error, Error::Refused { status: 401, .. }) {
+                self.chain.refused(&self.wanted(get));
+            }
+            told(failed, &second)
+        })
+    }
+
+    fn wanted<'a>(&'a self, get: &'a Get) -> Wanted<'a> {
+        Wanted { host: &self.name, path: &get.repository }
+    }
+
+    fn forget(&self, get: &Get, known: Option<&Scheme>, scheme: &Scheme, scope: Option<&str>) {
+        self.chain.refused(&self.wanted(get));
+        for scheme in known.into_iter().chain([scheme]) {
+            if let Scheme::Bearer { realm, service } = scheme {
+                for scope in [None, scope] {
+                    self.tokens.remove(&Scope::of(realm, service.as_ref(), &scopes(get, scope)));
+                }
+            }
+        }
+    }
+
+    /// What to show a host that wants to see `scheme`.
+    async fn show(&self, get: &Get, scheme: &Scheme, scope: Option<&str>) -> Result<Shown, Failed> {
+        match scheme {
+            Scheme::Basic => {
+                let found = self.chain.find(&self.wanted(get), get.deadline).await;
+                let header = match &found.credential {
+                    Some(Credential::Basic { username, password }) => Some(basic(username, password)),
+                    Some(Credential::Bearer(token)) => Some(bearer(token)),
+                    Some(Credential::Identity(_)) | None => None,
+                };
+                Ok(Shown { header: header.flatten(), words: self.words(&found) })
+            }
+            Scheme::Bearer { realm, service } => self.token(get, realm, service.as_ref(), scope).await,
+        }
+    }
+
+    /// What was or was not shown, in words.
+    fn words(&self, found: &Found) -> String {
+        let name = &self.name;
+        let mut words = match &found.credential {
+            None => format!("no credentials for {name} are configured"),
+            Some(Credential::Basic { username, .. }) => format!("it was shown the credentials of {username:?}"),
+            Some(Credential::Identity(_)) => "it was shown an identity token".to_owned(),
+            Some(Credential::Bearer(_)) => "it was shown a registry token".to_owned(),
+        };
+        for trouble in &found.troubles {
+            words += &format!("; {trouble}");
+        }
+        words
+    }
+
+    /// A token for a repository: kept, or fetched once for all who wait.
+    async fn token(
+        &self,
+        get: &Get,
+        realm: &Url,
+        service: Option<&String>,
+        scope: Option<&str>,
+    ) -> Result<Shown, Failed> {
+        let key = Scope::of(realm, service, &scopes(get, scope));
+        let kept = || self.tokens.get(&key, Instant::now()).filter(|token| token.until > Instant::now());
+        let shown =
+            |token: Token| Shown { header: Some(token.header), words: "it was shown a token of its realm".to_owned() };
+        if let Some(token) = kept() {
+            return Ok(shown(token));
+        }
+        let lock = {
+            let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+            fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(fetching.entry(key.clone()).or_default())
+        };
+        let _one_at_a_time = lock.lock().await;
+        if let Some(token) = kept() {
+            return Ok(shown(token));
+        }
+        let found = self.chain.find(&self.wanted(get), get.deadline).await;
+        if let Some(Credential::Bearer(token)) = &found.credential {
+            return Ok(Shown { header: bearer(token), words: self.words(&found) });
+        }
+        let token = self.fetch(get, realm, &key, &found).await?;
+        self.tokens.insert(key.clone(), token.clone(), 1, Instant::now());
+        Ok(Shown { header: Some(token.header), words: self.words(&found) })
+    }
+
+    async fn fetch(&self, get: &Get, realm: &Url, key: &Scope, found: &Found) -> Result<Token, Failed> {
+        let may = match &found.credential {
+            None => realm::may_be_asked(&self.host, realm),
+            Some(_) => realm::may_see_credentials(&self.host, realm, &self.allowed_realms),
+        };
+        may.map_err(|cause| refused(get, cause))?;
+        let fields = || {
+            let mut fields = form_urlencoded::Serializer::new(String::new());
+            if let Some(service) = &key.service {
+                fields.append_pair("service", service);
+            }
+            fields
+        };
+        let (mut url, mut form, mut headers) = (realm.clone(), None, HeaderMap::new());
+        match &found.credential {
+            Some(Credential::Identity(token)) => {
+                let mut fields = fields();
+                fields.append_pair("grant_type", "refresh_token").append_pair("client_id", "ratifyd");
+                fields.append_pair("scope", &key.scope).append_pair("refresh_token", token.expose());
+                form = Some(Arc::new(Secret::new(fields.finish())));
+            }
+            credential => {
+                let mut pairs = url.query_pairs_mut();
+                if let Some(service) = &key.service {
+                    pairs.append_pair("service", service);
+                }
+                key.scope.split(' ').for_each(|scope| {
+                    pairs.append_pair("scope", scope);
+                });
+                if let Some(Credential::Basic { username, password }) = credential {
+                    pairs.append_pair("account", username);
+                    headers.extend(basic(username, password).map(|value| (AUTHORIZATION, value)));
+                }
+            }
+        }
+        let (what, bound) = (what(&url), Bound::AtMost(limits::TOKEN_ANSWER_BYTES));
+        let ask = Get { url, accept: "application/json", bound, redirects: Redirects::Never, form, ..get.clone() };
+        let shown = Shown { header: None, words: self.words(found) };
+        let asked = Instant::now();
+        let answer = self.exchange.run(&ask, &headers).await.map_err(|failed| {
+            if matches!(failed.error, Error::Refused { .. }) {
+                self.chain.refused(&self.wanted(get));
+            }
+            told(failed, &shown)
+        })?;
+        read(&answer.body, asked).map_err(|cause| Error::Malformed { what, cause }.into())
+    }
+}
+
+impl Scope {
+    fn of(realm: &Url, service: Option<&String>, scope: &str) -> Self {
+        Self { realm: realm.to_string(), service: service.cloned(), scope: scope.to_owned() }
+    }
+}
+
+enum Choice {
+    Basic,
+    Bearer { realm: String, service: Option<String> },
+}
+
+/// A token where one is given, else a password; and the scope that is asked for.
+fn choose(challenges: &[Challenge]) -> Option<(Choice, Option<String>)> {
+    let bearer = challenges.iter().find_map(|challenge| match challenge {
+        Challenge::Bearer { realm, service, scope } => {
+            Some((Choice::Bearer { realm: realm.clone(), service: service.clone() }, scope.clone()))
+        }
+        Challenge::Basic => None,
+    });
+    bearer.or_else(|| challenges.contains(&Challenge::Basic).then_some((Choice::Basic, None)))
+}
+
+/// The scopes of a token: reading this repository, and what else the host names for it.
+fn scopes(get: &Get, named: Option<&str>) -> String {
+    let own = format!("repository:{}:pull", get.repository);
+    match named {
+        Some(named) if !named.is_empty() && named != own => format!("{own} {named}"),
+        _ => own,
+    }
+}
+
+/// A realm's answer (distribution specification, "Token Authentication").
+fn read(body: &[u8], asked: Instant) -> Result<Token, String> {
+    #[derive(Deserialize)]
+    struct Given {
+        token: Option<String>,
+        access_token: Option<String>,
+        expires_in: Option<u64>,
+    }
+    let given: Given = json::from_slice(body).map_err(|_| "the realm's answer cannot be read".to_owned())?;
+    let text = given.token.filter(|text| !text.is_empty()).or(given.access_token).filter(|text| !text.is_empty());
+    let text = Secret::new(text.ok_or("the realm's answer holds no token")?);
+    let header = bearer(&text).ok_or("the realm's token has characters that a header cannot carry")?;
+    let lives = given.expires_in.map_or(limits::TOKEN_LIFETIME, Duration::from_secs).min(limits::TOKEN_LIFETIME_MAX);
+    // A tenth early: it has to arrive.
+    let until = asked.checked_add(lives.mul_f64(0.9)).unwrap_or(asked);
+    Ok(Token { header, until })
+}
+
+fn with(headers: &HeaderMap, shown: Option<&HeaderValue>) -> HeaderMap {
+    let mut headers = headers.clone();
+    if let Some(shown) = shown {
+        headers.insert(AUTHORIZATION, shown.clone());
+    }
+    headers
+}
+
+fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
+    let pair = Secret::new(format!("{username}:{}", password.expose()));
+    sensitive(&Secret::new(format!("Basic {}", STANDARD.encode(pair.expose()))))
+}
+
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    sensitive(&Secret::new(format!("Bearer {}", token.expose())))
+}
+
+fn sensitive(text: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text.expose()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The same failure; a refusal says what was shown.
+fn told(mut failed: Failed, to: &Shown) -> Failed {
+    if let Error::Refused { shown, .. } = &mut failed.error
+        && shown.is_empty()
+    {
+        shown.clone_from(&to.words);
+    }
+    failed
+}
+
+/// A request that is not made because nothing can be shown.
+fn refused(get: &Get, cause: String) -> Failed {
+    Error::Refused { what: what(&get.url), status: 401, said: String::new(), shown: cause }.into()
+}

@@ -1,0 +1,151 @@
+//! Spares a host that is in trouble, and those who wait for it. A host that failed many times in a row is asked by one
+//! request at a time until one succeeds; a host that asks to be asked less is left alone for as long. Whoever has the time
+//! waits a moment, whoever has not, or can ask another host, is told at once; so is everybody once a try has shown that the
+//! trouble lasts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::exchange::{Again, Failed};
+use crate::limits;
+use crate::store::Error;
+
+/// What is known of a host's health.
+#[derive(Default)]
+pub(super) struct Breaker {
+    // Held for a few assignments, never across an await.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Failures since the last success.
+    failures: u32,
+    /// The last of them, in words.
+    cause: String,
+    /// While it is open: until when nobody asks, and whether someone tries now.
+    open: Option<Open>,
+    /// Until when the host wants to be left alone, and how often in a row it said so without a time.
+    quiet: Option<Instant>,
+    throttled: u32,
+}
+
+struct Open {
+    until: Instant,
+    times: u32,
+    probing: bool,
+}
+
+/// What a request may do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Go ahead; the request tells how it went through the pass.
+    Go,
+    /// Ask again at this moment.
+    Wait(Instant),
+    /// Not in time.
+    Refused(Why),
+}
+
+/// Why a host is not asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It failed too often; the last cause, and when it is tried again.
+    Open(String, Duration),
+    /// It wants to be left alone for so long.
+    Quiet(Duration),
+}
+
+impl Breaker {
+    /// Whether a request that is due at `deadline` may be made now. `spare`: another host can be asked instead.
+    pub(super) fn ask(&self, now: Instant, deadline: Instant, spare: bool) -> Leave {
+        let mut state = self.lock();
+        if let Some(quiet) = state.quiet.filter(|quiet| *quiet > now) {
+            let remains = quiet.saturating_duration_since(now);
+            return if spare || quiet >= deadline { Leave::Refused(Why::Quiet(remains)) } else { Leave::Wait(quiet) };
+        }
+        let few = if spare { limits::BREAKER_FAILURES_SPARE } else { limits::BREAKER_FAILURES };
+        if state.failures < few {
+            return Leave::Go;
+        }
+        let cause = state.cause.clone();
+        let Some(open) = &mut state.open else { return Leave::Go };
+        // One that tries now ends within the longest time of a request; then the next may.
+        let next = if open.probing { now.checked_add(limits::BREAKER_LOOK).unwrap_or(now) } else { open.until };
+        if next > now {
+            let remains = next.saturating_duration_since(now);
+            return if spare || next >= deadline || open.times > 0 {
+                Leave::Refused(Why::Open(cause, remains))
+            } else {
+                Leave::Wait(next)
+            };
+        }
+        open.probing = true;
+        Leave::Go
+    }
+
+    /// A request went well, or was answered: the host is there.
+    pub(super) fn well(&self) {
+        let mut state = self.lock();
+        *state = State { quiet: state.quiet, ..State::default() };
+    }
+
+    /// A request failed.
+    pub(super) fn failed(&self, failed: &Failed, now: Instant) {
+        let mut state = self.lock();
+        if let Again::Throttled(after) = failed.again {
+            let growing = limits::THROTTLED_PAUSE.saturating_mul(2_u32.saturating_pow(state.throttled.min(8)));
+            let quiet = after.unwrap_or(growing).min(limits::THROTTLED_PAUSE_MAX);
+            *state = State {
+                quiet: now.checked_add(quiet),
+                throttled: state.throttled.saturating_add(1),
+                ..State::default()
+            };
+            return;
+        }
+        // Asked in the wrong way, it is no wonder.
+        if failed.for_http {
+            return;
+        }
+        if !is_outage(&failed.error) {
+            drop(state);
+            return self.well();
+        }
+        state.failures = state.failures.saturating_add(1);
+        state.cause = failed.error.to_string();
+        if state.failures >= limits::BREAKER_FAILURES_SPARE {
+            let times = state.open.as_ref().map_or(0, |open| open.times.saturating_add(u32::from(open.probing)));
+            let pause = limits::BREAKER_PAUSE.saturating_mul(2_u32.saturating_pow(times.min(8)));
+            let until = now.checked_add(pause.min(limits::BREAKER_PAUSE_MAX)).unwrap_or(now);
+            state.open = Some(Open { until, times, probing: false });
+        }
+    }
+
+    /// A request was given up before it was known how it would end.
+    pub(super) fn abandoned(&self) {
+        if let Some(open) = &mut self.lock().open {
+            open.probing = false;
+        }
+    }
+
+    /// Whether the host is not asked because it failed.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.failures >= limits::BREAKER_FAILURES
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the host, or the way to it, is in trouble; what it answers about one thing says nothing of that.
+fn is_outage(error: &Error) -> bool {
+    match error {
+        Error::Network { .. } => true,
+        Error::Status { status, .. } => *status >= 500,
+        _ => false,
+    }
+}

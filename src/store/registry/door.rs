@@ -1,0 +1,182 @@
+//! The door to one host: everything that a request passes through on its way there. Retries inside the deadline, a bound
+//! on how many requests are under way, the breaker, credentials, and then the exchange.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use reqwest::Url;
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tower::limit::ConcurrencyLimit;
+use tower::retry::Retry;
+use tower::{Service, ServiceExt as _};
+
+use super::auth::Keys;
+use super::breaker::{Breaker, Leave, Why};
+use super::exchange::{Answer, Failed, Get, what};
+use super::hosts::Host;
+use super::retry::{Patience, jitter};
+use crate::limits;
+use crate::store::Error;
+
+/// The way to one host.
+pub(super) struct Door {
+    host: Host,
+    /// Set once a host that is asked over https first has turned out to speak http.
+    is_http: AtomicBool,
+    stack: Retry<Patience, ConcurrencyLimit<Guarded>>,
+}
+
+impl Door {
+    pub(super) fn new(host: Host, keys: Keys, tries: u32) -> Self {
+        let headers = headers(&host);
+        let guarded = Guarded { inner: Arc::new(Inner { breaker: Breaker::default(), keys, headers }) };
+        let stack = Retry::new(Patience::new(tries), ConcurrencyLimit::new(guarded, limits::REGISTRY_REQUESTS));
+        Self { host, is_http: AtomicBool::new(false), stack }
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Where its API lies.
+    pub(super) fn base(&self) -> &Url {
+        self.host.or_http.as_ref().filter(|_| self.is_http.load(Ordering::Relaxed)).unwrap_or(&self.host.base)
+    }
+
+    /// Asks, by the request's deadline. Dropping the future ends the request and frees its place.
+    pub(super) async fn get(&self, get: Get) -> Result<Answer, Error> {
+        let failed = match self.ask(get.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        if let Some(url) = self.over_http(&get.url).filter(|_| failed.for_http) {
+            self.is_http.store(true, Ordering::Relaxed);
+            return self.ask(Get { url, ..get }).await.map_err(|failed| failed.error);
+        }
+        if matches!(failed.error, Error::Network { .. } | Error::Status { status: 400, .. }) {
+            // Whoever spoke http may speak TLS by now.
+            self.is_http.store(false, Ordering::Relaxed);
+        }
+        Err(failed.error)
+    }
+
+    async fn ask(&self, get: Get) -> Result<Answer, Failed> {
+        let (url, deadline) = (get.url.clone(), get.deadline);
+        timeout_at(deadline, self.stack.clone().oneshot(get)).await.unwrap_or_else(|_| Err(late(&url).into()))
+    }
+
+    /// Where a URL of this host lies over http, if its file says http and it was asked over https first.
+    fn over_http(&self, url: &Url) -> Option<Url> {
+        let base = self.host.or_http.as_ref().filter(|base| base.scheme() != url.scheme())?;
+        let mut url = url.clone();
+        url.set_scheme(base.scheme()).ok()?;
+        url.set_port(base.port()).ok()?;
+        Some(url)
+    }
+}
+
+/// What the host's file wants to have sent along. What it is asked for is ours to say.
+fn headers(host: &Host) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &host.headers {
+        if let Ok(mut value) = HeaderValue::from_str(value.expose())
+            && ![header::ACCEPT, header::ACCEPT_ENCODING, header::HOST].contains(name)
+        {
+            value.set_sensitive(true);
+            headers.append(name.clone(), value);
+        }
+    }
+    headers
+}
+
+fn late(url: &Url) -> Error {
+    let cause =
+        format!("no answer in time: it is slow, or all of {} requests to it are under way", limits::REGISTRY_REQUESTS);
+    Error::Network { what: what(url), cause }
+}
+
+/// Asks the breaker, then the host.
+#[derive(Clone)]
+struct Guarded {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    breaker: Breaker,
+    keys: Keys,
+    headers: HeaderMap,
+}
+
+impl Service<Get> for Guarded {
+    type Response = Answer;
+    type Error = Failed;
+    type Future = BoxFuture<'static, Result<Answer, Failed>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, get: Get) -> Self::Future {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.run(get).await })
+    }
+}
+
+impl Inner {
+    async fn run(&self, get: Get) -> Result<Answer, Failed> {
+        loop {
+            match self.breaker.ask(Instant::now(), get.deadline, get.spare) {
+                Leave::Go => break,
+                // Not all at the same moment.
+                Leave::Wait(then) => sleep_until(then.checked_add(jitter(limits::RETRY_PAUSE)).unwrap_or(then)).await,
+                Leave::Refused(why) => return Err(not_asked(&get.url, why).into()),
+            }
+        }
+        let pass = Pass { breaker: &self.breaker, told: false };
+        let answer = self.keys.run(&get, &self.headers).await;
+        pass.tell(answer.as_ref().err());
+        answer
+    }
+}
+
+/// Tells the breaker how a request went, if only that it was given up.
+struct Pass<'a> {
+    breaker: &'a Breaker,
+    told: bool,
+}
+
+impl Pass<'_> {
+    fn tell(mut self, failed: Option<&Failed>) {
+        self.told = true;
+        match failed {
+            Some(failed) => self.breaker.failed(failed, Instant::now()),
+            None => self.breaker.well(),
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.breaker.abandoned();
+        }
+    }
+}
+
+fn not_asked(url: &Url, why: Why) -> Error {
+    let what = what(url);
+    match why {
+        Why::Quiet(remains) => Error::Throttled { what, said: String::new(), after: Some(remains) },
+        Why::Open(cause, remains) => {
+            let host = url.authority();
+            let cause = format!(
+                "{host} fails again and again and is asked again in {:.1} s; last: {cause}",
+                remains.as_secs_f64()
+            );
+            Error::Network { what, cause }
+        }
+    }
+}
