@@ -29,6 +29,7 @@ use crate::trust::{self, Stamp};
 use crate::verifier::Verifier;
 use crate::verifier::notation::{BadTrust, NotationVerifier, Problem, Trust};
 
+mod credentials;
 mod shared;
 mod timed;
 
@@ -118,6 +119,8 @@ fn options(store: &config::RegistryStore, remember: &config::Remember, proxy: &P
     registry::Options {
         host_folders: store.config_path.clone(),
         ca: store.ca.clone(),
+        credentials: Arc::new(credentials::chain(&store.credentials, proxy)),
+        allowed_realms: store.allowed_realms.iter().map(config::Realm::url).collect(),
         plain_http: store.plain_http,
         user_agent: store.user_agent.clone(),
         max_manifest_bytes: Some(store.max_manifest_bytes),

@@ -158,6 +158,43 @@ pub const REFUSAL_BYTES: u64 = 8 * 1024;
 /// of registries two.
 pub const REDIRECTS: usize = 3;
 
+/// Most providers of credentials that one store asks. Nobody has more than three or four.
+pub const CREDENTIAL_PROVIDERS: usize = 16;
+
+/// Most hosts in one list of the configuration that says who may be shown a credential.
+pub const CREDENTIAL_HOSTS: usize = 64;
+
+/// Largest file with credentials or with the configuration of who provides them (docker's config.json, the kubelet's
+/// CredentialProviderConfig), in bytes. A Kubernetes secret holds no more.
+pub const CREDENTIAL_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Largest file with one password or token, in bytes. A Google service account's key has 2.4 KiB, a token of Azure 3.
+pub const PASSWORD_FILE_BYTES: u64 = 64 * 1024;
+
+/// Most bytes that a credential program may print. A kubelet's response for some dozen registries of Amazon has 40 KiB.
+pub const PROGRAM_OUTPUT_BYTES: u64 = 256 * 1024;
+
+/// How long a credential program may run. Like [`REQUEST_TIMEOUT`] below the shim's own deadline, so that the reason
+/// names the program that hangs.
+pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most credential programs that one provider runs at once: image names choose the hosts that they are asked for.
+pub const PROGRAMS: usize = 8;
+
+/// Most answers of credential providers that are kept at once, and most questions; the one longest unused goes first.
+pub const CREDENTIALS_KEPT: u64 = 1024;
+
+/// How long the answer of a docker credential helper is kept: its protocol knows no lifetime, and the tokens that
+/// helpers give live for an hour or more.
+pub const HELPER_KEPT: Duration = Duration::from_secs(60);
+
+/// Longest time that a credential is kept, whatever the one who gave it says: a day, as for remote trust.
+pub const CREDENTIAL_KEPT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Largest answer of a token service (Microsoft Entra, instance metadata, ACR's exchange), in bytes. Theirs have 2 to
+/// 5 KiB.
+pub const TOKEN_REPLY_BYTES: u64 = 64 * 1024;
+
 /// Longest media type, in bytes: 127 for the type, 127 for the subtype, the slash between (RFC 6838, section 4.2).
 pub const MEDIA_TYPE_BYTES: usize = 255;
 

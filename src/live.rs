@@ -69,7 +69,9 @@ impl InForce {
             |force: &Self| force.admission.as_ref().map(|admission| admission.generation).map_err(String::clone);
         let rest = |force: &Self| {
             let config = force.config.as_ref()?;
-            Some((config.proxy.clone(), config.cache.clone(), config.metrics.clone()))
+            // A password is no part of the generation, and its store must know the new one.
+            let stores: Vec<_> = config.executors.iter().map(|executor| executor.store.clone()).collect();
+            Some((config.proxy.clone(), config.cache.clone(), config.metrics.clone(), stores))
         };
         generation(self) == generation(other)
             && rest(self) == rest(other)

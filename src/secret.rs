@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 /// What stands for a secret wherever one would be shown.
@@ -45,6 +45,12 @@ impl Serialize for Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +61,7 @@ mod tests {
         assert_eq!(format!("{secret:?} {secret:#?}"), "*** ***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), r#""***""#);
         assert_eq!(secret.expose(), "hunter2");
+        assert_eq!(serde_json::from_str::<Secret>(r#""hunter2""#).unwrap(), secret);
         assert_ne!(secret, Secret::new("hunter3".to_owned()));
     }
 }

@@ -4,9 +4,11 @@
 //! Strings that other modules understand (scopes, identities, PEM) keep their place, so that what is wrong with
 //! them is reported like any other problem.
 
+mod credentials;
 mod decode;
 mod expand;
 mod file;
+mod kubelet;
 mod problem;
 mod proxy;
 mod schema;
@@ -25,6 +27,8 @@ use crate::artifact::Digest;
 use crate::config::file::decoder::{Decoder, Item};
 use crate::limits;
 
+pub use credentials::{AzureIdentity, CredentialSource, Password, Realm};
+pub use kubelet::{KubeletProvider, kubelet_providers};
 pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
@@ -307,6 +311,10 @@ pub struct RegistryStore {
     pub max_blob_bytes: u64,
     /// Largest manifest, in bytes.
     pub max_manifest_bytes: u64,
+    /// Who is asked for credentials, in this order; none: every registry is asked anonymously.
+    pub credentials: Vec<CredentialSource>,
+    /// Token services that may see credentials, besides those that belong to a registry.
+    pub allowed_realms: Vec<Realm>,
 }
 
 impl Default for RegistryStore {
@@ -318,6 +326,8 @@ impl Default for RegistryStore {
             user_agent: None,
             max_blob_bytes: limits::BLOB_BYTES,
             max_manifest_bytes: limits::MANIFEST_BYTES,
+            credentials: vec![CredentialSource::DockerConfig(None)],
+            allowed_realms: Vec::new(),
         }
     }
 }

@@ -2,6 +2,8 @@
 //! kind, with their bounds and defaults. Tests hold it against the decoder, which alone decides. What a schema cannot
 //! say, the decoder says: names and scopes given twice, rules that name no verifier, thresholds above their rules.
 
+mod credentials;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -79,6 +81,7 @@ pub fn schema() -> Value {
             "verifier": verifier(),
             "certificates": certificates(),
             "store": store(),
+            "credential": credentials::credential(),
             "policyEnforcer": policy_enforcer(),
             "rule": rule(),
         },
@@ -210,7 +213,6 @@ fn certificates() -> Value {
 
 fn store() -> Value {
     let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
-    let empty = json!({ "const": "" });
     let folders = or_variable(
         json!({ "type": "string", "pattern": "^:*(/[^:]*(:+/[^:]*)*:*)?$", "maxLength": limits::EXPANDED_BYTES }),
     );
@@ -234,7 +236,7 @@ fn store() -> Value {
     };
     json!({
         "anyOf": [
-            of_type("registry-store", json!(["type"]), table("How registries are asked.", json!({
+            of_type("registry-store", json!(["type"]), with("not", json!({ "required": ["credential", "credentials"] }), table("How registries are asked.", json!({
                 "plainHttp": {
                     "description": "Plain http for every registry of the executor; loopback never needs it.",
                     "type": "boolean",
@@ -248,14 +250,10 @@ fn store() -> Value {
                 "maxBlobBytes": bytes(1, limits::BLOB_BYTES, limits::BLOB_BYTES, "Largest blob."),
                 "maxManifestBytes": bytes(1, limits::MANIFEST_BYTES, limits::MANIFEST_BYTES, "Largest manifest."),
                 "allowCosignTag": { "description": "Without effect: there is no Cosign verifier.", "type": "boolean" },
-                "credential": {
-                    "description": "Anonymous, the only one there is.",
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["provider"],
-                    "properties": { "provider": { "const": "static" }, "username": empty, "password": empty },
-                },
-            }))),
+                "credential": { "$ref": "#/$defs/credential" },
+                "credentials": credentials::credentials(),
+                "allowedRealms": credentials::allowed_realms(),
+            })))),
             of_type("filesystem-oci-store", json!(["type", "parameters"]), layout),
         ],
     })

@@ -1,5 +1,5 @@
 //! Writes an effective configuration as a file again, with every default written out. Read back, it means the same.
-//! It shows no secret: the one that a configuration can hold, a proxy's password, is masked.
+//! It shows no secret: a proxy's password and a registry's are masked.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::artifact::Digest;
 use crate::config::{
-    Checks, Config, Direct, Executor, Folder, KeyMaterial, Listen, LogFormat, LogLevel, Mode, ProxyUrl, Rule, Store,
-    Unmatched, Verifier, VerifierKind,
+    Checks, Config, CredentialSource, Direct, Executor, Folder, KeyMaterial, Listen, LogFormat, LogLevel, Mode,
+    Password, ProxyUrl, Realm, Rule, Store, Unmatched, Verifier, VerifierKind,
 };
+use crate::secret::Secret;
 
 /// The configuration as TOML.
 ///
@@ -140,12 +141,43 @@ fn store(store: &Store) -> Typed<StoreTable<'_>> {
                 user_agent: store.user_agent.as_deref().map(unexpanded),
                 max_blob_bytes: store.max_blob_bytes,
                 max_manifest_bytes: store.max_manifest_bytes,
+                allowed_realms: &store.allowed_realms,
+                credentials: store.credentials.iter().map(credential).collect(),
             };
             Typed { r#type: "registry-store", parameters }
         }
         Store::Layout(path) => Typed {
             r#type: "filesystem-oci-store",
             parameters: StoreTable::Layout { path: unexpanded(&path.value.to_string_lossy()) },
+        },
+    }
+}
+
+fn credential(source: &CredentialSource) -> CredentialTable<'_> {
+    let shown = |path: &std::path::PathBuf| Some(unexpanded(&path.to_string_lossy()));
+    let table = CredentialTable::default();
+    match source {
+        CredentialSource::DockerConfig(path) => {
+            CredentialTable { provider: "dockerConfig", config_path: path.as_ref().and_then(shown), ..table }
+        }
+        CredentialSource::Kubelet { config, bin_dir } => {
+            CredentialTable { provider: "kubelet", config: shown(config), bin_dir: shown(bin_dir), ..table }
+        }
+        CredentialSource::Static { username, password, registries } => {
+            let (password, password_file) = match password {
+                Password::Given(password) => (Some(password), None),
+                Password::File(path) => (None, shown(path)),
+            };
+            let username = Some(unexpanded(username)).filter(|username| !username.is_empty());
+            let registries = Some(registries.as_slice()).filter(|registries| !registries.is_empty());
+            CredentialTable { provider: "static", username, password, password_file, registries, ..table }
+        }
+        CredentialSource::Azure { identity, client_id, tenant_id, endpoints } => CredentialTable {
+            provider: identity.provider(),
+            client_id: client_id.as_deref(),
+            tenant_id: tenant_id.as_deref(),
+            endpoints: Some(endpoints),
+            ..table
         },
     }
 }
@@ -277,10 +309,38 @@ enum StoreTable<'a> {
         user_agent: Option<String>,
         max_blob_bytes: u64,
         max_manifest_bytes: u64,
+        allowed_realms: &'a [Realm],
+        credentials: Vec<CredentialTable<'a>>,
     },
     Layout {
         path: String,
     },
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CredentialTable<'a> {
+    provider: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bin_dir: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registries: Option<&'a [String]>,
+    #[serde(rename = "clientID", skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(rename = "tenantID", skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<&'a [String]>,
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! From the file as written to the effective configuration: which keys there are, their defaults and their
 //! bounds. Called by `config::parse` alone; every `None` has left a problem behind.
 
+mod credentials;
 mod node;
 mod policy;
 mod proxy;
@@ -160,7 +161,10 @@ fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, seen: &mut Scopes) -> Op
         None => Some(BTreeSet::new()),
     };
     let store = match table.optional("stores") {
-        Some(item) => store::stores(decoder, &item),
+        Some(item) => {
+            let any_host = scopes.iter().flatten().any(|scope| scope.value == "*");
+            store::stores(decoder, &item, any_host)
+        }
         None => Some(Store::default()),
     };
     let concurrency = match table.optional("concurrency") {

@@ -7,18 +7,16 @@ use base64::alphabet;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::PAD;
 
+use crate::config::decode::credentials;
 use crate::config::decode::node::absolute;
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
 use crate::config::{RegistryStore, Spanned, Store};
 use crate::limits;
 
-/// Why a credential is refused.
-const NO_CREDENTIALS: &str = "credentials are not available in this version: they come with a later release";
-
-/// The stores of an executor, of which there is one.
-pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Store> {
+/// The stores of an executor, of which there is one. `any_host`: the executor answers for every host.
+pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<Store> {
     let items = decoder.filled_array(item)?;
-    let stores: Vec<_> = items.iter().map(|item| store(decoder, item)).collect();
+    let stores: Vec<_> = items.iter().map(|item| store(decoder, item, any_host)).collect();
     for surplus in items.iter().skip(1) {
         let hint = "split the executor: its scopes say which store answers";
         decoder.problems.push_with_hint(&surplus.place(), "only one store per executor is supported yet", hint);
@@ -26,7 +24,7 @@ pub fn stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Store> {
     stores.into_iter().next().flatten()
 }
 
-fn store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Store> {
+fn store(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<Store> {
     let mut table = decoder.table(item)?;
     let known_type = match decoder.required(&mut table, "type") {
         Some(item) => known_type(decoder, &item),
@@ -44,7 +42,7 @@ fn store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Store> {
         (kind, Some(item)) => {
             let mut table = decoder.table(&item)?;
             let store = match kind {
-                Kind::Registry => registry(decoder, &mut table).map(Store::Registry),
+                Kind::Registry => registry(decoder, &mut table, any_host).map(Store::Registry),
                 Kind::Layout => layout(decoder, &mut table),
             };
             decoder.finish(table);
@@ -78,7 +76,7 @@ fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Kind> {
     }
 }
 
-fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<RegistryStore> {
+fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>, any_host: bool) -> Option<RegistryStore> {
     let default = RegistryStore::default();
     let plain_http = match table.optional("plainHttp") {
         Some(item) => decoder.boolean(&item),
@@ -104,9 +102,8 @@ fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Registry
         None => Some(default.config_path),
     };
     let ca = ca(decoder, table);
-    if let Some(item) = table.optional("credential") {
-        credential(decoder, &item);
-    }
+    let credentials = credentials::credentials(decoder, table, any_host);
+    let allowed_realms = credentials::realms(decoder, table);
     Some(RegistryStore {
         plain_http: plain_http?,
         config_path: config_path?,
@@ -114,6 +111,8 @@ fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Registry
         user_agent: user_agent?,
         max_blob_bytes: max_blob_bytes?,
         max_manifest_bytes: max_manifest_bytes?,
+        credentials: credentials?,
+        allowed_realms: allowed_realms?,
     })
 }
 
@@ -182,23 +181,4 @@ fn user_agent(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Option<Strin
         return None;
     }
     Some(Some(text).filter(|text| !text.is_empty()))
-}
-
-/// Accepts the one credential that is none: static, with an empty name and password, is anonymous. What is
-/// written there otherwise is a secret, and never repeated.
-fn credential(decoder: &mut Decoder<'_>, item: &Item<'_>) {
-    let Some(mut table) = decoder.table(item) else { return };
-    let Some(provider) = decoder.required(&mut table, "provider") else { return };
-    if provider.as_text() != Some("static") {
-        decoder.problems.push(&provider.place(), NO_CREDENTIALS);
-        return;
-    }
-    for key in ["username", "password"] {
-        if let Some(item) = table.optional(key)
-            && item.as_text() != Some("")
-        {
-            decoder.problems.push(&item.place(), NO_CREDENTIALS);
-        }
-    }
-    decoder.finish(table);
 }

@@ -54,6 +54,11 @@ impl<'a> Item<'a> {
         matches!(&self.node.value, Value::Array(items) if items.is_empty())
     }
 
+    /// Whether it is null, which some writers put for what they leave out.
+    pub fn is_null(&self) -> bool {
+        self.node.value == Value::Other("null")
+    }
+
     /// Whether it is a table.
     pub fn is_table(&self) -> bool {
         matches!(self.node.value, Value::Table(_))

@@ -81,6 +81,10 @@ plainHttp = false
 configPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
 maxBlobBytes = 33554432
 maxManifestBytes = 4194304
+allowedRealms = []
+
+[[executors.stores.parameters.credentials]]
+provider = "dockerConfig"
 "#
     );
 }

@@ -34,14 +34,26 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
-    /// Forgets a value.
-    pub(super) fn remove(&self, key: &K) {
-        self.lock().remove(key);
-    }
-
     /// The weight of all values.
     pub(super) fn used(&self) -> u64 {
         self.lock().used
+    }
+
+    /// The value of a key; where there is none, the one that `make` yields, which is kept. Two callers at once get
+    /// the same one.
+    pub(super) fn get_or_insert(&self, key: K, weight: u64, now: Instant, make: impl FnOnce() -> V) -> V {
+        let mut inner = self.lock();
+        if let Some(value) = inner.get(&key, self.lifetime, now) {
+            return value;
+        }
+        let value = make();
+        inner.insert(key, value.clone(), weight, self.capacity, now);
+        value
+    }
+
+    /// Forgets a value.
+    pub(super) fn remove(&self, key: &K) {
+        self.lock().remove(key);
     }
 
     /// A panic of another holder leaves at worst a value too few or too many: the memory serves on.

@@ -1,6 +1,19 @@
 //! Who we are to a registry: asks the configured providers, in their order, for what to show. Whom it is shown to is
 //! not decided here. Each provider keeps what it was told for as long as it may; none says a secret in an error.
 
+pub mod azure;
+pub mod docker;
+pub mod glob;
+pub mod helper;
+pub mod kubelet;
+pub mod response;
+pub mod fixed;
+mod kept;
+mod program;
+#[cfg(test)]
+mod testing;
+pub mod watched;
+
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 
@@ -102,4 +115,80 @@ impl Chain {
 /// The one way to write a host, so that every provider knows it by one name.
 fn canonical(host: &str) -> String {
     canonical_host(host).unwrap_or_else(|_| host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use crate::store::registry::credentials::testing::basic;
+
+    /// Answers so, and writes down what it is asked and told.
+    struct Scripted(&'static str, Result<Option<Credential>, String>, &'static Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Provider for Scripted {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        async fn credential(&self, wanted: &Wanted<'_>, _: Instant) -> Result<Option<Credential>, String> {
+            self.2.lock().unwrap().push(format!("{} {}/{}", self.0, wanted.host, wanted.path));
+            if self.0 == "hangs" {
+                std::future::pending::<()>().await;
+            }
+            self.1.clone()
+        }
+
+        fn refused(&self, wanted: &Wanted<'_>) {
+            self.2.lock().unwrap().push(format!("{} forgets {}", self.0, wanted.host));
+        }
+    }
+
+    fn chain(
+        providers: Vec<(&'static str, Result<Option<Credential>, String>)>,
+    ) -> (Chain, &'static Mutex<Vec<String>>) {
+        let log: &'static Mutex<Vec<String>> = Box::leak(Box::default());
+        let boxed = |(name, answer)| -> Box<dyn Provider> { Box::new(Scripted(name, answer, log)) };
+        (Chain::new(providers.into_iter().map(boxed).collect()), log)
+    }
+
+    const HUB: Wanted<'_> = Wanted { host: "registry-1.docker.io", path: "library/a" };
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_credential_counts_and_one_that_cannot_tell_is_passed_over_and_told() {
+        let found = Ok(Some(basic("u", "hunter2")));
+        let long = Err("x".repeat(5000));
+        let (chain, log) =
+            chain(vec![("none", Ok(None)), ("bad", long), ("hangs", Ok(None)), ("good", found), ("last", Ok(None))]);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let found = chain.find(&HUB, deadline).await;
+        assert_eq!(found.credential, Some(basic("u", "hunter2")));
+        assert_eq!(found.troubles.len(), 2);
+        assert!(
+            found.troubles[0].starts_with("credentials of bad: xxx") && found.troubles[0].len() == limits::CAUSE_BYTES
+        );
+        assert_eq!(found.troubles[1], "credentials of hangs: no answer in time");
+        assert!(!format!("{found:?}").contains("hunter2"));
+        let asked = ["none", "bad", "hangs", "good"].map(|name| format!("{name} docker.io/library/a"));
+        assert_eq!(*log.lock().unwrap(), asked);
+    }
+
+    #[tokio::test]
+    async fn without_providers_or_credentials_a_registry_is_asked_anonymously() {
+        let deadline = testing::soon();
+        for chain in [Chain::new(Vec::new()), chain(vec![("none", Ok(None))]).0] {
+            let found = chain.find(&HUB, deadline).await;
+            assert!(found.credential.is_none() && found.troubles.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_provider_forgets_what_was_refused_by_the_name_it_was_asked_by() {
+        let (chain, log) = chain(vec![("a", Ok(None)), ("b", Ok(None))]);
+        chain.refused(&HUB);
+        assert_eq!(*log.lock().unwrap(), ["a forgets docker.io", "b forgets docker.io"]);
+    }
 }
