@@ -823,7 +823,8 @@ async fn known() -> (Registry, RegistryStore, Descriptor, Descriptor) {
     let registry = Registry::start().await;
     let image = registry.image(REPO, "v1");
     let referrer = registry.attach(REPO, &image, "application/x.test", &[]);
-    let options = Options { remember_referrers: Duration::ZERO, stale_referrers: MINUTE, ..Options::default() };
+    let options =
+        Options { remember_referrers: Duration::ZERO, stale_referrers: MINUTE, tries: 1, ..Options::default() };
     let store = RegistryStore::new(options).unwrap();
     let listed = store.referrers(&registry.repository(REPO), &image.digest, by()).await.unwrap();
     assert_eq!((listed.candidates.as_slice(), listed.stale), (&[referrer.clone()][..], None));
@@ -856,6 +857,7 @@ async fn the_last_known_list_stands_in_for_a_registry_that_is_broken_and_says_so
         assert!(stale.cause.to_string().contains(registry.host()), "{stale:?}");
     }
     registry.heal();
+    time_passes(limits::BREAKER_PAUSE_MAX).await;
     assert_eq!(store.referrers(&repository, &image.digest, by()).await.unwrap().stale, None);
 }
 
@@ -906,6 +908,30 @@ async fn a_registry_that_answers_is_heard_whatever_it_says() {
     registry.reply("/referrers/", Reply::status(404));
     let listed = store.referrers(&registry.repository(REPO), &image.digest, by()).await.unwrap();
     assert_eq!((listed.candidates, listed.stale), (vec![], None));
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_gone_does_not_hide_what_the_registry_answers() {
+    let registry = Registry::start().await;
+    let (image, folder) = (registry.image(REPO, "v1"), tempfile::tempdir().unwrap());
+    std::fs::create_dir(folder.path().join("_default")).unwrap();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hosts = format!("server = \"http://{}\"\n[host.\"http://{gone}\"]\n", registry.host());
+    std::fs::write(folder.path().join("_default/hosts.toml"), hosts).unwrap();
+    let options = Options {
+        host_folders: vec![folder.path().to_owned()],
+        remember_referrers: Duration::ZERO,
+        stale_referrers: MINUTE,
+        tries: 1,
+        ..Options::default()
+    };
+    let (store, repository) = (RegistryStore::new(options).unwrap(), registry.repository(REPO));
+    assert!(store.referrers(&repository, &image.digest, by()).await.is_ok());
+    registry.reply("/referrers/", Reply::status(503));
+    assert!(store.referrers(&repository, &image.digest, by()).await.unwrap().stale.is_some());
+    registry.reply("/referrers/", Reply::status(403));
+    let error = store.referrers(&repository, &image.digest, by()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
 }
 
 #[tokio::test]
