@@ -36,8 +36,12 @@ struct State {
     referrers_api: bool,
     page_size: usize,
     replies: Vec<(String, Reply)>,
+    judge: Option<Judge>,
     requests: Vec<Request>,
 }
+
+/// Looks at each request first; what it has no answer to is answered as ever.
+type Judge = Box<dyn FnMut(&Request) -> Option<Reply> + Send>;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -46,6 +50,10 @@ pub struct Request {
     pub target: String,
     /// The whole head, in lowercase.
     pub head: String,
+    /// The value of its `Authorization` header, as it came; empty if there is none.
+    pub authorization: String,
+    /// Its body.
+    pub body: String,
     /// When it was read.
     pub at: Instant,
 }
@@ -160,6 +168,7 @@ impl Registry {
             referrers_api: true,
             page_size: usize::MAX,
             replies: Vec::new(),
+            judge: None,
             requests: Vec::new(),
         }));
         let (seen_sender, seen) = watch::channel(0);
@@ -256,9 +265,16 @@ impl Registry {
         self.state().replies.push((part.to_owned(), reply));
     }
 
+    /// From now on each request is shown to `judge` first.
+    pub fn judge(&self, judge: impl FnMut(&Request) -> Option<Reply> + Send + 'static) {
+        self.state().judge = Some(Box::new(judge));
+    }
+
     /// Requests get their proper answers again.
     pub fn heal(&self) {
-        self.state().replies.clear();
+        let mut state = self.state();
+        state.replies.clear();
+        state.judge = None;
     }
 
     /// What was asked so far is forgotten.
@@ -346,10 +362,26 @@ where
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
+    let field = |name: &str| {
+        let fields = head.lines().filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
+    };
+    let mut body = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    let request = Request {
+        target: target.clone(),
+        head: head.to_lowercase(),
+        authorization: field("authorization").unwrap_or_default(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        at: Instant::now(),
+    };
     let mut reply = {
         let mut state = state.lock().unwrap();
-        state.requests.push(Request { target: target.clone(), head: head.to_lowercase(), at: Instant::now() });
-        state.answer(&target)
+        let judged = state.judge.as_mut().and_then(|judge| judge(&request));
+        state.requests.push(request);
+        judged.unwrap_or_else(|| state.answer(&target))
     };
     if head.starts_with("HEAD ") {
         reply = reply.without_body();

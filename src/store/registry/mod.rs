@@ -165,7 +165,15 @@ impl RegistryStore {
             Hosts::new(options.host_folders, options.plain_http, options.ca.as_deref()).map_err(BadOptions::Ca)?;
         let clients = Clients::new(user_agent, Arc::new(options.proxy), Tls::default(), None);
         let realms = options.allowed_realms.into();
-        let transport = Transport::new(hosts, clients, options.credentials, realms, options.plain_http, options.tries);
+        let transport = Transport::new(
+            hosts,
+            clients,
+            options.credentials,
+            realms,
+            options.plain_http,
+            options.tries,
+            Arc::clone(&options.metrics),
+        );
         Ok(Self {
             transport,
             max_manifest_bytes,

@@ -1,7 +1,11 @@
 //! The registry store against a registry that misbehaves in every way it can: what is asked, what is believed, and
 //! that nothing that went wrong ever looks like an empty list.
 
+#[path = "../common/mod.rs"]
 pub mod common;
+
+mod auth;
+mod restraint;
 
 use std::sync::Arc;
 use std::time::Duration;

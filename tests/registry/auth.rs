@@ -1,0 +1,320 @@
+//! Challenges and tokens: what is shown to whom, how often it is asked for, and what is said when it is not enough.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ratify::limits;
+use ratify::secret::Secret;
+use ratify::store::registry::credentials::{Chain, Credential, Provider, Wanted};
+use ratify::store::registry::{Options, RegistryStore};
+use ratify::store::{Error, Store as _};
+use tokio::time::Instant;
+
+use crate::common::registry::{Registry, Reply, Request, describe};
+use crate::{BLOB, REPO, by};
+
+const PASSWORD: &str = "hunter2-s3cret";
+
+/// Has one credential for everybody, and counts how often it is asked.
+struct Fixed(Credential, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Provider for Fixed {
+    fn name(&self) -> &str {
+        "fixed"
+    }
+
+    async fn credential(&self, _: &Wanted<'_>, _: Instant) -> Result<Option<Credential>, String> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(self.0.clone()))
+    }
+
+    fn refused(&self, _: &Wanted<'_>) {}
+}
+
+/// Cannot tell.
+struct Broken;
+
+#[async_trait]
+impl Provider for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    async fn credential(&self, _: &Wanted<'_>, _: Instant) -> Result<Option<Credential>, String> {
+        Err("the helper docker-credential-x ended with status 1".to_owned())
+    }
+
+    fn refused(&self, _: &Wanted<'_>) {}
+}
+
+fn alice() -> Credential {
+    Credential::Basic { username: "alice".to_owned(), password: Secret::new(PASSWORD.to_owned()) }
+}
+
+fn options(providers: Vec<Box<dyn Provider>>) -> Options {
+    Options {
+        credentials: Arc::new(Chain::new(providers)),
+        remember_referrers: Duration::ZERO,
+        tries: 1,
+        ..Options::default()
+    }
+}
+
+fn store(credential: Option<Credential>) -> RegistryStore {
+    let provider = |credential| Box::new(Fixed(credential, Arc::default())) as Box<dyn Provider>;
+    RegistryStore::new(options(credential.map(provider).into_iter().collect())).unwrap()
+}
+
+/// What a registry says to those who show no token.
+fn challenge(realm: &str, path: &str) -> Reply {
+    let scope = format!("repository:{path}:pull");
+    let field = format!(r#"Bearer realm="{realm}",service="test",scope="{scope}""#);
+    Reply::status(401).header("WWW-Authenticate", &field)
+}
+
+fn token(name: &str, lives: u64) -> Reply {
+    Reply::ok("application/json", format!(r#"{{"token":"{name}","expires_in":{lives}}}"#))
+}
+
+/// A registry that gives tokens `t1`, `t2`, ... of so many seconds at `/token`, and wants the latest one shown.
+async fn registry_with_tokens(lives: u64) -> Registry {
+    let registry = Registry::start().await;
+    let (host, mut given) = (registry.host().to_owned(), 0);
+    registry.judge(move |request: &Request| {
+        if request.target.starts_with("/token") {
+            given += 1;
+            return Some(token(&format!("t{given}"), lives));
+        }
+        let expected = format!("Bearer t{given}");
+        (request.authorization != expected).then(|| challenge(&format!("http://{host}/token"), "acme/web"))
+    });
+    registry
+}
+
+fn tokens(registry: &Registry) -> Vec<Request> {
+    registry.requests().into_iter().filter(|request| request.target.starts_with("/token")).collect()
+}
+
+#[tokio::test]
+async fn a_public_repository_of_a_registry_with_tokens_is_read_without_credentials() {
+    let registry = registry_with_tokens(300).await;
+    let (blob, store) = (registry.blob(REPO, "text/plain", b"hello"), store(None));
+    store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
+    let token = tokens(&registry).remove(0);
+    assert_eq!(token.target, "/token?service=test&scope=repository%3Aacme%2Fweb%3Apull");
+    assert_eq!(token.authorization, "");
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_for_all_who_wait_and_shown_at_once_from_then_on() {
+    let registry = registry_with_tokens(300).await;
+    let (store, repository) = (store(Some(alice())), registry.repository(REPO));
+    let blobs: Vec<_> = (0..20).map(|n| registry.blob(REPO, "text/plain", format!("{n}").as_bytes())).collect();
+    store.blob(&repository, &blobs[0], BLOB, by()).await.unwrap();
+    registry.forget();
+    let reads = blobs.iter().skip(1).map(|blob| store.blob(&repository, blob, BLOB, by()));
+    assert!(futures_util::future::join_all(reads).await.iter().all(Result::is_ok));
+    assert_eq!((registry.requests().len(), tokens(&registry).len()), (19, 0));
+}
+
+#[tokio::test]
+async fn fifty_at_once_who_all_need_a_token_ask_for_one() {
+    let registry = registry_with_tokens(300).await;
+    let (store, repository) = (store(Some(alice())), registry.repository(REPO));
+    let blobs: Vec<_> = (0..50).map(|n| registry.blob(REPO, "text/plain", format!("{n}").as_bytes())).collect();
+    let reads = blobs.iter().map(|blob| store.blob(&repository, blob, BLOB, by()));
+    for read in futures_util::future::join_all(reads).await {
+        read.unwrap();
+    }
+    assert_eq!(tokens(&registry).len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_is_fetched_again_before_it_is_refused() {
+    let registry = registry_with_tokens(300).await;
+    let (store, repository) = (store(None), registry.repository(REPO));
+    let blobs = ["a", "b", "c"].map(|text| registry.blob(REPO, "text/plain", text.as_bytes()));
+    store.blob(&repository, &blobs[0], BLOB, by()).await.unwrap();
+    let pass = async |seconds| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    pass(269).await;
+    store.blob(&repository, &blobs[1], BLOB, by()).await.unwrap();
+    assert_eq!(tokens(&registry).len(), 1);
+    pass(2).await;
+    registry.forget();
+    store.blob(&repository, &blobs[2], BLOB, by()).await.unwrap();
+    assert_eq!((registry.requests().len(), tokens(&registry).len()), (2, 1), "no request was refused");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_early_is_fetched_anew_once_and_no_more() {
+    let registry = registry_with_tokens(300).await;
+    let (store, repository) = (store(None), registry.repository(REPO));
+    let blobs = ["a", "b"].map(|text| registry.blob(REPO, "text/plain", text.as_bytes()));
+    store.blob(&repository, &blobs[0], BLOB, by()).await.unwrap();
+    let host = registry.host().to_owned();
+    // The registry has forgotten its tokens, and then forgets each new one.
+    registry.judge(move |request| {
+        let is_token = request.target.starts_with("/token");
+        Some(if is_token { token("other", 300) } else { challenge(&format!("http://{host}/token"), "acme/web") })
+    });
+    registry.forget();
+    let error = store.blob(&repository, &blobs[1], BLOB, by()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 401, .. }), "{error}");
+    assert_eq!((registry.requests().len(), tokens(&registry).len()), (3, 1));
+    let authorization: Vec<_> = registry.requests().into_iter().map(|request| request.authorization).collect();
+    assert_eq!(authorization, ["Bearer t1", "", "Bearer other"]);
+}
+
+#[tokio::test]
+async fn user_and_password_are_shown_to_the_realm_and_the_token_to_the_registry() {
+    let registry = registry_with_tokens(300).await;
+    let (blob, store) = (registry.blob(REPO, "text/plain", b"hello"), store(Some(alice())));
+    store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
+    let shown: Vec<_> = registry.requests().into_iter().map(|r| (r.target, r.authorization)).collect();
+    // base64 of alice:hunter2-s3cret
+    assert_eq!(shown[0].1, "");
+    assert_eq!(shown[1].1, "Basic YWxpY2U6aHVudGVyMi1zM2NyZXQ=");
+    assert!(shown[1].0.ends_with("&account=alice"), "{}", shown[1].0);
+    assert_eq!(shown[2].1, "Bearer t1");
+}
+
+#[tokio::test]
+async fn an_identity_token_is_posted_to_the_realm_as_a_refresh_token() {
+    let registry = registry_with_tokens(300).await;
+    let store = store(Some(Credential::Identity(Secret::new("re/fresh+".to_owned()))));
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
+    let token = tokens(&registry).remove(0);
+    assert!(token.head.starts_with("post /token http/1.1"), "{}", token.head);
+    let body = "service=test&grant_type=refresh_token&client_id=ratifyd&scope=repository%3Aacme%2Fweb%3Apull&refresh_token=re%2Ffresh%2B";
+    assert_eq!((token.body.as_str(), token.authorization.as_str()), (body, ""));
+}
+
+#[tokio::test]
+async fn a_registry_token_is_shown_as_it_is() {
+    let registry = Registry::start().await;
+    let host = registry.host().to_owned();
+    registry.judge(move |request| {
+        let shown = request.authorization == "Bearer given";
+        (!shown).then(|| challenge(&format!("http://{host}/token"), "acme/web"))
+    });
+    let (blob, store) =
+        (registry.blob(REPO, "text/plain", b"hello"), store(Some(Credential::Bearer(Secret::new("given".to_owned())))));
+    store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
+    assert_eq!(tokens(&registry).len(), 0);
+}
+
+#[tokio::test]
+async fn of_several_challenges_a_token_is_preferred_and_basic_is_understood_too() {
+    let registry = Registry::start().await;
+    let host = registry.host().to_owned();
+    registry.judge(move |request| match request.authorization.as_str() {
+        "Bearer t" => None,
+        _ if request.target.starts_with("/token") => Some(token("t", 60)),
+        _ => Some(
+            challenge(&format!("http://{host}/token"), "acme/web").header("WWW-Authenticate", r#"Basic realm="x""#),
+        ),
+    });
+    let blobs = ["a", "b"].map(|text| registry.blob(REPO, "text/plain", text.as_bytes()));
+    store(Some(alice())).blob(&registry.repository(REPO), &blobs[0], BLOB, by()).await.unwrap();
+
+    registry.judge(|request| {
+        let is_shown = request.authorization.starts_with("Basic ");
+        (!is_shown).then(|| Reply::status(401).header("WWW-Authenticate", r#"Basic realm="x""#))
+    });
+    registry.forget();
+    let store = store(Some(alice()));
+    for blob in &blobs {
+        store.blob(&registry.repository(REPO), blob, BLOB, by()).await.unwrap();
+    }
+    assert_eq!(registry.requests().len(), 3, "the second time it is shown at once");
+}
+
+#[tokio::test]
+async fn credentials_go_to_no_realm_elsewhere_and_the_error_says_how_to_allow_it() {
+    let (registry, elsewhere) = (Registry::start().await, Registry::start().await);
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    for realm in ["https://evil.example/token", "http://169.254.169.254/token", "https://user:pass@evil.example/"] {
+        let realm = realm.to_owned();
+        registry.judge(move |_| Some(challenge(&realm, "acme/web")));
+        let error = store(Some(alice())).blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("realm") && !text.contains(PASSWORD) && !text.contains("pass@"), "{text}");
+    }
+    assert_eq!(elsewhere.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_shows_neither_token_nor_password_to_another_host() {
+    let (registry, objects) = (registry_with_tokens(300).await, Registry::start().await);
+    let blob = describe("text/plain", b"hello");
+    let (host, target) = (registry.host().to_owned(), format!("http://{}/object", objects.host()));
+    registry.judge(move |request| match request.authorization.as_str() {
+        _ if request.target.starts_with("/token") => Some(token("t", 60)),
+        "Bearer t" => Some(Reply::redirect(307, &target)),
+        _ => Some(challenge(&format!("http://{host}/token"), "acme/web")),
+    });
+    objects.reply("/object", Reply::ok("application/octet-stream", "hello"));
+    store(Some(alice())).blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
+    assert_eq!(objects.requests()[0].authorization, "");
+}
+
+#[tokio::test]
+async fn what_is_refused_says_what_was_shown_and_no_secret() {
+    let registry = Registry::start().await;
+    let host = registry.host().to_owned();
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    registry.judge(|_| Some(Reply::status(401).header("WWW-Authenticate", "Basic")));
+    let read = async |providers: Vec<Box<dyn Provider>>| {
+        let store = RegistryStore::new(options(providers)).unwrap();
+        let error = store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+        error.to_string()
+    };
+    let error = read(vec![]).await;
+    assert!(error.ends_with(&format!("no credentials for {host} are configured")), "{error}");
+    let error = read(vec![Box::new(Fixed(alice(), Arc::default()))]).await;
+    assert!(error.ends_with(r#"it was shown the credentials of "alice""#), "{error}");
+    let error = read(vec![Box::new(Broken)]).await;
+    assert!(error.ends_with("credentials of broken: the helper docker-credential-x ended with status 1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_realm_that_refuses_is_slow_or_talks_nonsense_is_told_from_the_registry() {
+    let registry = Registry::start().await;
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    let read = async |reply: Reply| {
+        let realm = format!("http://{}/token", registry.host());
+        registry.judge(move |request| {
+            Some(if request.target.starts_with("/token") { reply.clone() } else { challenge(&realm, "acme/web") })
+        });
+        let store = store(Some(alice()));
+        let deadline = Instant::now() + Duration::from_millis(500);
+        store.blob(&registry.repository(REPO), &blob, BLOB, deadline).await.unwrap_err()
+    };
+    let json = |text: String| Reply::ok("application/json", text);
+    assert!(matches!(read(Reply::status(401)).await, Error::Refused { .. }));
+    assert!(matches!(read(Reply::status(429)).await, Error::Throttled { .. }));
+    assert!(matches!(read(Reply::status(500)).await, Error::Status { status: 500, .. }));
+    assert!(matches!(read(Reply::silence()).await, Error::Network { .. }));
+    assert!(matches!(read(Reply::redirect(302, "/elsewhere")).await, Error::Status { status: 302, .. }));
+    for text in ["", "{}", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, "[1]"] {
+        assert!(matches!(read(json(text.to_owned())).await, Error::Malformed { .. }), "{text}");
+    }
+    let pad = |more: u64| {
+        let rest = limits::TOKEN_ANSWER_BYTES + more - r#"{"x":""}"#.len() as u64;
+        json(format!(r#"{{"x":"{}"}}"#, "x".repeat(rest as usize)))
+    };
+    assert!(matches!(read(pad(0)).await, Error::Malformed { .. }));
+    assert!(matches!(read(pad(1)).await, Error::TooLarge { limit: limits::TOKEN_ANSWER_BYTES, .. }));
+    let what = read(Reply::status(403)).await.to_string();
+    assert!(what.starts_with(&format!("GET http://{}/token: ", registry.host())), "{what}");
+}
