@@ -856,7 +856,7 @@ async fn the_last_known_list_stands_in_for_a_registry_that_is_broken_and_says_so
         registry.reply("/referrers/", broken.clone());
         let listed = store.referrers(&repository, &image.digest, by()).await.unwrap();
         let stale = listed.stale.unwrap();
-        assert_eq!(listed.candidates, [referrer.clone()]);
+        assert_eq!(listed.candidates, std::slice::from_ref(&referrer));
         assert!(stale.age + stale.left == MINUTE && stale.cause.is_outage(), "{stale:?}");
         assert!(stale.cause.to_string().contains(registry.host()), "{stale:?}");
     }
