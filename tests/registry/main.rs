@@ -6,6 +6,7 @@ pub mod common;
 
 mod auth;
 mod restraint;
+mod sequences;
 
 use std::sync::Arc;
 use std::time::Duration;
