@@ -4,8 +4,15 @@ use super::*;
 use crate::config::{AzureIdentity, CredentialSource, Password, Realm};
 use crate::secret::Secret;
 
+fn registry(parameters: &str) -> RegistryStore {
+    match &good(&store(parameters)).executors[0].store {
+        Store::Registry(store) => store.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn sources(parameters: &str) -> Vec<CredentialSource> {
-    good(&store(parameters)).executors[0].store.credentials.clone()
+    registry(parameters).credentials
 }
 
 fn fixed(username: &str, password: &str, registries: &[&str]) -> CredentialSource {
@@ -157,8 +164,7 @@ fn a_password_is_not_shown_to_any_host_that_an_image_names() {
 
 #[test]
 fn realms_are_hosts_or_https_urls() {
-    let realms =
-        |text: &str| good(&store(&format!("allowedRealms = [{text}]"))).executors[0].store.allowed_realms.clone();
+    let realms = |text: &str| registry(&format!("allowedRealms = [{text}]")).allowed_realms;
     let realm = |host: &str, path: &str| Realm { host: host.to_owned(), path: path.to_owned() };
     assert_eq!(
         realms(
