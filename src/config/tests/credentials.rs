@@ -179,7 +179,7 @@ fn realms_are_hosts_or_https_urls() {
         ]
     );
     for bad in
-        ["", "*.io", "http://a.io", "https://", "https://u:p@a.io/", "https://a.io/?x", "a.io/path", "ftp://a.io"]
+        ["", "*.io", "http://a.io", "https://", "https://u:p@a.io/", "https://a.io/?x", "a.io/path", "ftp://a.io", "5", "https://127.1/"]
     {
         let shown = problems(&store(&format!("allowedRealms = [\"{bad}\"]")));
         assert!(shown[0].contains("allowedRealms[0]: ") && shown[0].contains("is no realm"), "{bad}: {shown:?}");
