@@ -178,9 +178,18 @@ fn realms_are_hosts_or_https_urls() {
             realm("c.io:444", "/token/v2")
         ]
     );
-    for bad in
-        ["", "*.io", "http://a.io", "https://", "https://u:p@a.io/", "https://a.io/?x", "a.io/path", "ftp://a.io", "5", "https://127.1/"]
-    {
+    for bad in [
+        "",
+        "*.io",
+        "http://a.io",
+        "https://",
+        "https://u:p@a.io/",
+        "https://a.io/?x",
+        "a.io/path",
+        "ftp://a.io",
+        "5",
+        "https://127.1/",
+    ] {
         let shown = problems(&store(&format!("allowedRealms = [\"{bad}\"]")));
         assert!(shown[0].contains("allowedRealms[0]: ") && shown[0].contains("is no realm"), "{bad}: {shown:?}");
     }
