@@ -92,21 +92,28 @@ pub struct OverTls<'a> {
 /// docker-registry twice over the same folder: over plain http, to push to, and over TLS, to clients that show a
 /// certificate.
 pub fn distribution_over_tls(folder: &Path, tls: &OverTls<'_>) -> (Registry, Registry) {
-    let storage = folder.join("storage");
-    let start = |name: &str, more: &str| {
-        let config = folder.join(name);
-        let text =
-            DISTRIBUTION.replace("inmemory: {}", &format!("filesystem: {{rootdirectory: {}}}", storage.display()));
-        fs::write(&config, text.replace("127.0.0.1:0'", &format!("127.0.0.1:0'{more}"))).unwrap();
-        let log = folder.join(format!("{name}.log"));
-        let service = Service::start(Command::new(tool("docker-registry")).arg("serve").arg(config), &log);
-        let line = service.await_output("listening on 127.0.0.1:");
-        let port: String = line.chars().take_while(char::is_ascii_digit).collect();
-        Registry { host: format!("127.0.0.1:{port}"), _service: service }
-    };
     let [certificate, key, clients] = [tls.certificate, tls.key, tls.clients].map(Path::display);
     let more = format!(", tls: {{certificate: {certificate}, key: {key}, clientcas: [{clients}]}}");
-    (start("plain.yml", ""), start("tls.yml", &more))
+    (distribution(folder, "plain.yml", "", ""), distribution(folder, "tls.yml", &more, ""))
+}
+
+/// docker-registry twice over the same folder: one to push to, and one that asks for a user and password of `htpasswd`.
+pub fn distribution_with_passwords(folder: &Path, htpasswd: &Path) -> (Registry, Registry) {
+    let more = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", htpasswd.display());
+    (distribution(folder, "plain.yml", "", ""), distribution(folder, "passwords.yml", "", &more))
+}
+
+/// docker-registry over a folder, with more keys of its listener and of all.
+fn distribution(folder: &Path, name: &str, listener: &str, more: &str) -> Registry {
+    let config = folder.join(name);
+    let storage = format!("filesystem: {{rootdirectory: {}}}", folder.join("storage").display());
+    let text = DISTRIBUTION.replace("inmemory: {}", &storage);
+    fs::write(&config, text.replace("127.0.0.1:0'", &format!("127.0.0.1:0'{listener}")) + more).unwrap();
+    let log = folder.join(format!("{name}.log"));
+    let service = Service::start(Command::new(tool("docker-registry")).arg("serve").arg(config), &log);
+    let line = service.await_output("listening on 127.0.0.1:");
+    let port: String = line.chars().take_while(char::is_ascii_digit).collect();
+    Registry { host: format!("127.0.0.1:{port}"), _service: service }
 }
 
 /// An image in a registry, with the tag `v1`.

@@ -7,6 +7,7 @@ pub mod common;
 mod proxy;
 
 mod changes;
+mod credentials;
 mod doctor;
 mod failures;
 mod hosts;
