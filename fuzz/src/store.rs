@@ -272,7 +272,8 @@ async fn assert_sound(store: &LayoutStore, subject: &Digest) {
     for reference in [&nowhere, &by_digest, &by_tag] {
         found.extend(store.resolve(reference, Instant::now()).await.ok());
     }
-    if let Ok(referrers) = store.referrers(&nowhere.repository, subject, Instant::now()).await {
+    if let Ok(listed) = store.referrers(&nowhere.repository, subject, Instant::now()).await {
+        let referrers = listed.candidates;
         assert!(referrers.len() <= limits::REFERRERS);
         for (index, referrer) in referrers.iter().enumerate() {
             assert!(referrer.digest != *subject && !referrers[..index].contains(referrer));
@@ -305,8 +306,8 @@ async fn assert_nothing_hidden(store: &LayoutStore, index: &[u8], blobs: &[(Dige
             Some(None) => continue,
             None => digest(b"any at all"),
         };
-        if let Ok(referrers) = store.referrers(&repository, &subject, Instant::now()).await {
-            assert!(subject == descriptor.digest || referrers.contains(&descriptor), "{descriptor:?} is hidden");
+        if let Ok(listed) = store.referrers(&repository, &subject, Instant::now()).await {
+            assert!(subject == descriptor.digest || listed.candidates.contains(&descriptor), "{descriptor:?} is hidden");
         }
     }
 }
