@@ -147,12 +147,12 @@ impl Live {
             let before = live.force.load_full();
             if whatever || before.is_stale() {
                 let mut force = read(&live.path, before.config.clone(), &live.shared);
-                live.shared.metrics().reload(force.problems.is_empty());
                 trust_read(&live.shared, &force);
                 if !whatever && force.means_the_same_as(&before) {
                     // What was put together before goes on, with all that it remembers; only the stamps are new.
                     force.admission.clone_from(&before.admission);
                 } else {
+                    live.shared.metrics().reload(force.problems.is_empty());
                     tell(&live.path, &force);
                 }
                 live.force.store(Arc::new(force));

@@ -16,7 +16,7 @@ use ratify::store::layout::{LayoutReference, LayoutStore, PREFIX};
 use ratify::store::registry::hosts::file::{self, Scheme};
 use ratify::store::registry::referrers::{List, next_page};
 use ratify::store::registry::{link, redirect as redirects};
-use ratify::store::{Store as _, check, digest_of};
+use ratify::store::{Listed, Store as _, check, digest_of};
 use reqwest::Url;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
@@ -272,8 +272,9 @@ async fn assert_sound(store: &LayoutStore, subject: &Digest) {
     for reference in [&nowhere, &by_digest, &by_tag] {
         found.extend(store.resolve(reference, Instant::now()).await.ok());
     }
-    if let Ok(listed) = store.referrers(&nowhere.repository, subject, Instant::now()).await {
-        let referrers = listed.candidates;
+    if let Ok(Listed { candidates: referrers, .. }) =
+        store.referrers(&nowhere.repository, subject, Instant::now()).await
+    {
         assert!(referrers.len() <= limits::REFERRERS);
         for (index, referrer) in referrers.iter().enumerate() {
             assert!(referrer.digest != *subject && !referrers[..index].contains(referrer));
@@ -306,8 +307,8 @@ async fn assert_nothing_hidden(store: &LayoutStore, index: &[u8], blobs: &[(Dige
             Some(None) => continue,
             None => digest(b"any at all"),
         };
-        if let Ok(listed) = store.referrers(&repository, &subject, Instant::now()).await {
-            assert!(subject == descriptor.digest || listed.candidates.contains(&descriptor), "{descriptor:?} is hidden");
+        if let Ok(Listed { candidates: referrers, .. }) = store.referrers(&repository, &subject, Instant::now()).await {
+            assert!(subject == descriptor.digest || referrers.contains(&descriptor), "{descriptor:?} is hidden");
         }
     }
 }

@@ -457,7 +457,7 @@ fn a_registry_with_client_certificates_is_reached_as_containerd_reaches_it() {
     assert!(pull.allowed(), "{pull:?}\n{}", node.daemon.log());
     assert!(node.containerd.last_allow(&name).starts_with("ALLOWED "));
     for (case, keys, cause) in [
-        ("stranger", "ca = '../../ca.pem'", "certificate"),
+        ("stranger", "ca = '../../ca.pem'", "wants to see a client's certificate"),
         ("untrusting", "client = [['../../client.cert', '../../client.key']]", "the certificate is not trusted"),
         ("missing", "ca = 'none.pem'", "private.example/none.pem: "),
         ("broken", "ca = '../../client.key'", "client.key: it holds no certificate in PEM"),

@@ -205,10 +205,8 @@ async fn a_registry_token_is_shown_as_it_is() {
         let shown = request.authorization == "Bearer given";
         (!shown).then(|| challenge(&format!("http://{host}/token"), "acme/web"))
     });
-    let (blob, store) = (
-        registry.blob(REPO, "text/plain", b"hello"),
-        store(Some(Credential::Bearer(Secret::new("given".to_owned())))),
-    );
+    let (blob, store) =
+        (registry.blob(REPO, "text/plain", b"hello"), store(Some(Credential::Bearer(Secret::new("given".to_owned())))));
     store.blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap();
     assert_eq!(tokens(&registry).len(), 0);
 }
@@ -220,7 +218,9 @@ async fn of_several_challenges_a_token_is_preferred_and_basic_is_understood_too(
     registry.judge(move |request| match request.authorization.as_str() {
         "Bearer t" => None,
         _ if request.target.starts_with("/token") => Some(token("t", 60)),
-        _ => Some(challenge(&format!("http://{host}/token"), "acme/web").header("WWW-Authenticate", r#"Basic realm="x""#)),
+        _ => Some(
+            challenge(&format!("http://{host}/token"), "acme/web").header("WWW-Authenticate", r#"Basic realm="x""#),
+        ),
     });
     let blobs = ["a", "b"].map(|text| registry.blob(REPO, "text/plain", text.as_bytes()));
     store(Some(alice())).blob(&registry.repository(REPO), &blobs[0], BLOB, by()).await.unwrap();

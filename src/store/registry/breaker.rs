@@ -107,7 +107,8 @@ impl Breaker {
         }
         // Asked in the wrong way, it is no wonder.
         if failed.for_http {
-            return;
+            drop(state);
+            return self.abandoned();
         }
         if !is_outage(&failed.error) {
             drop(state);

@@ -19,6 +19,7 @@ use super::exchange::{Answer, Failed, Get, what};
 use super::hosts::Host;
 use super::retry::{Patience, jitter};
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::store::Error;
 
 /// The way to one host.
@@ -30,10 +31,15 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(host: Host, keys: Keys, tries: u32) -> Self {
-        let headers = headers(&host);
-        let guarded = Guarded { inner: Arc::new(Inner { breaker: Breaker::default(), keys, headers }) };
-        let stack = Retry::new(Patience::new(tries), ConcurrencyLimit::new(guarded, limits::REGISTRY_REQUESTS));
+    pub(super) fn new(host: Host, keys: Keys, tries: u32, metrics: &Arc<Metrics>) -> Self {
+        let (headers, name) = (headers(&host), host.base.authority());
+        let inner =
+            Inner { breaker: Breaker::default(), keys, headers, name: name.to_owned(), metrics: Arc::clone(metrics) };
+        let guarded = Guarded { inner: Arc::new(inner) };
+        let stack = Retry::new(
+            Patience::new(name, tries, Arc::clone(metrics)),
+            ConcurrencyLimit::new(guarded, limits::REGISTRY_REQUESTS),
+        );
         Self { host, is_http: AtomicBool::new(false), stack }
     }
 
@@ -56,7 +62,7 @@ impl Door {
             self.is_http.store(true, Ordering::Relaxed);
             return self.ask(Get { url, ..get }).await.map_err(|failed| failed.error);
         }
-        if matches!(failed.error, Error::Network { .. } | Error::Status { status: 400, .. }) {
+        if matches!(failed.error, Error::Status { status: 400, .. }) {
             // Whoever spoke http may speak TLS by now.
             self.is_http.store(false, Ordering::Relaxed);
         }
@@ -65,7 +71,10 @@ impl Door {
 
     async fn ask(&self, get: Get) -> Result<Answer, Failed> {
         let (url, deadline) = (get.url.clone(), get.deadline);
-        timeout_at(deadline, self.stack.clone().oneshot(get)).await.unwrap_or_else(|_| Err(late(&url).into()))
+        match timeout_at(deadline, self.stack.clone().oneshot(get)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(late(&url).into()),
+        }
     }
 
     /// Where a URL of this host lies over http, if its file says http and it was asked over https first.
@@ -108,6 +117,8 @@ struct Inner {
     breaker: Breaker,
     keys: Keys,
     headers: HeaderMap,
+    name: String,
+    metrics: Arc<Metrics>,
 }
 
 impl Service<Get> for Guarded {
@@ -138,6 +149,7 @@ impl Inner {
         let pass = Pass { breaker: &self.breaker, told: false };
         let answer = self.keys.run(&get, &self.headers).await;
         pass.tell(answer.as_ref().err());
+        self.metrics.breaker(&self.name, self.breaker.is_open());
         answer
     }
 }

@@ -22,6 +22,7 @@ use crate::artifact::Descriptor;
 use crate::config::ProxyUrl;
 use crate::json;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::store::Error;
 
@@ -106,6 +107,7 @@ pub(super) struct Exchange {
     pub(super) clients: Arc<Clients>,
     /// Whether redirects to http are followed, because the host is asked over http on the operator's word.
     pub(super) plain_http: bool,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Exchange {
@@ -116,6 +118,7 @@ impl Exchange {
         match timeout_at(patience, self.follow(get, headers)).await {
             Ok(answer) => answer,
             Err(_) => {
+                self.metrics.request(get.url.authority(), None);
                 let waited = patience.saturating_duration_since(now);
                 let cause = format!("no whole answer within {:.1} s", waited.as_secs_f64());
                 let error = Error::Network { what: self.what(get, &get.url), cause };
@@ -145,8 +148,12 @@ impl Exchange {
             let request = request.header(header::ACCEPT_ENCODING, "identity");
             let response = match request.send().await {
                 Ok(response) => response,
-                Err(error) => return Err(broken(what, &error, proxy)),
+                Err(error) => {
+                    self.metrics.request(url.authority(), None);
+                    return Err(broken(what, &error, proxy));
+                }
             };
+            self.metrics.request(url.authority(), Some(response.status().as_u16()));
             if let Some(proxy) = proxy.filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
                 return Err(Error::Network { what, cause: unauthenticated(proxy) }.into());
             }
@@ -381,6 +388,8 @@ fn cause(error: &reqwest::Error, proxy: Option<&ProxyUrl>) -> (String, Again) {
         (tunnel_cause(words, proxy), Again::No)
     } else if detail.contains("invalid peer certificate") {
         (format!("the certificate is not trusted: {detail}; install the CA of {owner} on this node"), Again::No)
+    } else if detail.contains("CertificateRequired") {
+        (format!("{owner} wants to see a client's certificate: name one as client in its hosts.toml"), Again::No)
     } else if detail.contains("InvalidContentType") {
         (format!("{owner} does not speak TLS at this port"), Again::No)
     } else if error.is_connect() {

@@ -165,7 +165,15 @@ impl RegistryStore {
             Hosts::new(options.host_folders, options.plain_http, options.ca.as_deref()).map_err(BadOptions::Ca)?;
         let clients = Clients::new(user_agent, Arc::new(options.proxy), Tls::default(), None);
         let realms = options.allowed_realms.into();
-        let transport = Transport::new(hosts, clients, options.credentials, realms, options.plain_http, options.tries);
+        let transport = Transport::new(
+            hosts,
+            clients,
+            options.credentials,
+            realms,
+            options.plain_http,
+            options.tries,
+            Arc::clone(&options.metrics),
+        );
         Ok(Self {
             transport,
             max_manifest_bytes,
@@ -215,7 +223,8 @@ impl RegistryStore {
     /// The same where another list could stand in: early enough that what that one names can still be read.
     async fn list_soon(&self, key: &(Repository, Digest), deadline: Instant) -> Result<Vec<Descriptor>, Error> {
         let now = Instant::now();
-        let margin = limits::STALE_MARGIN.min(deadline.saturating_duration_since(now) / 2);
+        let margin =
+            limits::STALE_MARGIN.min(deadline.saturating_duration_since(now).checked_div(2).unwrap_or_default());
         let soon = deadline.checked_sub(margin).unwrap_or(deadline);
         timeout_at(soon, self.list(key, soon)).await.unwrap_or_else(|_| {
             let seconds = soon.saturating_duration_since(now).as_secs();

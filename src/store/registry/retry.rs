@@ -11,6 +11,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 
 use super::exchange::{Again, Answer, Failed, Get};
 use crate::limits;
+use crate::metrics::Metrics;
 
 /// The patience with one request.
 #[derive(Clone)]
@@ -20,14 +21,16 @@ pub(super) struct Patience {
     /// This try, and the most there are.
     tries: u32,
     most: u32,
+    host: Arc<str>,
+    metrics: Arc<Metrics>,
 }
 
 impl Patience {
-    /// A request is made at most `most` times.
-    pub(super) fn new(most: u32) -> Self {
+    /// A request to `host` is made at most `most` times.
+    pub(super) fn new(host: &str, most: u32, metrics: Arc<Metrics>) -> Self {
         let budget =
             TpsBudget::new(limits::RETRY_BUDGET_TIME, limits::RETRY_BUDGET_PER_SECOND, limits::RETRY_BUDGET_SHARE);
-        Self { budget: Arc::new(budget), tries: 1, most }
+        Self { budget: Arc::new(budget), tries: 1, most, host: host.into(), metrics }
     }
 
     /// How long to wait before the next try; none if there is none.
@@ -60,6 +63,7 @@ impl Policy<Get, Answer, Failed> for Patience {
             return None;
         }
         self.tries = self.tries.saturating_add(1);
+        self.metrics.retried(&self.host);
         Some(sleep(wait))
     }
 

@@ -16,6 +16,7 @@ use super::hosts::{Capabilities, Host, Hosts};
 use super::redirect::{self, Place};
 use super::tls::Tls;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::reference::Repository;
 use crate::store::Error;
 
@@ -27,6 +28,7 @@ pub(super) struct Transport {
     allowed_realms: Arc<[String]>,
     plain_http: bool,
     tries: u32,
+    metrics: Arc<Metrics>,
     /// One door for each host, whatever registry it is asked for: what bounds its requests lives in it.
     doors: Cache<String, Arc<Door>>,
     routes: Cache<String, Route>,
@@ -85,6 +87,7 @@ impl Transport {
         allowed_realms: Arc<[String]>,
         plain_http: bool,
         tries: u32,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             hosts: Arc::new(hosts),
@@ -93,6 +96,7 @@ impl Transport {
             allowed_realms,
             plain_http,
             tries,
+            metrics,
             doors: Cache::new(limits::REGISTRIES, None),
             routes: Cache::new(limits::REGISTRIES, None),
             making: Mutex::default(),
@@ -157,9 +161,10 @@ impl Transport {
         };
         // This machine is asked over http without anybody's word.
         let is_told = host.base.scheme() == "http" && redirect::place(&host.base) != Place::ThisMachine;
-        let exchange = Exchange { clients, plain_http: self.plain_http || is_told };
+        let metrics = Arc::clone(&self.metrics);
+        let exchange = Exchange { clients, plain_http: self.plain_http || is_told, metrics };
         let keys = Keys::new(host.base.clone(), Arc::clone(&self.chain), Arc::clone(&self.allowed_realms), exchange);
-        let door = Arc::new(Door::new(host, keys, self.tries));
+        let door = Arc::new(Door::new(host, keys, self.tries, &self.metrics));
         self.doors.insert(key, Arc::clone(&door), 1, now);
         door
     }
@@ -183,7 +188,8 @@ impl<'a> Turns<'a> {
         let spare = !self.doors.as_slice().is_empty();
         let deadline = if spare {
             let now = Instant::now();
-            let share = self.deadline.saturating_duration_since(now) / limits::SPARE_SHARE;
+            let share =
+                self.deadline.saturating_duration_since(now).checked_div(limits::SPARE_SHARE).unwrap_or_default();
             now.checked_add(share).unwrap_or(self.deadline)
         } else {
             self.deadline

@@ -123,7 +123,7 @@ mod tests {
             r#", Bearer realm="https://a.example/token",error="invalid, token",service="r.example",scope="repository:a/b:pull","#,
             r#"Bearer realm="https:\/\/a.example/token",service="r.example",scope="repository:a/b:pull",scope="x""#,
         ] {
-            assert_eq!(parse([field]), [hub.clone()], "{field}");
+            assert_eq!(parse([field]), std::slice::from_ref(&hub), "{field}");
         }
     }
 

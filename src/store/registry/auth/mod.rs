@@ -191,6 +191,7 @@ impl Keys {
             return Ok(Shown { header: bearer(token), words: self.words(&found) });
         }
         let token = self.fetch(get, realm, &key, &found).await?;
+        self.exchange.metrics.token_fetched(&self.name);
         self.tokens.insert(key.clone(), token.clone(), 1, Instant::now());
         Ok(Shown { header: Some(token.header), words: self.words(&found) })
     }

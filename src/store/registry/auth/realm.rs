@@ -63,9 +63,10 @@ fn is_allowed(realm: &Url, allowed: &str) -> bool {
     realm.origin() == prefix.origin() && below
 }
 
-/// A realm without its query.
+/// A realm without what may be secret: its query, and whoever it names.
 fn shown(realm: &Url) -> String {
-    format!("{}://{}{}", realm.scheme(), realm.authority(), realm.path())
+    let port = realm.port().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{}{port}{}", realm.scheme(), realm.host_str().unwrap_or_default(), realm.path())
 }
 
 /// Registries whose tokens are given at another host, as their documentation says.
