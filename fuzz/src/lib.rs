@@ -20,7 +20,7 @@ pub use configuration::{config_json, config_toml, config_yaml, expansion};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
-pub use store::{archive, hosts, layout, layout_reference, link, redirect, referrers};
+pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
 pub use words::{digest, json, manifest, reason, reference, report, scope};
 
 /// Gives a parser some bytes; whether it took them.
@@ -50,6 +50,7 @@ pub const TARGETS: [(&str, Target); 36] = [
     ("kubelet_response", kubelet_response),
     ("layout", layout),
     ("layout_reference", layout_reference),
+    ("challenge", challenge),
     ("link", link),
     ("manifest", manifest),
     ("name", name),

