@@ -16,7 +16,7 @@ use crate::store::registry::hosts::files_of;
 pub(super) struct Folders {
     /// CRI's, `registry.config_path`; none without CRI, where each client of containerd brings its own.
     containerd: Option<Vec<PathBuf>>,
-    /// Those of ratifyd's registry stores, each different list once; none where its configuration is not known.
+    /// Those of ratifyd's registry stores, each different list once; empty where its configuration is not known.
     ratifyd: Vec<Vec<PathBuf>>,
 }
 
