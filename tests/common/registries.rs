@@ -103,6 +103,27 @@ pub fn distribution_with_passwords(folder: &Path, htpasswd: &Path) -> (Registry,
     (distribution(folder, "plain.yml", "", ""), distribution(folder, "passwords.yml", "", &more))
 }
 
+/// Who gives the tokens that a registry asks for.
+pub struct Realm<'a> {
+    /// Where.
+    pub url: &'a str,
+    /// What its tokens call it.
+    pub issuer: &'a str,
+    /// Its certificate.
+    pub certificate: &'a Path,
+}
+
+/// docker-registry twice over the same folder: one to push to, and one that asks for a token of `realm` for the service
+/// `test`.
+pub fn distribution_with_tokens(folder: &Path, realm: &Realm<'_>) -> (Registry, Registry) {
+    let Realm { url, issuer, certificate } = realm;
+    let more = format!(
+        "auth: {{token: {{realm: '{url}', service: test, issuer: '{issuer}', rootcertbundle: {}}}}}\n",
+        certificate.display()
+    );
+    (distribution(folder, "plain.yml", "", ""), distribution(folder, "tokens.yml", "", &more))
+}
+
 /// docker-registry over a folder, with more keys of its listener and of all.
 fn distribution(folder: &Path, name: &str, listener: &str, more: &str) -> Registry {
     let config = folder.join(name);
@@ -208,6 +229,11 @@ pub struct Signature {
 }
 
 impl Registry {
+    /// The status with which it answers to this header.
+    pub fn status_for(&self, path: &str, header: &str) -> u16 {
+        Http::request("GET", &self.host, path, &format!("{header}\r\n"), b"").status
+    }
+
     /// Pushes an image of one platform, this machine's, unlike any other, to a repository of its own below `place`.
     pub fn image(&self, place: &str) -> Image {
         let name = unique(place);
