@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::exchange::{Again, Failed};
 use crate::limits;
-use crate::store::Error;
 
 /// What is known of a host's health.
 #[derive(Default)]
@@ -145,6 +144,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Error;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
