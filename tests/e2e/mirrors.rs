@@ -83,16 +83,19 @@ fn mirrored(image: &Image, to: &Registry, with_referrers: bool) -> Image {
 fn a_node_that_reaches_only_a_mirror_lets_in_what_is_signed_there() {
     needs!();
     let site = Site::start();
-    for registry in [&registries().referrers, &registries().distribution] {
+    // Names of their own: a change of a registry's file counts a second later.
+    for (kind, registry) in [("api", &registries().referrers), ("tag", &registries().distribution)] {
         let [signed, unsigned] = images(registry);
         // The mirror alone: its list is the last word.
-        site.reach("alone.example.test", &format!("server = 'http://{}'\n", registry.host));
-        site.lets_in("alone.example.test", &signed);
-        site.keeps_out("alone.example.test", &unsigned, "DENIED", super::UNSIGNED);
+        let alone = format!("alone-{kind}.example.test");
+        site.reach(&alone, &format!("server = 'http://{}'\n", registry.host));
+        site.lets_in(&alone, &signed);
+        site.keeps_out(&alone, &unsigned, "DENIED", super::UNSIGNED);
         // Before a registry that does not exist, which may know of signatures that the mirror has not heard of.
-        site.reach("registry.example.test", &format!("[host.'http://{}']\n", registry.host));
-        site.lets_in("registry.example.test", &signed);
-        site.keeps_out("registry.example.test", &unsigned, "UNAVAILABLE", "registry.example.test");
+        let before = format!("before-{kind}.example.test");
+        site.reach(&before, &format!("[host.'http://{}']\n", registry.host));
+        site.lets_in(&before, &signed);
+        site.keeps_out(&before, &unsigned, "UNAVAILABLE", &before);
     }
 }
 
@@ -113,19 +116,20 @@ fn a_mirror_that_has_no_signatures_is_not_the_last_word() {
     let site = Site::start();
     let origin = &registries().referrers;
     let [signed, unsigned] = images(origin);
-    for mirror in [&registries().distribution, &registries().crane] {
+    for (kind, mirror) in [("tag", &registries().distribution), ("crane", &registries().crane)] {
+        let (empty, lonely) = (format!("empty-{kind}.example.test"), format!("lonely-{kind}.example.test"));
         let (bare, whole) = (mirrored(&signed, mirror, false), images(origin)[0].clone());
         let through = |server: &str| format!("server = '{server}'\n[host.'http://{}']\n", mirror.host);
-        site.reach("empty.example.test", &through(&format!("http://{}", origin.host)));
-        site.lets_in("empty.example.test", &bare);
+        site.reach(&empty, &through(&format!("http://{}", origin.host)));
+        site.lets_in(&empty, &bare);
         let copy = mirrored(&unsigned, mirror, false);
-        site.keeps_out("empty.example.test", &copy, "DENIED", super::UNSIGNED);
+        site.keeps_out(&empty, &copy, "DENIED", super::UNSIGNED);
         // Without the registry nobody knows whether there is a signature.
-        site.reach("lonely.example.test", &through(DOWN));
+        site.reach(&lonely, &through(DOWN));
         let other = mirrored(&images(origin)[1], mirror, false);
-        site.keeps_out("lonely.example.test", &other, "UNAVAILABLE", "127.0.0.1:1");
+        site.keeps_out(&lonely, &other, "UNAVAILABLE", "127.0.0.1:1");
         // With its signatures it has all that is needed.
         let whole = mirrored(&whole, mirror, true);
-        site.lets_in("lonely.example.test", &whole);
+        site.lets_in(&lonely, &whole);
     }
 }

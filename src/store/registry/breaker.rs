@@ -145,6 +145,7 @@ impl Breaker {
 mod tests {
     use super::*;
     use crate::store::Error;
+    use crate::store::Error;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
