@@ -129,6 +129,8 @@ fn distribution(folder: &Path, name: &str, listener: &str, more: &str) -> Regist
     let config = folder.join(name);
     let storage = format!("filesystem: {{rootdirectory: {}}}", folder.join("storage").display());
     let text = DISTRIBUTION.replace("inmemory: {}", &storage);
+    // Whoever is asked for by name may be asked what it was asked.
+    let text = text.replace("accesslog: {disabled: true}", "accesslog: {disabled: false}");
     fs::write(&config, text.replace("127.0.0.1:0'", &format!("127.0.0.1:0'{listener}")) + more).unwrap();
     let log = folder.join(format!("{name}.log"));
     let service = Service::start(Command::new(tool("docker-registry")).arg("serve").arg(config), &log);
