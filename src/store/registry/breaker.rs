@@ -105,8 +105,8 @@ impl Breaker {
             };
             return;
         }
-        // Asked in the wrong way, it is no wonder.
-        if failed.for_http {
+        // Asked in the wrong way or without time to answer, it is no wonder.
+        if failed.for_http || failed.short {
             drop(state);
             return self.abandoned();
         }
@@ -227,6 +227,13 @@ mod tests {
         assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
         breaker.abandoned();
         assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
+    }
+
+    #[test]
+    fn a_request_without_time_for_an_answer_says_nothing_of_the_host() {
+        let (breaker, now) = (Breaker::default(), Instant::now());
+        (0..40).for_each(|_| breaker.failed(&Failed { short: true, ..broken() }, now));
+        assert_eq!(breaker.ask(now, now + MINUTE, true), Leave::Go);
     }
 
     #[test]

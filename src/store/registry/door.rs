@@ -33,8 +33,15 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(host: Host, keys: Keys, tries: u32, metrics: &Arc<Metrics>) -> Self {
         let (headers, name) = (headers(&host), host.base.authority());
-        let inner =
-            Inner { breaker: Breaker::default(), keys, headers, name: name.to_owned(), metrics: Arc::clone(metrics) };
+        let inner = Inner {
+            breaker: Breaker::default(),
+            keys,
+            headers,
+            name: name.to_owned(),
+            base: host.base.clone(),
+            or_http: host.or_http.clone(),
+            metrics: Arc::clone(metrics),
+        };
         let guarded = Guarded { inner: Arc::new(inner) };
         let stack = Retry::new(
             Patience::new(name, tries, Arc::clone(metrics)),
@@ -118,6 +125,8 @@ struct Inner {
     keys: Keys,
     headers: HeaderMap,
     name: String,
+    base: Url,
+    or_http: Option<Url>,
     metrics: Arc<Metrics>,
 }
 
@@ -147,10 +156,21 @@ impl Inner {
             }
         }
         let pass = Pass { breaker: &self.breaker, told: false };
-        let answer = self.keys.run(&get, &self.headers).await;
+        let answer = if self.is_here(&get.url) {
+            self.keys.run(&get, &self.headers).await
+        } else {
+            self.keys.run_elsewhere(&get).await
+        };
+        let may_be_http = self.or_http.is_some() && get.url.origin() == self.base.origin();
+        let answer = answer.map_err(|failed| Failed { for_http: failed.for_http && may_be_http, ..failed });
         pass.tell(answer.as_ref().err());
         self.metrics.breaker(&self.name, self.breaker.is_open());
         answer
+    }
+
+    /// Whether a URL lies at this host: the pages of a list lie where its first one was redirected to.
+    fn is_here(&self, url: &Url) -> bool {
+        [Some(&self.base), self.or_http.as_ref()].into_iter().flatten().any(|base| base.origin() == url.origin())
     }
 }
 

@@ -82,6 +82,8 @@ pub(super) struct Failed {
     pub(super) challenges: Vec<Challenge>,
     /// Whether the host may do better over http.
     pub(super) for_http: bool,
+    /// Whether it had too little time to tell anything of the host.
+    pub(super) short: bool,
 }
 
 /// Whether the same request may do better later.
@@ -97,7 +99,7 @@ pub(super) enum Again {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, again: Again::No, challenges: Vec::new(), for_http: false }
+        Self { error, again: Again::No, challenges: Vec::new(), for_http: false, short: false }
     }
 }
 
@@ -122,7 +124,7 @@ impl Exchange {
                 let waited = patience.saturating_duration_since(now);
                 let cause = format!("no whole answer within {:.1} s", waited.as_secs_f64());
                 let error = Error::Network { what: self.what(get, &get.url), cause };
-                Err(Failed { again: Again::Soon, ..error.into() })
+                Err(Failed { again: Again::Soon, short: waited < limits::BREAKER_PATIENCE, ..error.into() })
             }
         }
     }
@@ -132,6 +134,7 @@ impl Exchange {
         let mut own = Some(headers.clone());
         for _ in 0..=limits::REDIRECTS {
             // What is shown to the host is shown to no other, and to no other page of it.
+            let is_first = own.is_some();
             let shown = own.take().unwrap_or_default();
             let proxy = self.clients.proxy().of(&url);
             let what = self.what(get, &url);
@@ -150,7 +153,8 @@ impl Exchange {
                 Ok(response) => response,
                 Err(error) => {
                     self.metrics.request(url.authority(), None);
-                    return Err(broken(what, &error, proxy));
+                    let failed = broken(what, &error, proxy);
+                    return Err(Failed { for_http: failed.for_http && is_first, ..failed });
                 }
             };
             self.metrics.request(url.authority(), Some(response.status().as_u16()));
