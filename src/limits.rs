@@ -269,11 +269,24 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest time that a token is used, whatever its realm says.
 pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Most tokens kept for one host; there is one for each repository.
+/// Most repositories of one host of which it is kept what they want to see.
 pub const TOKENS: u64 = 1024;
+
+/// Most bytes of tokens kept for one host, with what they are for; there is one for each repository, of 1 to 4 KiB.
+pub const TOKENS_BYTES: u64 = 512 * 1024;
+
+/// Longest challenge that is answered, in bytes of realm, service and scope together. Real ones have 200.
+pub const CHALLENGE_BYTES: usize = 4 * 1024;
+
+/// Shortest text that counts as a secret where others repeat it, in bytes: shorter ones stand in any sentence.
+pub const SECRET_BYTES: usize = 4;
 
 /// Most bytes of scopes that one host has named for its repositories; the one longest unused goes first.
 pub const SCOPES_BYTES: u64 = 64 * 1024;
+
+/// Most ways of reaching one host that are kept at once: files of several registries may name it with other headers or
+/// certificates.
+pub const DOORS: usize = 4;
 
 /// How long the hosts of a registry are known before their files are looked at again.
 pub const HOSTS_LOOK: Duration = Duration::from_secs(1);

@@ -17,8 +17,8 @@ pub fn docker_config(data: &[u8]) -> bool {
     let parts = parts(data);
     let (host, path) = (text_of(&parts, 1), text_of(&parts, 2));
     let found = Config::parse(parts[0]).and_then(|config| {
-        let found = config.written(&Wanted { host, path });
-        assert_eq!(Config::parse(parts[0]).unwrap().written(&Wanted { host, path }), found);
+        let found = config.written(&Wanted { host, path, is_mirror: false });
+        assert_eq!(Config::parse(parts[0]).unwrap().written(&Wanted { host, path, is_mirror: false }), found);
         found
     });
     told(&found.map(|found| found.iter().for_each(assert_hidden)))
@@ -34,7 +34,7 @@ pub fn helper_answer(data: &[u8]) -> bool {
 /// The response of a kubelet's credential provider, a host and a path.
 pub fn kubelet_response(data: &[u8]) -> bool {
     let parts = parts(data);
-    let wanted = Wanted { host: text_of(&parts, 1), path: text_of(&parts, 2) };
+    let wanted = Wanted { host: text_of(&parts, 1), path: text_of(&parts, 2), is_mirror: false };
     let response = Response::parse(parts[0], "credentialprovider.kubelet.k8s.io/v1").map(|response| {
         assert!(response.keep.is_none_or(|keep| keep <= limits::CREDENTIAL_KEPT_MAX));
         response.credential(&wanted).iter().for_each(assert_hidden);

@@ -224,7 +224,9 @@ fn without_the_right_password_it_is_refused_access_and_the_reason_says_what_was_
     let site = Site::start();
     let node = Node::start(&site.config(None));
     let none = format!("no credentials for {} are configured", site.closed.host);
-    for (password, shown) in [(None, none.as_str()), (Some("hunter3"), "it was shown the credentials of \"acme\"")] {
+    for (password, shown) in
+        [(None, none.as_str()), (Some("hunter3"), "it was shown the credentials that dockerConfig has for ")]
+    {
         node.daemon.configure(&site.config(password));
         let pull = node.containerd.pull_as("acme:hunter2", &site.signed.by_tag());
         pull.refused("UNAVAILABLE", "the registry refuses access (401)");

@@ -294,7 +294,8 @@ async fn what_is_refused_says_what_was_shown_and_no_secret() {
     let error = read(vec![]).await;
     assert!(error.ends_with(&format!("no credentials for {host} are configured")), "{error}");
     let error = read(vec![Box::new(Fixed(alice(), Arc::default()))]).await;
-    assert!(error.ends_with(r#"it was shown the credentials of "alice""#), "{error}");
+    assert!(error.ends_with(&format!("it was shown the credentials that fixed has for {host}")), "{error}");
+    assert!(!error.contains("alice"), "{error}");
     let error = read(vec![Box::new(Broken)]).await;
     assert!(error.ends_with("credentials of broken: the helper docker-credential-x ended with status 1"), "{error}");
 }
@@ -317,7 +318,11 @@ async fn a_realm_that_refuses_is_slow_or_talks_nonsense_is_told_from_the_registr
     assert!(matches!(read(Reply::status(429)).await, Error::Throttled { .. }));
     assert!(matches!(read(Reply::status(500)).await, Error::Status { status: 500, .. }));
     assert!(matches!(read(Reply::silence()).await, Error::Network { .. }));
-    assert!(matches!(read(Reply::redirect(302, "/elsewhere")).await, Error::Status { status: 302, .. }));
+    // Not the statuses by which a registry says that it has no such thing, or no such list.
+    for reply in [Reply::redirect(302, "/elsewhere"), Reply::status(404), Reply::status(406), Reply::status(410)] {
+        let error = read(reply).await;
+        assert!(matches!(&error, Error::Malformed { cause, .. } if cause.contains("instead of a token")), "{error}");
+    }
     for text in ["", "{}", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, "[1]"] {
         assert!(matches!(read(json(text.to_owned())).await, Error::Malformed { .. }), "{text}");
     }
@@ -411,5 +416,104 @@ async fn further_pages_of_a_list_that_lies_at_another_host_are_asked_for_without
         store.referrers(&registry.repository(REPO), &crate::nobody(), by()).await.unwrap();
         let shown: Vec<_> = elsewhere.requests().into_iter().map(|request| request.authorization).collect();
         assert_eq!(shown, ["", ""], "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn a_realm_without_tokens_is_no_list_without_entries() {
+    let registry = Registry::start().await;
+    let (image, realm) = (registry.image(REPO, "v1"), format!("http://{}/token", registry.host()));
+    for status in [404, 406, 302] {
+        let realm = realm.clone();
+        registry.judge(move |request| {
+            let is_token = request.target.starts_with("/token");
+            Some(if is_token { Reply::status(status) } else { challenge(&realm, "acme/web") })
+        });
+        let list = store(Some(alice())).referrers(&registry.repository(REPO), &image.digest, by()).await;
+        assert!(matches!(list, Err(Error::Malformed { .. })), "{status}: {list:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_repository_beside_a_private_one_is_read_though_its_realm_gives_nothing_to_strangers() {
+    let registry = Registry::start().await;
+    let host = registry.host().to_owned();
+    registry.judge(move |request| match request.authorization.as_str() {
+        _ if request.target.starts_with("/token") => Some(match request.target.contains("private") {
+            true => token("t", 300),
+            false => Reply::status(401),
+        }),
+        "" if request.target.contains("/private/") => Some(challenge(&format!("http://{host}/token"), "private/web")),
+        _ => None,
+    });
+    let store = store(None);
+    let blobs = ["a", "b"].map(|text| {
+        registry.blob("private/web", "text/plain", text.as_bytes());
+        registry.blob("public/web", "text/plain", text.as_bytes())
+    });
+    for (path, blob) in [("private/web", &blobs[0]), ("public/web", &blobs[0]), ("public/web", &blobs[1])] {
+        let read = store.blob(&registry.repository(path), blob, BLOB, by()).await;
+        assert!(read.is_ok(), "{path}: {read:?}");
+    }
+    assert_eq!(tokens(&registry).len(), 2, "the second time it is known that nothing is wanted");
+}
+
+#[tokio::test]
+async fn a_realm_that_has_moved_is_found_at_its_new_place() {
+    let registry = Registry::start().await;
+    let blobs = ["a", "b", "c"].map(|text| registry.blob(REPO, "text/plain", text.as_bytes()));
+    let store = store(None);
+    for (number, blob) in blobs.iter().enumerate() {
+        let (host, here) = (registry.host().to_owned(), format!("/token{number}"));
+        // Tokens of the former realm have ended, and nobody is there any more.
+        registry.judge(move |request| match request.target.split('?').next() {
+            Some(path) if path == here => Some(token(&format!("t{number}"), 1)),
+            Some(path) if path.starts_with("/token") => Some(Reply::status(410)),
+            _ if request.authorization == format!("Bearer t{number}") => None,
+            _ => Some(challenge(&format!("http://{host}{here}"), "acme/web")),
+        });
+        let read = store.blob(&registry.repository(REPO), blob, BLOB, by()).await;
+        assert!(read.is_ok(), "{number}: {read:?}");
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn what_a_registry_or_realm_repeats_of_a_credential_is_not_told() {
+    let registry = Registry::start().await;
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    for shown in [PASSWORD, "alice", "YWxpY2U6aHVudGVyMi1zM2NyZXQ=", "nothing secret"] {
+        registry.judge(move |request| {
+            let said = format!(r#"{{"errors":[{{"code":"DENIED","message":"bad {shown}"}}]}}"#);
+            Some(match request.authorization.as_str() {
+                "" => Reply::status(401).header("WWW-Authenticate", "Basic"),
+                _ => Reply::refusal(403, said),
+            })
+        });
+        let error = store(Some(alice())).blob(&registry.repository(REPO), &blob, BLOB, by()).await.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert_eq!(told.contains(&format!("bad {shown}")), shown == "nothing secret", "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_at_the_limit_is_answered_and_one_byte_more_is_not() {
+    let registry = Registry::start().await;
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    for more in [0, 1] {
+        let realm = format!("http://{}/token", registry.host());
+        let service = "s".repeat(limits::CHALLENGE_BYTES + more - realm.len());
+        registry.judge(move |request| match request.authorization.as_str() {
+            "Bearer t" => None,
+            _ if request.target.starts_with("/token") => Some(token("t", 300)),
+            _ => {
+                let field = format!(r#"Bearer realm="{realm}",service="{service}""#);
+                Some(Reply::status(401).header("WWW-Authenticate", &field))
+            }
+        });
+        let read = store(None).blob(&registry.repository(REPO), &blob, BLOB, by()).await;
+        assert_eq!(read.is_ok(), more == 0, "{read:?}");
     }
 }

@@ -278,6 +278,37 @@ async fn who_gave_a_registry_no_time_says_nothing_of_it_to_the_others() {
     assert!(read.is_ok(), "{read:?}");
 }
 
+#[tokio::test]
+async fn a_repository_that_the_registry_cannot_serve_takes_none_of_the_others_with_it() {
+    let registry = Registry::start().await;
+    registry.judge(|request| request.target.contains("/bad/").then(|| Reply::status(500)));
+    let (store, bad) = (store(), registry.repository("bad/web"));
+    let blobs: Vec<_> = (0..4).map(|n| registry.blob(REPO, "text/plain", format!("{n}").as_bytes())).collect();
+    for blob in &blobs {
+        for number in 0..3 {
+            store.blob(&bad, &entry(number), BLOB, within(2_000)).await.unwrap_err();
+        }
+        let read = store.blob(&registry.repository(REPO), blob, BLOB, within(1_000)).await;
+        assert!(read.is_ok(), "{read:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_objects_that_is_down_is_not_the_registrys_fault() {
+    let (registry, gone) = (Registry::start().await, nowhere());
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    registry.judge(move |request| {
+        let moved = request.target.contains("/moved/");
+        moved.then(|| Reply::redirect(307, &format!("http://{gone}/object")))
+    });
+    let store = store();
+    for number in 0..4 {
+        store.blob(&registry.repository("moved/web"), &entry(number), BLOB, within(2_000)).await.unwrap_err();
+    }
+    let read = store.blob(&registry.repository(REPO), &blob, BLOB, within(1_000)).await;
+    assert!(read.is_ok(), "{read:?}");
+}
+
 // ---- from one host to the next
 
 /// A folder of hosts files: `registry.example` has these mirrors, then itself at `origin`.
@@ -386,6 +417,24 @@ async fn an_empty_list_of_a_mirror_is_none_while_the_registry_cannot_be_asked() 
     let list =
         Mirrored::new(&[mirror.host()], &nowhere()).store().referrers(&repository(), &nobody(), within(500)).await;
     assert!(matches!(list, Err(Error::Network { .. })), "{list:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_a_mirror_too_is_left_alone_in_both_roles() {
+    let registry = Registry::start().await;
+    registry.judge(|_| Some(Reply::status(429).header("Retry-After", "50")));
+    let mirrored = Mirrored::new(&[], registry.host());
+    let store = mirrored.store();
+    let itself = mirrored.folder.path().join(registry.host());
+    fs::create_dir_all(&itself).unwrap();
+    fs::write(itself.join("hosts.toml"), format!("server = \"http://{}\"\n", registry.host())).unwrap();
+    for number in 0..3 {
+        for repository in [repository(), registry.repository(REPO)] {
+            let error = store.blob(&repository, &entry(number), BLOB, within(500)).await.unwrap_err();
+            assert!(matches!(error, Error::Throttled { .. }), "{error}");
+        }
+    }
+    assert_eq!(registry.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn realm(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Realm> {
     let read = read.filter(|(_, path)| path.is_empty() || text.contains("://"));
     let Some((host, path)) = read else {
         let hint = "HOST, HOST:PORT or https://HOST/PATH";
-        decoder.problems.push_with_hint(&item.place(), format!("{} is no realm", quote(&text)), hint);
+        decoder.problems.push_with_hint(&item.place(), "this is no realm", hint);
         return None;
     };
     Some(Realm { host, path })
@@ -204,7 +204,7 @@ fn endpoint(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<String> {
     // A domain of one label would be a whole top level.
     let host = host_of(name).filter(|host| star.is_empty() || host.trim_end_matches(|c: char| c != '.').len() > 1);
     let Some(host) = host else {
-        let message = format!("{} is no registry", quote(&text));
+        let message = "this is no registry";
         decoder.problems.push_with_hint(&item.place(), message, "HOST, or *.DOMAIN for the hosts one label below");
         return None;
     };
@@ -215,7 +215,7 @@ fn host(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<String> {
     let text = decoder.string(item)?;
     let host = host_of(&text);
     if host.is_none() {
-        decoder.problems.push_with_hint(&item.place(), format!("{} is no registry", quote(&text)), "HOST or HOST:PORT");
+        decoder.problems.push_with_hint(&item.place(), "this is no registry", "HOST or HOST:PORT");
     }
     host
 }
@@ -227,7 +227,7 @@ fn host_of(text: &str) -> Option<String> {
 fn path(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<PathBuf> {
     let text = decoder.string(item)?;
     if !text.starts_with('/') {
-        decoder.problems.push(&item.place(), format!("{} is not an absolute path", quote(&text)));
+        decoder.problems.push(&item.place(), "this is not an absolute path");
         return None;
     }
     Some(PathBuf::from(text))

@@ -94,27 +94,27 @@ fn what_does_not_belong_together_is_refused_by_its_key_without_repeating_a_secre
             "provider = \"static\", password = \"hunter2\", passwordFile = \"/p\"",
             "passwordFile: give password or passwordFile, not both",
         ),
-        ("provider = \"static\", passwordFile = \"p\"", "passwordFile: \"p\" is not an absolute path"),
+        ("provider = \"static\", passwordFile = \"p\"", "passwordFile: this is not an absolute path"),
         ("provider = \"static\", password = \"hunter2\", registries = []", "registries: must not be empty"),
         (
             "provider = \"static\", password = \"hunter2\", registries = [\"a/b\"]",
-            "registries[0]: \"a/b\" is no registry (HOST or HOST:PORT)",
+            "registries[0]: this is no registry (HOST or HOST:PORT)",
         ),
         (
             "provider = \"static\", password = \"hunter2\", clientID = \"c\"",
             "clientID: not a key of provider static (it takes username, password, passwordFile, registries)",
         ),
         ("provider = \"static\", pasword = \"hunter2\"", "pasword: unknown key (did you mean \"password\"?)"),
-        ("provider = \"dockerConfig\", configPath = \"c.json\"", "configPath: \"c.json\" is not an absolute path"),
+        ("provider = \"dockerConfig\", configPath = \"c.json\"", "configPath: this is not an absolute path"),
         ("provider = \"kubelet\", config = \"/c\"", "binDir: required key is missing"),
         ("provider = \"azure\", tenantID = \"../x\"", "tenantID: \"../x\" is no id"),
         (
             "provider = \"azure\", endpoints = [\"*\"]",
-            "endpoints[0]: \"*\" is no registry (HOST, or *.DOMAIN for the hosts one label below)",
+            "endpoints[0]: this is no registry (HOST, or *.DOMAIN for the hosts one label below)",
         ),
         (
             "provider = \"azure\", endpoints = [\"*.io\"]",
-            "endpoints[0]: \"*.io\" is no registry (HOST, or *.DOMAIN for the hosts one label below)",
+            "endpoints[0]: this is no registry (HOST, or *.DOMAIN for the hosts one label below)",
         ),
         (
             "provider = \"azure\", identityBinding = { enabled = true }",

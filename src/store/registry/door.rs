@@ -14,9 +14,10 @@ use tower::{Service, ServiceExt as _};
 
 use super::auth::Keys;
 use super::breaker::{Breaker, Leave, Why};
+use super::cache::Cache;
 use super::exchange::{Again, Answer, Failed, Get, what};
 use super::gate::{Gate, Turn};
-use super::hosts::Host;
+use super::hosts::{Capabilities, Host};
 use super::retry::{Patience, jitter};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -36,6 +37,7 @@ impl Door {
         let inner = Inner {
             gate: Gate::new(),
             breaker: Breaker::default(),
+            repositories: Cache::new(limits::TOKENS, None),
             keys,
             headers,
             name: name.to_owned(),
@@ -48,8 +50,11 @@ impl Door {
         Self { host, is_http: AtomicBool::new(false), stack }
     }
 
-    pub(super) fn host(&self) -> &Host {
-        &self.host
+    /// Whether this is the way to a host. What it is asked for does not matter: a mirror of one registry may be
+    /// another one itself.
+    pub(super) fn reaches(&self, host: &Host) -> bool {
+        let as_asked = |host: &Host| Host { is_origin: true, capabilities: Capabilities::ALL, ..host.clone() };
+        as_asked(&self.host) == as_asked(host)
     }
 
     /// Where its API lies.
@@ -125,6 +130,8 @@ struct Guarded {
 struct Inner {
     gate: Arc<Gate>,
     breaker: Breaker,
+    /// What is known of each repository: one that the registry cannot serve says nothing of the others.
+    repositories: Cache<Arc<str>, Arc<Breaker>>,
     keys: Keys,
     headers: HeaderMap,
     name: String,
@@ -150,8 +157,9 @@ impl Service<Get> for Guarded {
 
 impl Inner {
     async fn run(&self, get: Get) -> Result<Answer, Failed> {
-        let turn = self.turn(&get).await?;
-        let pass = Pass { breaker: &self.breaker, told: false };
+        let repository = self.repository(&get);
+        let turn = self.turn(&get, &repository).await?;
+        let pass = Pass { breaker: &self.breaker, repository: &repository, told: false };
         let answer = if self.is_here(&get.url) {
             self.keys.run(&get, &self.headers).await
         } else {
@@ -169,10 +177,10 @@ impl Inner {
     }
 
     /// Waits until the host may be asked and a place is free. Nobody keeps a place while the host is left alone.
-    async fn turn(&self, get: &Get) -> Result<Turn, Failed> {
+    async fn turn(&self, get: &Get, repository: &Breaker) -> Result<Turn, Failed> {
         let refused = |why| Failed::from(not_asked(&get.url, why));
         loop {
-            match self.breaker.look(Instant::now(), get.deadline, get.spare) {
+            match self.leave(repository, get, Breaker::look) {
                 Leave::Go => {}
                 // Not all at the same moment.
                 Leave::Wait(then) => {
@@ -184,12 +192,35 @@ impl Inner {
             let Ok(turn) = timeout_at(get.deadline, self.gate.turn(get.deadline)).await else {
                 return Err(no_turn(&get.url, self.gate.limit()).into());
             };
-            match self.breaker.ask(Instant::now(), get.deadline, get.spare) {
+            match self.leave(repository, get, Breaker::ask) {
                 Leave::Go => return Ok(turn),
                 Leave::Wait(_) => {}
                 Leave::Refused(why) => return Err(refused(why)),
             }
         }
+    }
+
+    fn repository(&self, get: &Get) -> Arc<Breaker> {
+        let now = Instant::now();
+        self.repositories.get(&get.repository, now).unwrap_or_else(|| {
+            let breaker = Arc::new(Breaker::default());
+            self.repositories.insert(Arc::clone(&get.repository), Arc::clone(&breaker), 1, now);
+            breaker
+        })
+    }
+
+    /// What the host's breaker says, and if that is to go, the repository's.
+    fn leave(&self, repository: &Breaker, get: &Get, how: fn(&Breaker, Instant, Instant, bool) -> Leave) -> Leave {
+        let now = Instant::now();
+        match how(&self.breaker, now, get.deadline, get.spare) {
+            Leave::Go => {}
+            leave => return leave,
+        }
+        let leave = how(repository, now, get.deadline, get.spare);
+        if leave != Leave::Go {
+            self.breaker.abandoned();
+        }
+        leave
     }
 
     /// Whether a URL lies at this host: the pages of a list lie where its first one was redirected to.
@@ -198,18 +229,37 @@ impl Inner {
     }
 }
 
-/// Tells the breaker how a request went, if only that it was given up.
+/// Tells both breakers how a request went, if only that it was given up.
 struct Pass<'a> {
     breaker: &'a Breaker,
+    repository: &'a Breaker,
     told: bool,
 }
 
 impl Pass<'_> {
     fn tell(mut self, failed: Option<&Failed>) {
         self.told = true;
+        let now = Instant::now();
         match failed {
-            Some(failed) => self.breaker.failed(failed, Instant::now()),
-            None => self.breaker.well(),
+            None => {
+                self.breaker.well();
+                self.repository.well();
+            }
+            // The host is there; it is this repository that it cannot serve.
+            Some(failed)
+                if matches!(failed.error, Error::Status { status: 500.., .. }) && failed.again == Again::Soon =>
+            {
+                self.breaker.well();
+                self.repository.failed(failed, now);
+            }
+            Some(failed) => {
+                self.breaker.failed(failed, now);
+                if failed.error.is_outage() || failed.again != Again::No {
+                    self.repository.abandoned();
+                } else {
+                    self.repository.well();
+                }
+            }
         }
     }
 }
@@ -218,6 +268,7 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if !self.told {
             self.breaker.abandoned();
+            self.repository.abandoned();
         }
     }
 }

@@ -8,11 +8,14 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use oci_client::errors::OciEnvelope;
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
+use url::form_urlencoded;
 
 use super::auth::challenge::{self, Challenge};
 use super::clients::{Clients, deepest};
@@ -39,6 +42,8 @@ pub(super) struct Get {
     pub(super) form: Option<Arc<Secret>>,
     /// When the answer is due.
     pub(super) deadline: Instant,
+    /// Whether the host is a mirror of the registry that is meant.
+    pub(super) is_mirror: bool,
     /// Whether another host can be asked instead: then nothing is waited for, and nothing is tried twice.
     pub(super) spare: bool,
 }
@@ -154,6 +159,7 @@ impl Exchange {
                     .body(form.expose().to_owned()),
                 None => client.get(url.clone()),
             };
+            let secrets = secrets(&shown, get.form.as_deref());
             // Content is hashed as it comes, so it must come as it is.
             let request = request.headers(shown).header(header::ACCEPT, get.accept);
             let request = request.header(header::ACCEPT_ENCODING, "identity");
@@ -172,7 +178,7 @@ impl Exchange {
             match self.next(get, &response, &what)? {
                 Some(next) => url = next,
                 None => {
-                    let answer = answer(response, what, get.bound, proxy).await;
+                    let answer = answer(response, what, get.bound, proxy, &secrets).await;
                     return if is_first { answer } else { answer.map_err(Failed::elsewhere) };
                 }
             }
@@ -230,9 +236,15 @@ async fn said(response: Response) -> String {
     first.map(|error| brief(&error.message)).unwrap_or_default()
 }
 
-async fn answer(response: Response, what: String, bound: Bound, proxy: Option<&ProxyUrl>) -> Result<Answer, Failed> {
+async fn answer(
+    response: Response,
+    what: String,
+    bound: Bound,
+    proxy: Option<&ProxyUrl>,
+    secrets: &[Secret],
+) -> Result<Answer, Failed> {
     if response.status() != StatusCode::OK {
-        return Err(refused(response, what, proxy).await);
+        return Err(refused(response, what, proxy, secrets).await);
     }
     let (url, headers) = (response.url().clone(), response.headers().clone());
     if let Some(encoding) = one_header(&headers, &header::CONTENT_ENCODING, &what)?
@@ -246,7 +258,7 @@ async fn answer(response: Response, what: String, bound: Bound, proxy: Option<&P
 }
 
 /// An answer of another status than 200.
-async fn refused(response: Response, what: String, proxy: Option<&ProxyUrl>) -> Failed {
+async fn refused(response: Response, what: String, proxy: Option<&ProxyUrl>, secrets: &[Secret]) -> Failed {
     let status = response.status();
     let after = retry_after(response.headers());
     let again = match status.as_u16() {
@@ -260,7 +272,29 @@ async fn refused(response: Response, what: String, proxy: Option<&ProxyUrl>) -> 
     // A proxy that was shown a password could repeat it.
     let may_tell = !(response.url().scheme() == "http" && proxy.is_some_and(ProxyUrl::has_credentials));
     let said = if may_tell { said(response).await } else { String::new() };
+    // Nor is what we have shown told by way of the registry's words.
+    let said = if secrets.iter().any(|secret| said.contains(secret.expose())) { String::new() } else { said };
     Failed { again, challenges, ..refusal(status, &what, said, after).into() }
+}
+
+/// What a request shows that nobody else may see: the values of its headers, what credentials they are made of, its form.
+fn secrets(headers: &HeaderMap, form: Option<&Secret>) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    for value in headers.values().filter_map(|value| value.to_str().ok()) {
+        let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
+        secrets.push(Secret::new(token.to_owned()));
+        if scheme == "Basic"
+            && let Some(pair) = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok())
+        {
+            // The user too: some put their token there.
+            secrets.extend(pair.splitn(2, ':').map(|part| Secret::new(part.to_owned())));
+        }
+    }
+    let fields = form.map_or(&b""[..], |form| form.expose().as_bytes());
+    let tokens = form_urlencoded::parse(fields).filter(|(name, _)| name == "refresh_token");
+    secrets.extend(tokens.map(|(_, token)| Secret::new(token.into_owned())));
+    secrets.retain(|secret| secret.expose().len() >= limits::SECRET_BYTES);
+    secrets
 }
 
 /// How long a host wants to be left alone (RFC 9110, section 10.2.3). A date counts from the answer's own.

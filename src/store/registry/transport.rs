@@ -29,8 +29,9 @@ pub(super) struct Transport {
     plain_http: bool,
     tries: u32,
     metrics: Arc<Metrics>,
-    /// One door for each host, whatever registry it is asked for: what bounds its requests lives in it.
-    doors: Cache<String, Arc<Door>>,
+    /// The doors by their base, one for each way of reaching it, whatever registry it is asked for: what bounds its
+    /// requests lives in it.
+    doors: Cache<String, Vec<Arc<Door>>>,
     routes: Cache<String, Route>,
     making: Mutex<()>,
 }
@@ -38,8 +39,16 @@ pub(super) struct Transport {
 /// The hosts of a registry as their files were when they were looked at.
 #[derive(Clone)]
 struct Route {
-    doors: Arc<[Arc<Door>]>,
+    ways: Arc<[Way]>,
     looked: Instant,
+}
+
+/// A host, as one registry is asked for at it.
+#[derive(Clone)]
+struct Way {
+    door: Arc<Door>,
+    is_origin: bool,
+    capabilities: Capabilities,
 }
 
 /// What a host must be good for.
@@ -57,14 +66,14 @@ pub(super) enum Need {
 pub(super) struct Turns<'a> {
     registry: &'a str,
     path: Arc<str>,
-    doors: std::vec::IntoIter<Arc<Door>>,
+    ways: std::vec::IntoIter<Way>,
     deadline: Instant,
     failed: Option<Error>,
 }
 
 /// One host's turn.
 pub(super) struct Turn<'a> {
-    door: Arc<Door>,
+    way: Way,
     registry: &'a str,
     path: Arc<str>,
     deadline: Instant,
@@ -114,36 +123,41 @@ impl Transport {
         deadline: Instant,
     ) -> Result<Turns<'a>, Error> {
         let registry = repository.registry();
-        let doors = self
+        let ways = self
             .route(registry)
             .await
             .map_err(|cause| Error::Malformed { what: format!("hosts of {registry}"), cause })?;
-        let good: Vec<_> = doors.iter().filter(|door| need.is_met_by(&door.host().capabilities)).cloned().collect();
+        let good: Vec<_> = ways.iter().filter(|way| need.is_met_by(&way.capabilities)).cloned().collect();
         // Files older than the capability name none; whoever resolves tags is trusted with lists too.
         let good = if good.is_empty() && need == Need::Referrers {
-            doors.iter().filter(|door| door.host().capabilities.resolve).cloned().collect()
+            ways.iter().filter(|way| way.capabilities.resolve).cloned().collect()
         } else {
             good
         };
         let deadline = deadline.checked_sub(limits::REQUEST_MARGIN).unwrap_or(deadline);
-        Ok(Turns { registry, path: repository.path().into(), doors: good.into_iter(), deadline, failed: None })
+        Ok(Turns { registry, path: repository.path().into(), ways: good.into_iter(), deadline, failed: None })
     }
 
-    async fn route(&self, registry: &str) -> Result<Arc<[Arc<Door>]>, String> {
+    async fn route(&self, registry: &str) -> Result<Arc<[Way]>, String> {
         let now = Instant::now();
         let key = registry.to_owned();
         let known = self.routes.get(&key, now);
         if let Some(route) = known.filter(|route| now.saturating_duration_since(route.looked) < limits::HOSTS_LOOK) {
-            return Ok(route.doors);
+            return Ok(route.ways);
         }
         let hosts = {
             let (hosts, registry) = (Arc::clone(&self.hosts), key.clone());
             let read = tokio::task::spawn_blocking(move || hosts.of(&registry)).await;
             read.unwrap_or_else(|error| Err(format!("reading them ended without an answer: {error}")))?
         };
-        let doors: Arc<[Arc<Door>]> = hosts.into_iter().map(|host| self.door(host)).collect();
-        self.routes.insert(key, Route { doors: Arc::clone(&doors), looked: now }, 1, now);
-        Ok(doors)
+        let ways: Arc<[Way]> = hosts.into_iter().map(|host| self.way(host)).collect();
+        self.routes.insert(key, Route { ways: Arc::clone(&ways), looked: now }, 1, now);
+        Ok(ways)
+    }
+
+    fn way(&self, host: Host) -> Way {
+        let (is_origin, capabilities) = (host.is_origin, host.capabilities);
+        Way { is_origin, capabilities, door: self.door(host) }
     }
 
     /// The door to a host: the one that is there, unless its file has changed.
@@ -151,8 +165,9 @@ impl Transport {
         // Two at once make one door.
         let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let (key, now) = (host.base.to_string(), Instant::now());
-        if let Some(door) = self.doors.get(&key, now).filter(|door| *door.host() == host) {
-            return door;
+        let mut doors = self.doors.get(&key, now).unwrap_or_default();
+        if let Some(door) = doors.iter().find(|door| door.reaches(&host)) {
+            return Arc::clone(door);
         }
         let clients = if host.tls == Tls::default() && host.dial_timeout.is_none() {
             Arc::clone(&self.clients)
@@ -165,7 +180,9 @@ impl Transport {
         let exchange = Exchange { clients, plain_http: self.plain_http || is_told, metrics };
         let keys = Keys::new(host.base.clone(), Arc::clone(&self.chain), Arc::clone(&self.allowed_realms), exchange);
         let door = Arc::new(Door::new(host, keys, self.tries, &self.metrics));
-        self.doors.insert(key, Arc::clone(&door), 1, now);
+        doors.insert(0, Arc::clone(&door));
+        doors.truncate(limits::DOORS);
+        self.doors.insert(key, doors, 1, now);
         door
     }
 }
@@ -184,8 +201,8 @@ impl Need {
 impl<'a> Turns<'a> {
     /// The next host, if one is left.
     pub(super) fn next(&mut self) -> Option<Turn<'a>> {
-        let door = self.doors.next()?;
-        let spare = !self.doors.as_slice().is_empty();
+        let way = self.ways.next()?;
+        let spare = !self.ways.as_slice().is_empty();
         let deadline = if spare {
             let now = Instant::now();
             let share =
@@ -194,7 +211,7 @@ impl<'a> Turns<'a> {
         } else {
             self.deadline
         };
-        Some(Turn { door, registry: self.registry, path: Arc::clone(&self.path), deadline, spare })
+        Some(Turn { way, registry: self.registry, path: Arc::clone(&self.path), deadline, spare })
     }
 
     /// A host could not help. That it has no such thing is the least telling of all reasons; what a host answered tells
@@ -220,9 +237,9 @@ impl<'a> Turns<'a> {
 impl Turn<'_> {
     /// The URL of something in the repository (OCI distribution specification, "Endpoints").
     pub(super) fn url(&self, kind: &str, name: &str) -> Url {
-        let mut url = self.door.base().clone();
+        let mut url = self.way.door.base().clone();
         url.set_path(&format!("{}/{}/{kind}/{name}", url.path().trim_end_matches('/'), self.path));
-        if !self.door.host().is_origin {
+        if !self.way.is_origin {
             // So that a mirror of many registries knows which one is meant.
             url.query_pairs_mut().append_pair("ns", self.registry);
         }
@@ -233,6 +250,8 @@ impl Turn<'_> {
     pub(super) async fn get(&self, url: Url, question: Question) -> Result<Answer, Error> {
         let Question { accept, bound, redirects } = question;
         let (repository, deadline, spare) = (Arc::clone(&self.path), self.deadline, self.spare);
-        self.door.get(Get { url, repository, accept, bound, redirects, form: None, deadline, spare }).await
+        let is_mirror = !self.way.is_origin;
+        let get = Get { url, repository, accept, bound, redirects, form: None, deadline, is_mirror, spare };
+        self.way.door.get(get).await
     }
 }

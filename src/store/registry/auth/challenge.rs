@@ -17,6 +17,26 @@ pub enum Challenge {
     },
 }
 
+impl Challenge {
+    /// How long its texts are together, in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        match self {
+            Self::Basic => 0,
+            Self::Bearer { realm, service, scope } => {
+                realm.len().saturating_add(length(service)).saturating_add(length(scope))
+            }
+        }
+    }
+
+    /// Whether it has no texts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The challenges of all fields, in their order; schemes that registries do not use are left out, and so is what
 /// cannot be read: whoever sent it refuses in any case.
 #[must_use]

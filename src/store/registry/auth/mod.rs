@@ -21,7 +21,7 @@ use url::form_urlencoded;
 
 use super::cache::Cache;
 use super::credentials::{Chain, Credential, Found, Wanted};
-use super::exchange::{Answer, Bound, Exchange, Failed, Get, Redirects, what};
+use super::exchange::{Again, Answer, Bound, Exchange, Failed, Get, Redirects, what};
 use crate::json;
 use crate::limits;
 use crate::secret::Secret;
@@ -36,8 +36,10 @@ pub(super) struct Keys {
     chain: Arc<Chain>,
     allowed_realms: Arc<[String]>,
     exchange: Exchange,
-    /// What the host wanted to see last.
+    /// What the host wanted to see last, for repositories of which it has not said yet.
     scheme: Mutex<Option<Scheme>>,
+    /// What it wanted to see last by repository; none: nothing.
+    schemes: Cache<Arc<str>, Option<Scheme>>,
     /// Whether it has answered at all; until then whoever asks holds the other.
     met: AtomicBool,
     first: tokio::sync::Mutex<()>,
@@ -90,22 +92,18 @@ pub(super) struct Shown {
 impl Keys {
     pub(super) fn new(host: Url, chain: Arc<Chain>, allowed_realms: Arc<[String]>, exchange: Exchange) -> Self {
         let name = host.authority().to_owned();
-        let tokens = Cache::new(limits::TOKENS, None);
+        let (tokens, schemes) = (Cache::new(limits::TOKENS_BYTES, None), Cache::new(limits::TOKENS, None));
         let named = Cache::new(limits::SCOPES_BYTES, None);
         let (scheme, fetching) = (Mutex::default(), Mutex::default());
         let (met, first) = (AtomicBool::new(false), tokio::sync::Mutex::default());
-        Self { host, name, chain, allowed_realms, exchange, scheme, met, first, tokens, named, fetching }
+        Self { host, name, chain, allowed_realms, exchange, scheme, schemes, met, first, tokens, named, fetching }
     }
 
     /// Sends a request with what the host is known to want, and once more with what it then says that it wants.
     pub(super) async fn run(&self, get: &Get, headers: &HeaderMap) -> Result<Answer, Failed> {
         let mut meeting = self.meet().await;
-        let known = self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let named = self.named.get(&get.repository, Instant::now());
-        let first = match &known {
-            Some(scheme) => self.show(get, scheme, named.as_deref(), None).await?,
-            None => Shown { header: None, words: "it was shown nothing".to_owned() },
-        };
+        let known = self.known(get);
+        let first = self.first(get, known.as_ref()).await?;
         let answer = self.exchange.run(get, &with(headers, first.header.as_ref())).await;
         if let Some(meeting) = &mut meeting {
             meeting.heard = !answer.as_ref().is_err_and(|failed| failed.error.is_outage());
@@ -113,12 +111,21 @@ impl Keys {
         let failed = match answer {
             Err(failed) if matches!(failed.error, Error::Refused { status: 401, .. }) => failed,
             Err(failed) => return Err(told(failed, &first)),
-            answer => return answer,
+            answer => {
+                if known.is_some() && first.header.is_none() {
+                    self.learn(get, None);
+                }
+                return answer;
+            }
         };
         let Some((scheme, scope)) = choose(&failed.challenges) else {
             let words = format!("{}, and does not say what it wants to see", first.words);
             return Err(told(failed, &Shown { words, ..first }));
         };
+        let lengths = failed.challenges.iter().map(Challenge::len);
+        if lengths.max().unwrap_or_default() > limits::CHALLENGE_BYTES {
+            return Err(refused(get, "what it wants to see is too long to be read".to_owned()));
+        }
         let scheme = match scheme {
             Choice::Basic => Scheme::Basic,
             Choice::Bearer { realm, service } => {
@@ -136,7 +143,7 @@ impl Keys {
         if second.header.is_none() {
             return Err(told(failed, &second));
         }
-        *self.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheme);
+        self.learn(get, Some(scheme));
         drop(meeting);
         self.exchange.run(get, &with(headers, second.header.as_ref())).await.map_err(|failed| {
             if matches!(failed.error, Error::Refused { status: 401, .. }) {
@@ -144,6 +151,35 @@ impl Keys {
             }
             told(failed, &second)
         })
+    }
+
+    /// What the host is known to want for a repository.
+    fn known(&self, get: &Get) -> Option<Scheme> {
+        let host_wide = || self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.schemes.get(&get.repository, Instant::now()).unwrap_or_else(host_wide)
+    }
+
+    fn learn(&self, get: &Get, scheme: Option<Scheme>) {
+        if scheme.is_some() {
+            self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&scheme);
+        }
+        self.schemes.insert(Arc::clone(&get.repository), scheme, 1, Instant::now());
+    }
+
+    /// What to show at once. It is no more than a guess: a realm may have moved, and not all repositories are private.
+    /// Where there is nothing to show, the host says itself what it wants to see.
+    async fn first(&self, get: &Get, known: Option<&Scheme>) -> Result<Shown, Failed> {
+        let nothing = Shown { header: None, words: "it was shown nothing".to_owned() };
+        let Some(scheme) = known else { return Ok(nothing) };
+        let named = self.named.get(&get.repository, Instant::now());
+        match self.show(get, scheme, named.as_deref(), None).await {
+            Err(failed) if failed.again != Again::No => {
+                // The next try hears whether it still is the realm to ask.
+                self.learn(get, None);
+                Err(failed)
+            }
+            shown => Ok(shown.unwrap_or(nothing)),
+        }
     }
 
     /// The first request to a host tells what it wants to see, so that the others need not find out too. They wait for it,
@@ -162,7 +198,7 @@ impl Keys {
     }
 
     fn wanted<'a>(&'a self, get: &'a Get) -> Wanted<'a> {
-        Wanted { host: &self.name, path: &get.repository }
+        Wanted { host: &self.name, path: &get.repository, is_mirror: get.is_mirror }
     }
 
     /// What to show a host that wants to see `scheme`, and has refused what is in `refused`.
@@ -193,11 +229,10 @@ impl Keys {
     /// What was or was not shown, in words.
     fn words(&self, found: &Found) -> String {
         let name = &self.name;
-        let mut words = match &found.credential {
+        // Not the user: some put their token there too.
+        let mut words = match &found.provider {
             None => format!("no credentials for {name} are configured"),
-            Some(Credential::Basic { username, .. }) => format!("it was shown the credentials of {username:?}"),
-            Some(Credential::Identity(_)) => "it was shown an identity token".to_owned(),
-            Some(Credential::Bearer(_)) => "it was shown a registry token".to_owned(),
+            Some(provider) => format!("it was shown the credentials that {provider} has for {name}"),
         };
         for trouble in &found.troubles {
             words += &format!("; {trouble}");
@@ -241,7 +276,7 @@ impl Keys {
         }
         let token = self.fetch(get, realm, &key, &found).await?;
         self.exchange.metrics.token_fetched(&self.name);
-        self.tokens.insert(key.clone(), token.clone(), 1, Instant::now());
+        self.tokens.insert(key.clone(), token.clone(), key.weight(&token), Instant::now());
         Ok(Shown { header: Some(token.header), words: self.words(&found) })
     }
 
@@ -288,8 +323,15 @@ impl Keys {
             if matches!(failed.error, Error::Refused { .. }) {
                 self.chain.refused(&self.wanted(get));
             }
-            // Whether a realm speaks TLS says nothing of the host.
-            Failed { for_http: false, ..told(failed, &shown) }
+            // Whether a realm speaks TLS says nothing of the host, and that it has no token nothing of what was asked for.
+            let failed = Failed { for_http: false, ..told(failed, &shown) };
+            match failed.error {
+                Error::NotFound { what } => Failed { error: no_token(what, 404), ..failed },
+                Error::Status { what, status, .. } if status < 500 => {
+                    Failed { error: no_token(what, status), ..failed }
+                }
+                _ => failed,
+            }
         })?;
         read(&answer.body, asked).map_err(|cause| Error::Malformed { what, cause }.into())
     }
@@ -299,7 +341,17 @@ impl Scope {
     fn of(realm: &Url, service: Option<&String>, scope: &str) -> Self {
         Self { realm: realm.to_string(), service: service.cloned(), scope: scope.to_owned() }
     }
+
+    /// What it takes to keep a token for this, in bytes.
+    fn weight(&self, token: &Token) -> u64 {
+        let parts =
+            [self.realm.len(), self.service.as_ref().map_or(0, String::len), self.scope.len(), token.header.len()];
+        u64::try_from(parts.into_iter().fold(TOKEN_OVERHEAD, usize::saturating_add)).unwrap_or(u64::MAX)
+    }
 }
+
+/// What an entry takes beside its texts, in bytes.
+const TOKEN_OVERHEAD: usize = 256;
 
 enum Choice {
     Basic,
@@ -375,6 +427,10 @@ fn told(mut failed: Failed, to: &Shown) -> Failed {
         shown.clone_from(&to.words);
     }
     failed
+}
+
+fn no_token(what: String, status: u16) -> Error {
+    Error::Malformed { what, cause: format!("the realm answers with status {status} instead of a token") }
 }
 
 /// A request that is not made because nothing can be shown.

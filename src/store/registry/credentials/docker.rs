@@ -297,7 +297,7 @@ mod tests {
     /// What a file says of an image.
     fn of(file: &str, image: &str) -> Result<Option<Credential>, String> {
         let (host, path) = image.split_once('/').unwrap();
-        Config::parse(file.as_bytes()).unwrap().written(&Wanted { host, path })
+        Config::parse(file.as_bytes()).unwrap().written(&Wanted { host, path, is_mirror: false })
     }
 
     #[test]
@@ -450,10 +450,10 @@ mod tests {
         assert!(all.iter().all(|answer| *answer == Ok(Some(basic("helper", "s")))), "{all:?}");
         ask(&provider, "r.io/b").await.unwrap();
         assert_eq!(scripts.runs(), 1);
-        provider.refused(&Wanted { host: "s.io", path: "a" });
+        provider.refused(&Wanted { host: "s.io", path: "a", is_mirror: false });
         ask(&provider, "r.io/a").await.unwrap();
         assert_eq!(scripts.runs(), 1);
-        provider.refused(&Wanted { host: "r.io", path: "a" });
+        provider.refused(&Wanted { host: "r.io", path: "a", is_mirror: false });
         ask(&provider, "r.io/a").await.unwrap();
         assert_eq!(scripts.runs(), 2);
     }

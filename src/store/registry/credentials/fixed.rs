@@ -56,7 +56,9 @@ impl Provider for Fixed {
     }
 
     async fn credential(&self, wanted: &Wanted<'_>, _: Instant) -> Result<Option<Credential>, String> {
-        if !self.registries.is_empty() && !self.registries.iter().any(|host| host == wanted.host) {
+        let is_named = self.registries.iter().any(|host| host == wanted.host);
+        // A mirror is somebody else: it has to be named.
+        if !is_named && (wanted.is_mirror || !self.registries.is_empty()) {
             return Ok(None);
         }
         let password = match &self.password {

@@ -258,7 +258,7 @@ mod tests {
                 assert_eq!(ask(&kubelet, image).await, Ok(Some(basic("u", "p"))));
             }
             assert_eq!(scripts.runs(), runs, "{members}");
-            kubelet.refused(&Wanted { host: "b.r.io", path: "x" });
+            kubelet.refused(&Wanted { host: "b.r.io", path: "x", is_mirror: false });
             ask(&kubelet, "b.r.io/x").await.unwrap();
             assert_eq!(scripts.runs(), runs + 1, "{members}");
         }

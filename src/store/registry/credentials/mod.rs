@@ -44,6 +44,8 @@ pub struct Wanted<'a> {
     pub host: &'a str,
     /// Path of the repository.
     pub path: &'a str,
+    /// Whether it is a mirror of the registry that the image's name says.
+    pub is_mirror: bool,
 }
 
 /// One source of credentials. It keeps what is costly to ask for, by a key of its own and bounded, and asks one
@@ -73,6 +75,8 @@ pub struct Chain {
 pub struct Found {
     /// The first credential; none: anonymous.
     pub credential: Option<Credential>,
+    /// The name of the provider that has it.
+    pub provider: Option<String>,
     /// What providers that were asked before it could not tell, and why: told when the registry then refuses.
     pub troubles: Vec<String>,
 }
@@ -88,11 +92,14 @@ impl Chain {
     /// trouble kept. Dropping the future ends the question, and kills the program that it runs.
     pub async fn find(&self, wanted: &Wanted<'_>, deadline: Instant) -> Found {
         let host = canonical(wanted.host);
-        let wanted = Wanted { host: &host, path: wanted.path };
+        let wanted = Wanted { host: &host, ..*wanted };
         let mut troubles = Vec::new();
         for provider in &self.providers {
             let trouble = match timeout_at(deadline, provider.credential(&wanted, deadline)).await {
-                Ok(Ok(Some(credential))) => return Found { credential: Some(credential), troubles },
+                Ok(Ok(Some(credential))) => {
+                    let provider = Some(provider.name().to_owned());
+                    return Found { credential: Some(credential), provider, troubles };
+                }
                 Ok(Ok(None)) => continue,
                 Ok(Err(trouble)) => trouble,
                 Err(_) => "no answer in time".to_owned(),
@@ -100,14 +107,14 @@ impl Chain {
             let trouble = format!("credentials of {}: {trouble}", provider.name());
             troubles.push(trouble.chars().take(limits::CAUSE_BYTES).collect());
         }
-        Found { credential: None, troubles }
+        Found { credential: None, provider: None, troubles }
     }
 
     /// The registry refused what was found: the next question asks the provider anew.
     pub fn refused(&self, wanted: &Wanted<'_>) {
         let host = canonical(wanted.host);
         for provider in &self.providers {
-            provider.refused(&Wanted { host: &host, path: wanted.path });
+            provider.refused(&Wanted { host: &host, ..*wanted });
         }
     }
 }
@@ -155,7 +162,7 @@ mod tests {
         (Chain::new(providers.into_iter().map(boxed).collect()), log)
     }
 
-    const HUB: Wanted<'_> = Wanted { host: "registry-1.docker.io", path: "library/a" };
+    const HUB: Wanted<'_> = Wanted { host: "registry-1.docker.io", path: "library/a", is_mirror: false };
 
     #[tokio::test(start_paused = true)]
     async fn the_first_credential_counts_and_one_that_cannot_tell_is_passed_over_and_told() {

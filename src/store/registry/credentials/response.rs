@@ -129,7 +129,7 @@ mod tests {
 
     fn user(response: &Response, image: &str) -> Option<String> {
         let (host, path) = image.split_once('/').unwrap();
-        match response.credential(&Wanted { host, path }) {
+        match response.credential(&Wanted { host, path, is_mirror: false }) {
             Some(Credential::Basic { username, .. }) => Some(username),
             _ => None,
         }
@@ -172,7 +172,7 @@ mod tests {
         let empty = parse(r#""cacheKeyType":"Image","auth":{"r.io":{"username":"","password":""}}"#).unwrap();
         assert_eq!(user(&empty, "r.io/a"), None);
         let user = parse(r#""cacheKeyType":"Image","auth":{"r.io":{"username":"u","password":"hunter2"}}"#).unwrap();
-        assert_eq!(user.credential(&Wanted { host: "r.io", path: "a" }), Some(basic("u", "hunter2")));
+        assert_eq!(user.credential(&Wanted { host: "r.io", path: "a", is_mirror: false }), Some(basic("u", "hunter2")));
         assert!(!format!("{user:?}").contains("hunter2"));
     }
 

@@ -53,7 +53,7 @@ pub(super) fn basic(username: &str, password: &str) -> Credential {
 /// Asks a provider for `HOST/PATH`.
 pub(super) async fn ask(provider: &impl Provider, image: &str) -> Result<Option<Credential>, String> {
     let (host, path) = image.split_once('/').unwrap();
-    provider.credential(&Wanted { host, path }, soon()).await
+    provider.credential(&Wanted { host, path, is_mirror: false }, soon()).await
 }
 
 pub(super) fn soon() -> Instant {

@@ -142,7 +142,7 @@ async fn workload_identity_is_exchanged_for_a_refresh_token_of_the_registry() {
         ])
     );
     scripts.file("token", "assertion-2\n");
-    azure.refused(&Wanted { host: &acr.host, path: "a0" });
+    azure.refused(&Wanted { host: &acr.host, path: "a0", is_mirror: false });
     assert_eq!(ask(&azure, &images[0]).await, expected);
     assert_eq!((entra.count(), acr.count(), entra.form()["client_assertion"].as_str()), (2, 2, "assertion-2"));
 }
