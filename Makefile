@@ -100,11 +100,17 @@ fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
 	@tests/tools/needs && CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
 
 # Without the features that the programs need: what is measured is then not built with what tests add to it.
-BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation
+BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation,shim
+PROGRAMS := TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)"
 
 .PHONY: bench
-bench: bench-pure tools build ## Measure the pure functions, then pulls against /bin/true and notation
-	$(call stage,bench of pulls,TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)" $(BENCH) --bench node)
+bench: bench-pure tools build ## Measure the pure functions, then pulls against /bin/true and notation, then rates and growth
+	$(call stage,bench of pulls,$(PROGRAMS) $(BENCH) --bench node)
+	$(call stage,bench of rates,$(PROGRAMS) $(BENCH) --bench rate)
+
+.PHONY: load
+load: tools build ## Replay 200, 2,000 and 10,000 pulls from a registry that throttles; fail when a promise is broken
+	$(call stage,load,$(PROGRAMS) $(BENCH) --bench load)
 
 .PHONY: bench-pure
 bench-pure: ## Measure the pure functions against the bare signature checks

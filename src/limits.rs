@@ -233,6 +233,12 @@ pub const THROTTLED_PAUSE: Duration = Duration::from_millis(500);
 /// comes later deserves its own answer.
 pub const THROTTLED_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// What part of the requests at once is left to a host that asks to be asked less: a quarter.
+pub const THROTTLED_SHARE: usize = 4;
+
+/// Answers after which such a host gets one request more at once: about a second's worth where limits are low.
+pub const THROTTLED_ANSWERS: usize = 16;
+
 /// Failures in a row after which a host is asked by one request at a time.
 pub const BREAKER_FAILURES: u32 = 8;
 
@@ -253,6 +259,9 @@ pub const BREAKER_LOOK: Duration = Duration::from_millis(50);
 
 /// Largest answer of a realm that gives tokens, in bytes. Tokens with many scopes have some 10 KiB.
 pub const TOKEN_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// How long the first requests to a host wait for the very first of them, which tells what the host wants to see.
+pub const FIRST_ANSWER: Duration = Duration::from_millis(250);
 
 /// How long a token lives whose realm does not say so (distribution specification, "Token Authentication").
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60);

@@ -27,6 +27,7 @@ use crate::reference::Reference;
 use crate::trust::Stamp;
 use crate::verdict::{Class, Conclusion, Token};
 
+mod looks;
 mod recent;
 
 pub use recent::Record;
@@ -37,8 +38,7 @@ pub struct Live {
     force: ArcSwap<InForce>,
     /// Held while files are read, so that they are read once however many noticed a change.
     reading: Mutex<()>,
-    /// Held while files are looked at.
-    looking: Arc<tokio::sync::Mutex<()>>,
+    looks: Arc<looks::Looks<Arc<InForce>>>,
     verdicts: Arc<Verdicts>,
     recent: recent::Recent,
     counts: BTreeMap<&'static str, AtomicU64>,
@@ -79,6 +79,21 @@ impl InForce {
             && self.config_current == other.config_current
     }
 
+    /// In the place of a reading that came to no end: what was in force before may have changed, and must not go on
+    /// deciding as if nothing had happened.
+    fn without_an_answer() -> Arc<Self> {
+        let cause =
+            "reading configuration and trust ended without an answer: a defect of ratifyd, see its log".to_owned();
+        Arc::new(Self {
+            admission: Err(cause.clone()),
+            config: None,
+            config_current: false,
+            problems: vec![cause],
+            folders: Vec::new(),
+            stamps: Vec::new(),
+        })
+    }
+
     /// Whether a file changed since it was read.
     fn is_stale(&self) -> bool {
         self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
@@ -98,7 +113,7 @@ impl Live {
             path: path.to_owned(),
             force: ArcSwap::from_pointee(force),
             reading: Mutex::new(()),
-            looking: Arc::default(),
+            looks: Arc::default(),
             verdicts: Memo::new(limits::MEMO_ENTRIES),
             recent: recent::Recent::default(),
             counts: Token::ALL.map(|token| (token.as_str(), AtomicU64::new(0))).into(),
@@ -108,67 +123,52 @@ impl Live {
         })
     }
 
-    /// What is in force now; read again first if a file changed.
+    /// What is in force now; read again first if a file changed. A file system that hangs takes one thread, and those
+    /// who ask have their deadlines.
     pub async fn current(self: &Arc<Self>) -> Arc<InForce> {
+        let live = Arc::clone(self);
+        self.looks.ask(move || live.look()).await.unwrap_or_else(InForce::without_an_answer)
+    }
+
+    /// Looks whether a file has changed. Blocks on files.
+    fn look(&self) -> Arc<InForce> {
         let force = self.force.load_full();
-        if self.is_stale(&force).await {
-            return self.read_again(false).await;
+        if force.is_stale() {
+            return self.read_again(false);
         }
         trust_read(&self.shared, &force);
         force
     }
 
-    /// Whether a file has changed. A file system that hangs takes one thread, and those who ask have their deadlines.
-    async fn is_stale(&self, force: &Arc<InForce>) -> bool {
-        let (force, looking) = (Arc::clone(force), Arc::clone(&self.looking).lock_owned().await);
-        let look = tokio::task::spawn_blocking(move || {
-            let _one_at_a_time = looking;
-            force.is_stale()
-        });
-        look.await.unwrap_or(true)
-    }
-
     /// Reads all files again, changed or not.
     pub async fn reload(self: &Arc<Self>) -> Arc<InForce> {
-        self.read_again(true).await
+        let live = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || live.read_again(true));
+        read.await.unwrap_or_else(|_| InForce::without_an_answer())
     }
 
     /// Forgets remembered verdicts, and with new stores all lists, and content in memory. Content on disk stays: it is
     /// what its digest says, whenever it came.
     pub async fn flush(self: &Arc<Self>) -> usize {
-        self.read_again(true).await;
+        self.reload().await;
         self.verdicts.flush()
     }
 
-    async fn read_again(self: &Arc<Self>, whatever: bool) -> Arc<InForce> {
-        let live = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || {
-            let _one_at_a_time = live.reading.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = live.force.load_full();
-            if whatever || before.is_stale() {
-                let mut force = read(&live.path, before.config.clone(), &live.shared);
-                trust_read(&live.shared, &force);
-                if !whatever && force.means_the_same_as(&before) {
-                    // What was put together before goes on, with all that it remembers; only the stamps are new.
-                    force.admission.clone_from(&before.admission);
-                } else {
-                    live.shared.metrics().reload(force.problems.is_empty());
-                    tell(&live.path, &force);
-                }
-                live.force.store(Arc::new(force));
+    /// Reads the files again, if they have changed since or `whatever` they are. Blocks on files.
+    fn read_again(&self, whatever: bool) -> Arc<InForce> {
+        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.force.load_full();
+        if whatever || before.is_stale() {
+            let mut force = read(&self.path, before.config.clone(), &self.shared);
+            trust_read(&self.shared, &force);
+            if !whatever && force.means_the_same_as(&before) {
+                // What was put together before goes on, with all that it remembers; only the stamps are new.
+                force.admission.clone_from(&before.admission);
+            } else {
+                self.shared.metrics().reload(force.problems.is_empty());
+                tell(&self.path, &force);
             }
-        });
-        if let Err(error) = read.await {
-            // The old state is stale: it must not go on deciding as if nothing had happened.
-            let cause = format!("reading configuration and trust ended without an answer: {error}");
-            return Arc::new(InForce {
-                admission: Err(cause.clone()),
-                config: None,
-                config_current: false,
-                problems: vec![cause],
-                folders: Vec::new(),
-                stamps: Vec::new(),
-            });
+            self.force.store(Arc::new(force));
         }
         self.force.load_full()
     }

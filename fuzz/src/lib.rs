@@ -27,11 +27,12 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 36] = [
+pub const TARGETS: [(&str, Target); 37] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
     ("chain", chain),
+    ("challenge", challenge),
     ("config_json", config_json),
     ("config_toml", config_toml),
     ("config_yaml", config_yaml),
@@ -50,7 +51,6 @@ pub const TARGETS: [(&str, Target); 36] = [
     ("kubelet_response", kubelet_response),
     ("layout", layout),
     ("layout_reference", layout_reference),
-    ("challenge", challenge),
     ("link", link),
     ("manifest", manifest),
     ("name", name),

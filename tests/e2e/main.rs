@@ -14,9 +14,11 @@ mod hosts;
 mod install;
 mod layouts;
 mod load;
+mod mirrors;
 mod names;
 mod rules;
 mod signatures;
+mod tokens;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

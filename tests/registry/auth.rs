@@ -133,6 +133,18 @@ async fn fifty_at_once_who_all_need_a_token_ask_for_one() {
 }
 
 #[tokio::test]
+async fn of_many_first_requests_one_finds_out_what_the_registry_wants_to_see() {
+    let registry = registry_with_tokens(300).await;
+    let blobs: Vec<_> = (0..20).map(|n| registry.blob(REPO, "text/plain", format!("{n}").as_bytes())).collect();
+    let (store, repository) = (store(None), registry.repository(REPO));
+    let reads = blobs.iter().map(|blob| store.blob(&repository, blob, BLOB, by()));
+    assert!(futures_util::future::join_all(reads).await.iter().all(Result::is_ok));
+    let shown_nothing = registry.requests().iter().filter(|it| it.authorization.is_empty()).count();
+    assert_eq!(shown_nothing - registry.count("/token"), 1);
+    assert_eq!(registry.count("/blobs/"), blobs.len() + 1);
+}
+
+#[tokio::test]
 async fn a_token_that_ends_is_fetched_again_before_it_is_refused() {
     let registry = registry_with_tokens(300).await;
     let (store, repository) = (store(None), registry.repository(REPO));

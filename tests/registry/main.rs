@@ -5,6 +5,7 @@
 pub mod common;
 
 mod auth;
+mod connections;
 mod restraint;
 mod sequences;
 

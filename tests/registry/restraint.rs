@@ -113,6 +113,38 @@ async fn a_registry_that_wants_to_be_left_alone_is_by_all_until_then() {
 }
 
 #[tokio::test]
+async fn many_who_are_told_at_once_to_ask_less_make_for_one_pause_and_not_for_one_each() {
+    let registry = Registry::start().await;
+    let blobs: Vec<_> = (0..20).map(|n| registry.blob(REPO, "text/plain", format!("{n}").as_bytes())).collect();
+    at_first(&registry, blobs.len(), Reply::status(429));
+    let (store, repository) = (store(), registry.repository(REPO));
+    let reads = blobs.iter().map(|blob| store.blob(&repository, blob, BLOB, by()));
+    let reads = futures_util::future::join_all(reads).await;
+    assert!(reads.iter().all(Result::is_ok), "{:?}", reads.iter().find(|read| read.is_err()));
+}
+
+#[tokio::test]
+async fn who_had_no_turn_in_time_is_told_so() {
+    let registry = Registry::start().await;
+    let (store, repository) = (store(), registry.repository(REPO));
+    // The registry is known to speak http before it falls silent.
+    let there = registry.blob(REPO, "text/plain", b"hello");
+    assert!(store.blob(&repository, &there, BLOB, by()).await.is_ok());
+    registry.judge(|_| Some(Reply::silence()));
+    let blobs: Vec<_> = (0..=limits::REGISTRY_REQUESTS).map(entry).collect();
+    let due = within(1_500);
+    let asked = blobs.iter().enumerate().map(|(place, blob)| {
+        // The last one comes when all others are under way.
+        let due = due + Duration::from_millis(if place == limits::REGISTRY_REQUESTS { 0 } else { 500 });
+        store.blob(&repository, blob, BLOB, due)
+    });
+    let mut errors: Vec<_> = futures_util::future::join_all(asked).await.into_iter().map(Result::unwrap_err).collect();
+    let late = errors.pop().unwrap().to_string();
+    assert!(late.contains("it had no turn in time: all 32 requests"), "{late}");
+    assert!(errors.iter().all(|error| !error.to_string().contains("no turn")), "{errors:?}");
+}
+
+#[tokio::test]
 async fn a_date_to_wait_for_counts_from_the_answers_own() {
     let registry = Registry::start().await;
     let (date, after) = ("Fri, 31 Dec 1999 23:59:30 GMT", "Sat, 01 Jan 2000 00:00:00 GMT");

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::exchange::{Again, Failed};
 use crate::limits;
-use crate::store::Error;
 
 /// What is known of a host's health.
 #[derive(Default)]
@@ -62,28 +61,19 @@ impl Breaker {
     /// Whether a request that is due at `deadline` may be made now. `spare`: another host can be asked instead.
     pub(super) fn ask(&self, now: Instant, deadline: Instant, spare: bool) -> Leave {
         let mut state = self.lock();
-        if let Some(quiet) = state.quiet.filter(|quiet| *quiet > now) {
-            let remains = quiet.saturating_duration_since(now);
-            return if spare || quiet >= deadline { Leave::Refused(Why::Quiet(remains)) } else { Leave::Wait(quiet) };
+        let leave = state.leave(now, deadline, spare);
+        if leave == Leave::Go
+            && state.failures >= fewest(spare)
+            && let Some(open) = &mut state.open
+        {
+            open.probing = true;
         }
-        let few = if spare { limits::BREAKER_FAILURES_SPARE } else { limits::BREAKER_FAILURES };
-        if state.failures < few {
-            return Leave::Go;
-        }
-        let cause = state.cause.clone();
-        let Some(open) = &mut state.open else { return Leave::Go };
-        // One that tries now ends within the longest time of a request; then the next may.
-        let next = if open.probing { now.checked_add(limits::BREAKER_LOOK).unwrap_or(now) } else { open.until };
-        if next > now {
-            let remains = next.saturating_duration_since(now);
-            return if spare || next >= deadline || open.times > 0 {
-                Leave::Refused(Why::Open(cause, remains))
-            } else {
-                Leave::Wait(next)
-            };
-        }
-        open.probing = true;
-        Leave::Go
+        leave
+    }
+
+    /// The same for a request that has to wait for its turn before it asks.
+    pub(super) fn look(&self, now: Instant, deadline: Instant, spare: bool) -> Leave {
+        self.lock().leave(now, deadline, spare)
     }
 
     /// A request went well, or was answered: the host is there.
@@ -96,13 +86,13 @@ impl Breaker {
     pub(super) fn failed(&self, failed: &Failed, now: Instant) {
         let mut state = self.lock();
         if let Again::Throttled(after) = failed.again {
+            // Those who were sent together are told so together, and that counts once.
+            let known = state.quiet.filter(|quiet| *quiet > now);
             let growing = limits::THROTTLED_PAUSE.saturating_mul(2_u32.saturating_pow(state.throttled.min(8)));
-            let quiet = after.unwrap_or(growing).min(limits::THROTTLED_PAUSE_MAX);
-            *state = State {
-                quiet: now.checked_add(quiet),
-                throttled: state.throttled.saturating_add(1),
-                ..State::default()
-            };
+            let pause = after.or(known.is_none().then_some(growing)).unwrap_or_default();
+            let until = now.checked_add(pause.min(limits::THROTTLED_PAUSE_MAX));
+            let throttled = state.throttled.saturating_add(u32::from(known.is_none()));
+            *state = State { quiet: known.max(until), throttled, ..State::default() };
             return;
         }
         // Asked in the wrong way or without time to answer, it is no wonder.
@@ -142,9 +132,40 @@ impl Breaker {
     }
 }
 
+impl State {
+    fn leave(&self, now: Instant, deadline: Instant, spare: bool) -> Leave {
+        if let Some(quiet) = self.quiet.filter(|quiet| *quiet > now) {
+            let remains = quiet.saturating_duration_since(now);
+            return if spare || quiet >= deadline { Leave::Refused(Why::Quiet(remains)) } else { Leave::Wait(quiet) };
+        }
+        if self.failures < fewest(spare) {
+            return Leave::Go;
+        }
+        let cause = self.cause.clone();
+        let Some(open) = &self.open else { return Leave::Go };
+        // One that tries now ends within the longest time of a request; then the next may.
+        let next = if open.probing { now.checked_add(limits::BREAKER_LOOK).unwrap_or(now) } else { open.until };
+        if next > now {
+            let remains = next.saturating_duration_since(now);
+            return if spare || next >= deadline || open.times > 0 {
+                Leave::Refused(Why::Open(cause, remains))
+            } else {
+                Leave::Wait(next)
+            };
+        }
+        Leave::Go
+    }
+}
+
+/// Failures after which a host is not asked as ever.
+fn fewest(spare: bool) -> u32 {
+    if spare { limits::BREAKER_FAILURES_SPARE } else { limits::BREAKER_FAILURES }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Error;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -241,9 +262,14 @@ mod tests {
         let now = Instant::now();
         let quiet = |after: Option<Duration>, times: u32| {
             let breaker = Breaker::default();
-            (0..times).for_each(|_| breaker.failed(&throttled(after), now));
-            match breaker.ask(now, now + 2 * limits::THROTTLED_PAUSE_MAX, false) {
-                Leave::Wait(then) => then - now,
+            let mut at = now;
+            for _ in 0..times {
+                // Once the pause before it is over: those who were sent together are told so together.
+                at += limits::THROTTLED_PAUSE_MAX;
+                (0..5).for_each(|_| breaker.failed(&throttled(after), at));
+            }
+            match breaker.ask(at, at + 2 * limits::THROTTLED_PAUSE_MAX, false) {
+                Leave::Wait(then) => then - at,
                 other => panic!("{other:?}"),
             }
         };

@@ -9,13 +9,13 @@ use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tower::limit::ConcurrencyLimit;
 use tower::retry::Retry;
 use tower::{Service, ServiceExt as _};
 
 use super::auth::Keys;
 use super::breaker::{Breaker, Leave, Why};
-use super::exchange::{Answer, Failed, Get, what};
+use super::exchange::{Again, Answer, Failed, Get, what};
+use super::gate::{Gate, Turn};
 use super::hosts::Host;
 use super::retry::{Patience, jitter};
 use crate::limits;
@@ -27,13 +27,14 @@ pub(super) struct Door {
     host: Host,
     /// Set once a host that is asked over https first has turned out to speak http.
     is_http: AtomicBool,
-    stack: Retry<Patience, ConcurrencyLimit<Guarded>>,
+    stack: Retry<Patience, Guarded>,
 }
 
 impl Door {
     pub(super) fn new(host: Host, keys: Keys, tries: u32, metrics: &Arc<Metrics>) -> Self {
         let (headers, name) = (headers(&host), host.base.authority());
         let inner = Inner {
+            gate: Gate::new(),
             breaker: Breaker::default(),
             keys,
             headers,
@@ -43,10 +44,7 @@ impl Door {
             metrics: Arc::clone(metrics),
         };
         let guarded = Guarded { inner: Arc::new(inner) };
-        let stack = Retry::new(
-            Patience::new(name, tries, Arc::clone(metrics)),
-            ConcurrencyLimit::new(guarded, limits::REGISTRY_REQUESTS),
-        );
+        let stack = Retry::new(Patience::new(name, tries, Arc::clone(metrics)), guarded);
         Self { host, is_http: AtomicBool::new(false), stack }
     }
 
@@ -109,18 +107,23 @@ fn headers(host: &Host) -> HeaderMap {
 }
 
 fn late(url: &Url) -> Error {
-    let cause =
-        format!("no answer in time: it is slow, or all of {} requests to it are under way", limits::REGISTRY_REQUESTS);
+    Error::Network { what: what(url), cause: "no answer in time".to_owned() }
+}
+
+fn no_turn(url: &Url, limit: usize) -> Error {
+    let requests = if limit == 1 { "the one request".to_owned() } else { format!("all {limit} requests") };
+    let cause = format!("it had no turn in time: {requests} to it at once were those of pulls that came before");
     Error::Network { what: what(url), cause }
 }
 
-/// Asks the breaker, then the host.
+/// Waits for a turn, asks the breaker, then the host.
 #[derive(Clone)]
 struct Guarded {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    gate: Arc<Gate>,
     breaker: Breaker,
     keys: Keys,
     headers: HeaderMap,
@@ -147,14 +150,7 @@ impl Service<Get> for Guarded {
 
 impl Inner {
     async fn run(&self, get: Get) -> Result<Answer, Failed> {
-        loop {
-            match self.breaker.ask(Instant::now(), get.deadline, get.spare) {
-                Leave::Go => break,
-                // Not all at the same moment.
-                Leave::Wait(then) => sleep_until(then.checked_add(jitter(limits::RETRY_PAUSE)).unwrap_or(then)).await,
-                Leave::Refused(why) => return Err(not_asked(&get.url, why).into()),
-            }
-        }
+        let turn = self.turn(&get).await?;
         let pass = Pass { breaker: &self.breaker, told: false };
         let answer = if self.is_here(&get.url) {
             self.keys.run(&get, &self.headers).await
@@ -164,8 +160,36 @@ impl Inner {
         let may_be_http = self.or_http.is_some() && get.url.origin() == self.base.origin();
         let answer = answer.map_err(|failed| Failed { for_http: failed.for_http && may_be_http, ..failed });
         pass.tell(answer.as_ref().err());
+        match &answer {
+            Err(Failed { again: Again::Throttled(_), .. }) => turn.throttled(),
+            _ => turn.answered(),
+        }
         self.metrics.breaker(&self.name, self.breaker.is_open());
         answer
+    }
+
+    /// Waits until the host may be asked and a place is free. Nobody keeps a place while the host is left alone.
+    async fn turn(&self, get: &Get) -> Result<Turn, Failed> {
+        let refused = |why| Failed::from(not_asked(&get.url, why));
+        loop {
+            match self.breaker.look(Instant::now(), get.deadline, get.spare) {
+                Leave::Go => {}
+                // Not all at the same moment.
+                Leave::Wait(then) => {
+                    sleep_until(then.checked_add(jitter(limits::RETRY_PAUSE)).unwrap_or(then)).await;
+                    continue;
+                }
+                Leave::Refused(why) => return Err(refused(why)),
+            }
+            let Ok(turn) = timeout_at(get.deadline, self.gate.turn(get.deadline)).await else {
+                return Err(no_turn(&get.url, self.gate.limit()).into());
+            };
+            match self.breaker.ask(Instant::now(), get.deadline, get.spare) {
+                Leave::Go => return Ok(turn),
+                Leave::Wait(_) => {}
+                Leave::Refused(why) => return Err(refused(why)),
+            }
+        }
     }
 
     /// Whether a URL lies at this host: the pages of a list lie where its first one was redirected to.

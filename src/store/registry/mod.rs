@@ -8,6 +8,7 @@ pub mod referrers;
 mod transport;
 mod door;
 mod retry;
+mod gate;
 mod breaker;
 pub mod auth;
 pub mod credentials;

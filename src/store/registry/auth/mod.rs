@@ -6,6 +6,7 @@ pub mod challenge;
 pub mod realm;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::sync::MutexGuard;
+use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
 use super::cache::Cache;
@@ -36,6 +38,9 @@ pub(super) struct Keys {
     exchange: Exchange,
     /// What the host wanted to see last.
     scheme: Mutex<Option<Scheme>>,
+    /// Whether it has answered at all; until then whoever asks holds the other.
+    met: AtomicBool,
+    first: tokio::sync::Mutex<()>,
     tokens: Cache<Scope, Token>,
     /// The scope that the host named last, by repository: a mirror may have it at a path of its own.
     named: Cache<Arc<str>, String>,
@@ -63,6 +68,19 @@ struct Token {
     until: Instant,
 }
 
+/// The first request to a host. Dropped, the next one is, or none any more if the host was heard.
+struct Meeting<'a> {
+    met: &'a AtomicBool,
+    heard: bool,
+    _held: MutexGuard<'a, ()>,
+}
+
+impl Drop for Meeting<'_> {
+    fn drop(&mut self) {
+        self.met.fetch_or(self.heard, Ordering::Relaxed);
+    }
+}
+
 /// What was shown, in a header and in words that hold no secret.
 pub(super) struct Shown {
     header: Option<HeaderValue>,
@@ -75,18 +93,24 @@ impl Keys {
         let tokens = Cache::new(limits::TOKENS, None);
         let named = Cache::new(limits::SCOPES_BYTES, None);
         let (scheme, fetching) = (Mutex::default(), Mutex::default());
-        Self { host, name, chain, allowed_realms, exchange, scheme, tokens, named, fetching }
+        let (met, first) = (AtomicBool::new(false), tokio::sync::Mutex::default());
+        Self { host, name, chain, allowed_realms, exchange, scheme, met, first, tokens, named, fetching }
     }
 
     /// Sends a request with what the host is known to want, and once more with what it then says that it wants.
     pub(super) async fn run(&self, get: &Get, headers: &HeaderMap) -> Result<Answer, Failed> {
+        let mut meeting = self.meet().await;
         let known = self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let named = self.named.get(&get.repository, Instant::now());
         let first = match &known {
             Some(scheme) => self.show(get, scheme, named.as_deref(), None).await?,
             None => Shown { header: None, words: "it was shown nothing".to_owned() },
         };
-        let failed = match self.exchange.run(get, &with(headers, first.header.as_ref())).await {
+        let answer = self.exchange.run(get, &with(headers, first.header.as_ref())).await;
+        if let Some(meeting) = &mut meeting {
+            meeting.heard = !answer.as_ref().is_err_and(|failed| failed.error.is_outage());
+        }
+        let failed = match answer {
             Err(failed) if matches!(failed.error, Error::Refused { status: 401, .. }) => failed,
             Err(failed) => return Err(told(failed, &first)),
             answer => return answer,
@@ -113,6 +137,7 @@ impl Keys {
             return Err(told(failed, &second));
         }
         *self.scheme.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheme);
+        drop(meeting);
         self.exchange.run(get, &with(headers, second.header.as_ref())).await.map_err(|failed| {
             if matches!(failed.error, Error::Refused { status: 401, .. }) {
                 self.chain.refused(&self.wanted(get));
@@ -124,6 +149,16 @@ impl Keys {
     /// Sends a request to another host, to which nothing is shown.
     pub(super) async fn run_elsewhere(&self, get: &Get) -> Result<Answer, Failed> {
         self.exchange.run(get, &HeaderMap::new()).await
+    }
+
+    /// The first request to a host tells what it wants to see, so that the others need not find out too. They wait for it,
+    /// though not for long: it may be about something that takes its time.
+    async fn meet(&self) -> Option<Meeting<'_>> {
+        if self.met.load(Ordering::Relaxed) {
+            return None;
+        }
+        let held = timeout(limits::FIRST_ANSWER, self.first.lock()).await.ok()?;
+        (!self.met.load(Ordering::Relaxed)).then_some(Meeting { met: &self.met, heard: false, _held: held })
     }
 
     fn wanted<'a>(&'a self, get: &'a Get) -> Wanted<'a> {

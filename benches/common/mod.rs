@@ -1,0 +1,295 @@
+//! What the benches share: a workplace on loopback with a real registry, images signed by the real notation, daemons that
+//! trust them, and questions to these. Declare it as `pub mod common;`: what one bench has no use for is then no dead code.
+//! All ends with the bench.
+
+pub mod asking;
+pub mod front;
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ratify::artifact::{Algorithm, EMPTY_CONFIG, IMAGE_MANIFEST};
+use ratify::store::digest_of;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Signatures made at once while a bench is prepared.
+const SIGNERS: usize = 4;
+
+/// Open files of the daemon at its start, as a login shell or a service without `LimitNOFILE=` gives.
+const DAEMON_FILES: u32 = 1024;
+
+/// What artifacts without a signature are: what a build and a nightly scan attach.
+const OTHER_TYPES: [&str; 4] = [
+    "application/spdx+json",
+    "application/vnd.cyclonedx+json",
+    "application/vnd.in-toto+json",
+    "application/sarif+json",
+];
+
+/// A process that ends with the bench.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The programs named by `TOOLS`, `SHIM` and `BIN`, a folder, and a registry.
+pub struct Bench {
+    tools: PathBuf,
+    shim: PathBuf,
+    bin: PathBuf,
+    work: tempfile::TempDir,
+    /// Host and port.
+    pub registry: String,
+    _registry: Ended,
+}
+
+/// An image and what containerd would know of it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Host and repository.
+    pub name: String,
+    pub digest: String,
+    pub size: usize,
+}
+
+impl Image {
+    /// The same image, as another host has it.
+    pub fn at(&self, host: &str) -> Self {
+        Self { name: format!("{host}/{}", self.repository()), ..self.clone() }
+    }
+
+    /// Its repository without the host.
+    pub fn repository(&self) -> &str {
+        self.name.split_once('/').unwrap().1
+    }
+}
+
+impl Bench {
+    /// A workplace with an empty registry.
+    pub fn start() -> Self {
+        let variable = |name: &str| {
+            PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run make bench")))
+        };
+        let (tools, shim, bin) = (variable("TOOLS"), variable("SHIM"), variable("BIN"));
+        // Each shim of a crowd holds a few pipes.
+        let files = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
+        let (serving, registry) = registry(&tools);
+        let bench = Self { tools, shim, bin, work: tempfile::tempdir().unwrap(), registry, _registry: serving };
+        run(bench.tool("notation").args(["cert", "generate-test", "--default", "bench"]));
+        bench
+    }
+
+    /// One of the tools, with a home of its own.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(self.tools.join(name));
+        let folder = self.work.path();
+        command
+            .env("HOME", folder)
+            .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("XDG_CACHE_HOME", folder.join("cache"));
+        command
+    }
+
+    /// Images `from` and those after it, of a manifest alone, each signed by one test certificate.
+    pub fn images(&self, from: usize, count: usize) -> Vec<Image> {
+        let images: Vec<Image> = (from..from + count).map(|number| self.push(number)).collect();
+        thread::scope(|threads| {
+            for share in images.chunks(count.div_ceil(SIGNERS)) {
+                threads.spawn(|| share.iter().for_each(|image| self.sign(image)));
+            }
+        });
+        images
+    }
+
+    /// Pushes an image. Nobody asks for what its manifest names, so nothing of that is there.
+    pub fn push(&self, number: usize) -> Image {
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","config":{blob},"layers":[{blob}],"annotations":{{"image":"{number}"}}}}"#,
+            blob = empty_blob()
+        );
+        let repository = format!("bench/image{number}");
+        let digest = self.put(&repository, &manifest);
+        Image { name: format!("{}/{repository}", self.registry), digest, size: manifest.len() }
+    }
+
+    /// Attaches so many artifacts that are no signatures.
+    pub fn attach(&self, image: &Image, count: usize) {
+        for (number, kind) in (0..count).zip(OTHER_TYPES.iter().cycle()) {
+            let manifest = format!(
+                r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","artifactType":"{kind}","config":{blob},"layers":[{blob}],"subject":{{"mediaType":"{IMAGE_MANIFEST}","digest":"{}","size":{}}},"annotations":{{"artifact":"{number}"}}}}"#,
+                image.digest,
+                image.size,
+                blob = empty_blob()
+            );
+            self.put(image.repository(), &manifest);
+        }
+    }
+
+    /// Pushes a manifest over HTTP, and says its digest.
+    fn put(&self, repository: &str, manifest: &str) -> String {
+        let digest = digest_of(Algorithm::Sha256, manifest.as_bytes()).to_string();
+        let mut stream = TcpStream::connect(&self.registry).unwrap();
+        let head = format!(
+            "PUT /v2/{repository}/manifests/{digest} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {IMAGE_MANIFEST}\r\nContent-Length: {}\r\n\r\n",
+            self.registry,
+            manifest.len()
+        );
+        stream.write_all((head + manifest).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        digest
+    }
+
+    fn sign(&self, image: &Image) {
+        let reference = format!("{}@{}", image.name, image.digest);
+        run(self.tool("notation").args(["sign", "--insecure-registry", "--force-referrers-tag=false", &reference]));
+    }
+
+    /// The same trust for notation as the daemon's configuration gives.
+    pub fn trust_policy(&self) {
+        let policy = self.work.path().join("policy.json");
+        let text = r#"{"version":"1.0","trustPolicies":[{"name":"bench","registryScopes":["*"],
+            "signatureVerification":{"level":"strict"},"trustStores":["ca:bench"],"trustedIdentities":["*"]}]}"#;
+        fs::write(&policy, text).unwrap();
+        run(self.tool("notation").args(["policy", "import", "--force"]).arg(&policy));
+    }
+
+    /// The daemon's configuration: all images must be signed. Written well before a daemon reads it: one that was
+    /// written just now would be read again for each pull.
+    pub fn configure(&self, more: &str) {
+        let certificate = self.work.path().join("config/notation/truststore/x509/ca/bench/bench.crt");
+        let text = format!(
+            "[[executors]]\nscopes = [\"*\"]\n[[executors.verifiers]]\nname = \"bench\"\ntype = \"notation\"\n\
+             parameters.certificates = [{{ files = [{certificate:?}] }}]\n[access]\nuids = [{}]\n{more}",
+            rustix::process::geteuid().as_raw()
+        );
+        fs::write(self.work.path().join("config.toml"), text).unwrap();
+    }
+
+    /// A daemon that remembers nothing yet, and listens.
+    pub fn daemon(&self) -> Ended {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!(r#"ulimit -S -n {DAEMON_FILES} && exec "$0" "$@""#))
+            .arg(self.bin.join("ratifyd"));
+        command.arg("--config").arg(self.work.path().join("config.toml")).arg("--socket").arg(self.socket());
+        let daemon = Ended(command.stderr(File::create(self.log()).unwrap()).spawn().unwrap());
+        let start = Instant::now();
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "the daemon does not listen");
+            thread::yield_now();
+        }
+        daemon
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.work.path().join("ratifyd.sock")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.work.path().join("ratifyd.log")
+    }
+
+    /// Calls the shim as containerd does.
+    ///
+    /// # Errors
+    /// The reason line of an answer that does not allow.
+    pub fn ask(&self, image: &Image) -> Result<(), String> {
+        let mut child = Command::new(&self.shim)
+            .args(["-name", &image.name, "-digest", &image.digest])
+            .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
+            .env("RATIFYD_SOCKET", self.socket())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let descriptor =
+            format!(r#"{{"mediaType":"{IMAGE_MANIFEST}","digest":"{}","size":{}}}"#, image.digest, image.size);
+        child.stdin.take().unwrap().write_all(descriptor.as_bytes()).unwrap();
+        let answer = child.wait_with_output().unwrap();
+        if answer.status.success() { Ok(()) } else { Err(String::from_utf8(answer.stdout).unwrap()) }
+    }
+}
+
+/// A reason without what is of this image alone.
+pub fn without_image(reason: &str, image: &Image) -> String {
+    let name = image.name.rsplit('/').next().unwrap();
+    let reason = reason.replace(&format!("/{name}"), "/...");
+    let mut parts = reason.split("sha256:");
+    let head = parts.next().unwrap().to_owned();
+    let without_digits = |part: &str| format!("sha256:...{}", part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+    let reason = head + &parts.map(without_digits).collect::<String>();
+    reason.split(" [").next().unwrap().trim().to_owned()
+}
+
+fn empty_blob() -> String {
+    let empty = digest_of(Algorithm::Sha256, b"{}");
+    format!(r#"{{"mediaType":"{EMPTY_CONFIG}","digest":"{empty}","size":2}}"#)
+}
+
+fn registry(tools: &Path) -> (Ended, String) {
+    let mut command = Command::new(tools.join("referrers-registry"));
+    let mut child =
+        command.args(["-listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    (Ended(child), address)
+}
+
+/// Runs a program that must succeed.
+pub fn run(command: &mut Command) {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// Runs a program; what it prints, or what it complains about.
+pub fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.output().unwrap();
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// How long something takes.
+pub fn time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// The smallest of these times that so many percent of them do not exceed.
+pub fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let mut times = times.to_vec();
+    times.sort();
+    times[(times.len() * percent).div_ceil(100) - 1]
+}
+
+/// What a process holds in memory now.
+pub const RESIDENT: &str = "VmRSS:";
+
+/// The most that it ever held.
+pub const PEAK: &str = "VmHWM:";
+
+/// A line of a process's status, in MiB.
+pub fn memory(process: &Child, line: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kibibytes / 1024.0
+}
