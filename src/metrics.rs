@@ -200,8 +200,9 @@ impl Metrics {
         Ok(text)
     }
 
-    /// A host as a label.
+    /// A host as a label, without whom its URL names.
     fn host(&self, host: &str) -> Cow<'static, str> {
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if !hosts.contains(host) {
             let full = u64::try_from(hosts.len()).is_ok_and(|known| known >= limits::REGISTRIES);
@@ -294,6 +295,14 @@ mod tests {
         assert_eq!(series("breaker_open"), bound);
         let rest = 10_000 - bound;
         assert!(text.contains(&format!("ratifyd_retries_total{{host=\"other\"}} {rest}\n")), "{text}");
+    }
+
+    #[test]
+    fn a_user_and_password_of_a_hosts_url_are_not_told() {
+        let metrics = Metrics::new();
+        metrics.request("user:p@ss@r.example:5000", Some(200));
+        let text = metrics.text().unwrap();
+        assert!(text.contains("{host=\"r.example:5000\",status=\"200\"} 1\n"), "{text}");
     }
 
     #[test]

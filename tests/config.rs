@@ -41,11 +41,11 @@ fn what_is_shown_is_a_configuration_that_shows_the_same() {
 fn a_configuration_with_problems_is_not_shown_and_exits_2() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml").display().to_string();
-    fs::write(&file, "executors:\n- scopes: [a.io]\n  mode: deny\n  stores:\n  - type: registry-store\n    parameters:\n      credential: {provider: static, password: hunter2}\n").unwrap();
+    fs::write(&file, "executors:\n- scopes: [a.io]\n  mode: deny\n  stores:\n  - type: registry-store\n    parameters:\n      credential: {provider: static, username: 'u:v', password: hunter2}\n").unwrap();
     let output = ratifyctl(&["show", &file]);
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{output:?}");
     let shown = String::from_utf8(output.stderr).unwrap();
-    assert!(shown.contains("config.yaml:7:48: executors[0].stores[0].parameters.credential.password: "), "{shown}");
+    assert!(shown.contains("config.yaml:7:48: executors[0].stores[0].parameters.credential.username: "), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(ratifyctl(&["show", "/nonexistent/config.toml"]).status.code(), Some(2));
 }

@@ -9,6 +9,7 @@
 use ratify::verdict::printable;
 
 mod configuration;
+mod credentials;
 mod made;
 mod signatures;
 mod socket;
@@ -16,31 +17,38 @@ mod store;
 mod words;
 
 pub use configuration::{config_json, config_toml, config_yaml, expansion};
+pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
-pub use store::{archive, hosts, layout, layout_reference, link, redirect, referrers};
+pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
 pub use words::{digest, json, manifest, reason, reference, report, scope};
 
 /// Gives a parser some bytes; whether it took them.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 31] = [
+pub const TARGETS: [(&str, Target); 37] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
     ("chain", chain),
+    ("challenge", challenge),
     ("config_json", config_json),
     ("config_toml", config_toml),
     ("config_yaml", config_yaml),
     ("descriptor", descriptor),
     ("digest", digest),
+    ("docker_config", docker_config),
     ("duration", duration),
     ("envelope", envelope),
     ("expansion", expansion),
+    ("helper_answer", helper_answer),
     ("hosts", hosts),
     ("identity", identity),
+    ("image_glob", image_glob),
     ("json", json),
+    ("kubelet_config", kubelet_config),
+    ("kubelet_response", kubelet_response),
     ("layout", layout),
     ("layout_reference", layout_reference),
     ("link", link),

@@ -13,6 +13,8 @@ use ratify::artifact::{Algorithm, Descriptor, Digest, IMAGE_INDEX, Manifest};
 use ratify::limits;
 use ratify::reference::Reference;
 use ratify::store::layout::{LayoutReference, LayoutStore, PREFIX};
+use ratify::store::registry::auth::challenge::{self as challenges, Challenge};
+use ratify::store::registry::auth::realm::{may_be_asked, may_see_credentials};
 use ratify::store::registry::hosts::file::{self, Scheme};
 use ratify::store::registry::referrers::{List, next_page};
 use ratify::store::registry::{link, redirect as redirects};
@@ -70,6 +72,29 @@ pub fn link(data: &[u8]) -> bool {
         assert!(next.username().is_empty() && next.password().is_none() && next.fragment().is_none());
     }
     true
+}
+
+/// `WWW-Authenticate` fields, one on each line: what is asked to be shown, and that no realm that may see credentials is
+/// somebody else's.
+pub fn challenge(data: &[u8]) -> bool {
+    let Some(text) = str::from_utf8(data).ok().filter(|text| text.split('\n').all(is_header)) else { return false };
+    let registry = Url::parse("https://registry.example:5000/v2").unwrap();
+    let challenges = challenges::parse(text.split('\n'));
+    for challenge in &challenges {
+        let Challenge::Bearer { realm, .. } = challenge else { continue };
+        let Ok(realm) = Url::parse(realm) else { continue };
+        if let Err(cause) = may_be_asked(&registry, &realm) {
+            assert_one_line(&cause);
+            assert!(may_see_credentials(&registry, &realm, &[]).is_err(), "{realm}");
+            continue;
+        }
+        assert!(realm.scheme() == "https" && realm.username().is_empty() && !is_on_link(&realm), "{realm}");
+        match may_see_credentials(&registry, &realm, &[]) {
+            Ok(()) => assert_eq!(realm.host_str(), registry.host_str()),
+            Err(cause) => assert_one_line(&cause),
+        }
+    }
+    !challenges.is_empty()
 }
 
 /// Who was asked and who answered (two digits), whether plain http is spoken (a `p`), and a `Location` header.

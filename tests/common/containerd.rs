@@ -92,6 +92,11 @@ impl Containerd {
         Pull { ran: self.ctr(&["image", "pull", "--hosts-dir", hosts, reference]), reference: reference.to_owned() }
     }
 
+    /// Pulls an image with a user and a password, as `user:password`.
+    pub fn pull_as(&self, user: &str, reference: &str) -> Pull {
+        Pull { ran: self.ctr(&["image", "pull", "--user", user, reference]), reference: reference.to_owned() }
+    }
+
     /// The digests of all that it stores.
     pub fn content(&self) -> Vec<String> {
         self.ctr(&["content", "ls", "-q"]).success().lines().map(str::to_owned).collect()

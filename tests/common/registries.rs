@@ -92,21 +92,51 @@ pub struct OverTls<'a> {
 /// docker-registry twice over the same folder: over plain http, to push to, and over TLS, to clients that show a
 /// certificate.
 pub fn distribution_over_tls(folder: &Path, tls: &OverTls<'_>) -> (Registry, Registry) {
-    let storage = folder.join("storage");
-    let start = |name: &str, more: &str| {
-        let config = folder.join(name);
-        let text =
-            DISTRIBUTION.replace("inmemory: {}", &format!("filesystem: {{rootdirectory: {}}}", storage.display()));
-        fs::write(&config, text.replace("127.0.0.1:0'", &format!("127.0.0.1:0'{more}"))).unwrap();
-        let log = folder.join(format!("{name}.log"));
-        let service = Service::start(Command::new(tool("docker-registry")).arg("serve").arg(config), &log);
-        let line = service.await_output("listening on 127.0.0.1:");
-        let port: String = line.chars().take_while(char::is_ascii_digit).collect();
-        Registry { host: format!("127.0.0.1:{port}"), _service: service }
-    };
     let [certificate, key, clients] = [tls.certificate, tls.key, tls.clients].map(Path::display);
     let more = format!(", tls: {{certificate: {certificate}, key: {key}, clientcas: [{clients}]}}");
-    (start("plain.yml", ""), start("tls.yml", &more))
+    (distribution(folder, "plain.yml", "", ""), distribution(folder, "tls.yml", &more, ""))
+}
+
+/// docker-registry twice over the same folder: one to push to, and one that asks for a user and password of `htpasswd`.
+pub fn distribution_with_passwords(folder: &Path, htpasswd: &Path) -> (Registry, Registry) {
+    let more = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", htpasswd.display());
+    (distribution(folder, "plain.yml", "", ""), distribution(folder, "passwords.yml", "", &more))
+}
+
+/// Who gives the tokens that a registry asks for.
+pub struct Realm<'a> {
+    /// Where.
+    pub url: &'a str,
+    /// What its tokens call it.
+    pub issuer: &'a str,
+    /// Its certificate.
+    pub certificate: &'a Path,
+}
+
+/// docker-registry twice over the same folder: one to push to, and one that asks for a token of `realm` for the service
+/// `test`.
+pub fn distribution_with_tokens(folder: &Path, realm: &Realm<'_>) -> (Registry, Registry) {
+    let Realm { url, issuer, certificate } = realm;
+    let more = format!(
+        "auth: {{token: {{realm: '{url}', service: test, issuer: '{issuer}', rootcertbundle: {}}}}}\n",
+        certificate.display()
+    );
+    (distribution(folder, "plain.yml", "", ""), distribution(folder, "tokens.yml", "", &more))
+}
+
+/// docker-registry over a folder, with more keys of its listener and of all.
+fn distribution(folder: &Path, name: &str, listener: &str, more: &str) -> Registry {
+    let config = folder.join(name);
+    let storage = format!("filesystem: {{rootdirectory: {}}}", folder.join("storage").display());
+    let text = DISTRIBUTION.replace("inmemory: {}", &storage);
+    // Whoever is asked for by name may be asked what it was asked.
+    let text = text.replace("accesslog: {disabled: true}", "accesslog: {disabled: false}");
+    fs::write(&config, text.replace("127.0.0.1:0'", &format!("127.0.0.1:0'{listener}")) + more).unwrap();
+    let log = folder.join(format!("{name}.log"));
+    let service = Service::start(Command::new(tool("docker-registry")).arg("serve").arg(config), &log);
+    let line = service.await_output("listening on 127.0.0.1:");
+    let port: String = line.chars().take_while(char::is_ascii_digit).collect();
+    Registry { host: format!("127.0.0.1:{port}"), _service: service }
 }
 
 /// An image in a registry, with the tag `v1`.
@@ -201,6 +231,11 @@ pub struct Signature {
 }
 
 impl Registry {
+    /// The status with which it answers to this header.
+    pub fn status_for(&self, path: &str, header: &str) -> u16 {
+        Http::request("GET", &self.host, path, &format!("{header}\r\n"), b"").status
+    }
+
     /// Pushes an image of one platform, this machine's, unlike any other, to a repository of its own below `place`.
     pub fn image(&self, place: &str) -> Image {
         let name = unique(place);

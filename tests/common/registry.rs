@@ -277,6 +277,14 @@ impl Registry {
         state.judge = None;
     }
 
+    /// What lies below a path is gone, and what was asked of it is forgotten.
+    pub fn remove(&self, path: &str) {
+        let mut state = self.state();
+        state.contents.retain(|key, _| !key.starts_with(path));
+        state.referrers.retain(|key, _| !key.starts_with(path));
+        state.requests.retain(|request| !request.target.starts_with(path));
+    }
+
     /// What was asked so far is forgotten.
     pub fn forget(&self) {
         self.state().requests.clear();

@@ -394,3 +394,32 @@ fn a_socket_in_a_folder_that_others_may_write_to_is_an_error() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     found.complains("error", "can answer in ratifyd's place").fails();
 }
+
+#[test]
+fn hosts_files_that_containerd_and_ratifyd_do_not_share_are_told_and_shared_ones_are_shown() {
+    needs!();
+    const PINNED: &str = "[plugins.\"io.containerd.cri.v1.images\".pinned_images]";
+    let (mut node, _) = node();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("registry.example")).unwrap();
+    fs::write(folder.path().join("registry.example/hosts.toml"), "server = 'https://mirror.example'\n").unwrap();
+    let shown = folder.path().display().to_string();
+    let told =
+        |path: &str| format!("[plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = {path:?}\n{PINNED}");
+    node.containerd.reconfigure(|config| config.replacen(PINNED, &told(&shown), 1));
+    let apart = found(&node, &[]);
+    apart.complains("warning", &format!("certificates in {shown}, ratifyd in no folder")).is_content();
+    let rules = fs::read_to_string(node.daemon.config()).unwrap();
+    let store = "[[executors.stores]]\ntype = \"registry-store\"\nparameters.configPath = ";
+    node.daemon.configure(&format!("{rules}{store}{shown:?}\n"));
+    let together = found(&node, &[]);
+    together.is_content();
+    assert_eq!(together.document["problems"], Value::Array(Vec::new()));
+    assert_eq!(together.document["hostsFolders"]["containerd"][0], shown.as_str());
+    let line = format!("hosts.toml files: containerd's in {shown}, ratifyd's in {shown}\n");
+    let text = doctor(&node, &[]).stdout;
+    assert!(text.contains(&line), "{text}");
+    let list = format!("{shown}:/nowhere");
+    node.containerd.reconfigure(|config| config.replacen(&format!("{shown:?}"), &format!("{list:?}"), 1));
+    found(&node, &[]).complains("warning", "by the transfer service, as the kubelet's are, read no list").is_content();
+}

@@ -7,15 +7,18 @@ pub mod common;
 mod proxy;
 
 mod changes;
+mod credentials;
 mod doctor;
 mod failures;
 mod hosts;
 mod install;
 mod layouts;
 mod load;
+mod mirrors;
 mod names;
 mod rules;
 mod signatures;
+mod tokens;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -5,7 +5,9 @@
 pub mod common;
 
 mod auth;
+mod connections;
 mod restraint;
+mod sequences;
 
 use std::sync::Arc;
 use std::time::Duration;

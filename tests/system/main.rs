@@ -25,4 +25,5 @@ mod memory;
 mod metrics;
 mod mutation;
 mod proxy;
+mod requests;
 mod shim;

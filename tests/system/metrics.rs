@@ -89,6 +89,11 @@ async fn pulls_are_counted_by_token_and_cause_and_no_name_is_told() {
     assert!(value(&text, "ratifyd_cache_bytes{kind=\"memory\"}") > Some(4000.0), "{text}");
     assert!(value(&text, "ratifyd_trust_read_timestamp_seconds") > Some(1.7e9), "{text}");
     assert_eq!(value(&text, "ratifyd_reloads_total{result=\"good\"}"), Some(1.0), "{text}");
+    let requests = |status: &str| {
+        let labels = format!("host=\"{}\",status=\"{status}\"", registry.host());
+        value(&text, &format!("ratifyd_registry_requests_total{{{labels}}}"))
+    };
+    assert!(requests("200") >= Some(4.0) && requests("429") >= Some(1.0), "{text}");
     for word in ["acme", "elsewhere", "sha256", "v1", image.digest.hex()] {
         assert!(!text.contains(word), "{word} in {text}");
     }

@@ -114,16 +114,27 @@ fn lax(scope: &str, mode: &str, path: &str) -> Option<Problem> {
     }
 }
 
+/// The process of the daemon under its unit; none where it does not run under one.
+pub(super) async fn pid() -> Option<u32> {
+    let ran = systemctl(&["show", "--value", "-p", "MainPID", "ratifyd.service"]).await?;
+    ran.parse().ok().filter(|pid| *pid != 0)
+}
+
 /// Whether a unit starts at boot; none where there is no such unit, or no systemd.
 pub(super) async fn is_enabled(unit: &str) -> Option<bool> {
+    match systemctl(&["is-enabled", unit]).await?.as_str() {
+        "" | "not-found" => None,
+        state => Some(state.starts_with("enabled") || state == "static"),
+    }
+}
+
+/// What systemctl prints; none where there is no systemd.
+async fn systemctl(arguments: &[&str]) -> Option<String> {
     if !Path::new("/run/systemd/system").exists() {
         return None;
     }
     let mut command = Command::new("systemctl");
-    command.args(["is-enabled", unit]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let ran = timeout(TIMEOUT, command.output()).await.ok()?.ok()?;
-    match String::from_utf8_lossy(&ran.stdout).trim() {
-        "" | "not-found" => None,
-        state => Some(state.starts_with("enabled") || state == "static"),
-    }
+    Some(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
 }

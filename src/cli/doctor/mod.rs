@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::assemble;
 use crate::cli::doctor::canary::{Aviary, Way};
 use crate::cli::doctor::facts::{Facts, Running};
 use crate::cli::doctor::fix::{Fix, Fixes};
 use crate::cli::doctor::folder::Entry;
+use crate::cli::doctor::hosts::Folders;
+use crate::cli::doctor::reader::Reader;
 use crate::cli::doctor::routes::{Proof, Route, State};
 use crate::cli::judge::Judge;
 use crate::cli::present::{self, Judged, Present};
@@ -23,6 +26,7 @@ mod facts;
 mod fix;
 mod folder;
 mod hosts;
+mod reader;
 mod routes;
 mod show;
 
@@ -128,6 +132,7 @@ struct Report {
     require: Require,
     met: bool,
     containerd: Option<About>,
+    hosts_folders: Folders,
     routes: Vec<Route>,
     problems: Vec<Problem>,
     images: Vec<Judged>,
@@ -170,6 +175,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
 async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
     let mut problems = as_configured(facts);
     problems.extend(daemon::problems(facts, &arguments.socket).await);
+    let folders = hosts_folders(facts, &arguments.config);
+    problems.extend(folders.problems(daemon::pid().await.and_then(Reader::of).as_ref()));
     let mut routes;
     let mut images = Vec::new();
     match &facts.running {
@@ -194,15 +201,22 @@ async fn examine(facts: &Facts, arguments: &Arguments) -> Report {
     let require = arguments.require;
     let met = routes.iter().all(|route| require.is_met_by(route))
         && problems.iter().all(|problem| require.tolerates(problem));
-    Report { schema_version: 1, require, met, containerd: About::of(facts), routes, problems, images, fix: None }
+    let containerd = About::of(facts);
+    Report { schema_version: 1, require, met, containerd, hosts_folders: folders, routes, problems, images, fix: None }
+}
+
+/// The folders by which containerd and ratifyd reach registries.
+fn hosts_folders(facts: &Facts, config: &Path) -> Folders {
+    let images = facts.dump.as_ref().ok().and_then(|dump| dump.settings.images.as_ref());
+    // What is wrong with the file is told by whoever judges by it.
+    let config = assemble::load(config).ok();
+    Folders::of(images.map(|images| images.hosts.as_str()), config.as_ref())
 }
 
 /// What is wrong by the look of containerd's configuration, folders and socket.
 fn as_configured(facts: &Facts) -> Vec<Problem> {
     let mut problems = routes::problems(facts);
     problems.extend(facts.folder.iter().flat_map(|folder| folder.problems.iter().cloned()));
-    let images = facts.dump.as_ref().ok().and_then(|dump| dump.settings.images.as_ref());
-    problems.extend(images.map(|images| hosts::problems(&images.hosts)).unwrap_or_default());
     problems.extend(folder::open_to_others(&facts.address).map(|who| {
         let what = format!("{who} may use {}, and is root by it", facts.address.display());
         Problem::warning(what, "set [grpc] gid back to 0, unless those are administrators")

@@ -35,6 +35,9 @@ fn text(report: &Report) -> String {
             let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
             let _ = writeln!(text, "runs {names} in {}", folder.display());
         }
+        if let Some(line) = report.hosts_folders.line() {
+            let _ = writeln!(text, "{}", printable(&line));
+        }
         text.push('\n');
     }
     routes(report, &mut text);

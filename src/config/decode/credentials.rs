@@ -57,8 +57,9 @@ fn realm_url(text: &str) -> Option<(String, String)> {
         url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = format!("{}{port}", url.host_str()?);
-    // Not the canonical one: to a token service Docker Hub's names are different hosts.
-    host_of(&host)?;
+    // As it is written: a URL would take "5" for the address 0.0.0.5. Nor is the canonical one kept: to a token service
+    // Docker Hub's names are different hosts.
+    host_of(text.strip_prefix("https://")?.split('/').next()?)?;
     (url.scheme() == "https" && is_bare).then(|| (host, url.path().trim_end_matches('/').to_owned()))
 }
 

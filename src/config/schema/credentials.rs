@@ -1,6 +1,6 @@
 //! The part of the schema that is about credentials.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{described, or_variable, with_default};
 use crate::limits;
@@ -41,39 +41,25 @@ pub(super) fn credential() -> Value {
             "endpoints": list("Registries that may see the identity's tokens: hosts, or *.DOMAIN.", endpoint),
         },
         "anyOf": [
-            only(&["dockerConfig"], &["configPath"], json!({})),
-            only(&["kubelet"], &["config", "binDir"], json!({ "required": ["config", "binDir"] })),
-            only(&["static"], &["username", "password", "registries"], json!({
-                "required": ["password"],
-                "properties": { "password": { "pattern": r"[\s\S]" } },
-            })),
-            only(&["static"], &["username", "passwordFile", "registries"], json!({ "required": ["passwordFile"] })),
-            only(&["static"], &["username", "password", "registries"], json!({
-                "properties": { "username": { "const": "" }, "password": { "const": "" } },
-            })),
-            only(&["azure", "azureWorkloadIdentity", "azureManagedIdentity"], &["clientID", "tenantID", "endpoints"], json!({})),
+            only(&["dockerConfig"], &["configPath"], &[], json!({})),
+            only(&["kubelet"], &["config", "binDir"], &["config", "binDir"], json!({})),
+            only(&["static"], &["username", "password", "registries"], &["password"], json!({ "password": { "pattern": r"[\s\S]" } })),
+            only(&["static"], &["username", "passwordFile", "registries"], &["passwordFile"], json!({})),
+            only(&["static"], &["username", "password", "registries"], &[], json!({ "username": { "const": "" }, "password": { "const": "" } })),
+            only(&["azure", "azureWorkloadIdentity", "azureManagedIdentity"], &["clientID", "tenantID", "endpoints"], &[], json!({})),
         ],
     })
 }
 
-/// An alternative: these providers, these keys and no others, and what else is asked of them.
-fn only(providers: &[&str], allowed: &[&str], more: Value) -> Value {
-    let mut properties = json!({ "provider": or_variable(json!({ "enum": providers })) });
-    for key in KEYS.iter().filter(|key| !allowed.contains(key)) {
-        properties[*key] = json!(false);
+/// An alternative: these providers, these keys and no others, those that must be there, and what else some must be.
+fn only(providers: &[&str], allowed: &[&str], required: &[&str], narrowed: Value) -> Value {
+    let others = KEYS.iter().filter(|key| !allowed.contains(key)).map(|key| ((*key).to_owned(), json!(false)));
+    let mut properties: Map<String, Value> = others.collect();
+    properties.insert("provider".to_owned(), or_variable(json!({ "enum": providers })));
+    if let Value::Object(narrowed) = narrowed {
+        properties.extend(narrowed);
     }
-    let mut alternative = json!({ "properties": properties });
-    for (word, what) in more.as_object().into_iter().flatten() {
-        match (word.as_str(), what.as_object()) {
-            ("properties", Some(keys)) => {
-                for (key, schema) in keys {
-                    alternative["properties"][key] = schema.clone();
-                }
-            }
-            _ => alternative[word] = what.clone(),
-        }
-    }
-    alternative
+    json!({ "required": required, "properties": properties })
 }
 
 /// Token services on hosts of their own.

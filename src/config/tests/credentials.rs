@@ -4,8 +4,15 @@ use super::*;
 use crate::config::{AzureIdentity, CredentialSource, Password, Realm};
 use crate::secret::Secret;
 
+fn registry(parameters: &str) -> RegistryStore {
+    match &good(&store(parameters)).executors[0].store {
+        Store::Registry(store) => store.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn sources(parameters: &str) -> Vec<CredentialSource> {
-    registry(&good(&store(parameters))).credentials.clone()
+    registry(parameters).credentials
 }
 
 fn fixed(username: &str, password: &str, registries: &[&str]) -> CredentialSource {
@@ -157,7 +164,7 @@ fn a_password_is_not_shown_to_any_host_that_an_image_names() {
 
 #[test]
 fn realms_are_hosts_or_https_urls() {
-    let realms = |text: &str| registry(&good(&store(&format!("allowedRealms = [{text}]")))).allowed_realms.clone();
+    let realms = |text: &str| registry(&format!("allowedRealms = [{text}]")).allowed_realms;
     let realm = |host: &str, path: &str| Realm { host: host.to_owned(), path: path.to_owned() };
     assert_eq!(
         realms(
@@ -171,9 +178,18 @@ fn realms_are_hosts_or_https_urls() {
             realm("c.io:444", "/token/v2")
         ]
     );
-    for bad in
-        ["", "*.io", "http://a.io", "https://", "https://u:p@a.io/", "https://a.io/?x", "a.io/path", "ftp://a.io"]
-    {
+    for bad in [
+        "",
+        "*.io",
+        "http://a.io",
+        "https://",
+        "https://u:p@a.io/",
+        "https://a.io/?x",
+        "a.io/path",
+        "ftp://a.io",
+        "5",
+        "https://127.1/",
+    ] {
         let shown = problems(&store(&format!("allowedRealms = [\"{bad}\"]")));
         assert!(shown[0].contains("allowedRealms[0]: ") && shown[0].contains("is no realm"), "{bad}: {shown:?}");
     }

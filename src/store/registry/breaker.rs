@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::exchange::{Again, Failed};
 use crate::limits;
-use crate::store::Error;
 
 /// What is known of a host's health.
 #[derive(Default)]
@@ -101,7 +100,7 @@ impl Breaker {
             drop(state);
             return self.abandoned();
         }
-        if !is_outage(&failed.error) {
+        if !failed.error.is_outage() {
             drop(state);
             return self.well();
         }
@@ -163,11 +162,120 @@ fn fewest(spare: bool) -> u32 {
     if spare { limits::BREAKER_FAILURES_SPARE } else { limits::BREAKER_FAILURES }
 }
 
-/// Whether the host, or the way to it, is in trouble; what it answers about one thing says nothing of that.
-fn is_outage(error: &Error) -> bool {
-    match error {
-        Error::Network { .. } => true,
-        Error::Status { status, .. } => *status >= 500,
-        _ => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Error;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn broken() -> Failed {
+        Error::Network { what: "GET https://r.example".to_owned(), cause: "no route".to_owned() }.into()
+    }
+
+    fn throttled(after: Option<Duration>) -> Failed {
+        let error = Error::Throttled { what: "GET https://r.example".to_owned(), said: String::new(), after };
+        Failed { again: Again::Throttled(after), ..error.into() }
+    }
+
+    fn after(times: u32, now: Instant) -> Breaker {
+        let breaker = Breaker::default();
+        (0..times).for_each(|_| breaker.failed(&broken(), now));
+        breaker
+    }
+
+    #[test]
+    fn so_many_failures_in_a_row_are_borne_and_one_more_is_not() {
+        let now = Instant::now();
+        assert_eq!(after(limits::BREAKER_FAILURES - 1, now).ask(now, now + MINUTE, false), Leave::Go);
+        let breaker = after(limits::BREAKER_FAILURES, now);
+        assert_eq!(breaker.ask(now, now + MINUTE, false), Leave::Wait(now + limits::BREAKER_PAUSE));
+        assert!(breaker.is_open() && !after(limits::BREAKER_FAILURES - 1, now).is_open());
+        assert_eq!(after(limits::BREAKER_FAILURES_SPARE - 1, now).ask(now, now + MINUTE, true), Leave::Go);
+        let spare = after(limits::BREAKER_FAILURES_SPARE, now).ask(now, now + MINUTE, true);
+        assert!(matches!(spare, Leave::Refused(Why::Open(cause, _)) if cause.contains("no route")));
+    }
+
+    #[test]
+    fn an_answer_in_between_begins_the_count_anew_whatever_it_says() {
+        let now = Instant::now();
+        for answer in [None, Some(Error::NotFound { what: String::new() })] {
+            let breaker = after(limits::BREAKER_FAILURES - 1, now);
+            match answer {
+                None => breaker.well(),
+                Some(error) => breaker.failed(&error.into(), now),
+            }
+            breaker.failed(&broken(), now);
+            assert_eq!(breaker.ask(now, now + MINUTE, false), Leave::Go);
+        }
+    }
+
+    #[test]
+    fn after_the_pause_one_tries_and_the_others_wait_for_it() {
+        let now = Instant::now();
+        let breaker = after(limits::BREAKER_FAILURES, now);
+        let then = now + limits::BREAKER_PAUSE;
+        assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
+        assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Wait(then + limits::BREAKER_LOOK));
+        breaker.well();
+        assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn once_a_try_has_failed_nobody_waits_and_pauses_grow_to_their_limit() {
+        let mut now = Instant::now();
+        let breaker = after(limits::BREAKER_FAILURES, now);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            now += limits::BREAKER_PAUSE_MAX;
+            assert_eq!(breaker.ask(now, now + MINUTE, false), Leave::Go);
+            breaker.failed(&broken(), now);
+            match breaker.ask(now, now + MINUTE, false) {
+                Leave::Refused(Why::Open(_, pause)) => pauses.push(pause),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(pauses[..2], [limits::BREAKER_PAUSE * 2, limits::BREAKER_PAUSE * 4]);
+        assert_eq!(pauses[5], limits::BREAKER_PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_try_that_is_given_up_lets_the_next_one_try() {
+        let now = Instant::now();
+        let breaker = after(limits::BREAKER_FAILURES, now);
+        let then = now + limits::BREAKER_PAUSE;
+        assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
+        breaker.abandoned();
+        assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
+    }
+
+    #[test]
+    fn a_host_that_wants_to_be_left_alone_is_until_then_and_no_longer_than_the_limit() {
+        let now = Instant::now();
+        let quiet = |after: Option<Duration>, times: u32| {
+            let breaker = Breaker::default();
+            let mut at = now;
+            for _ in 0..times {
+                // Once the pause before it is over: those who were sent together are told so together.
+                at += limits::THROTTLED_PAUSE_MAX;
+                (0..5).for_each(|_| breaker.failed(&throttled(after), at));
+            }
+            match breaker.ask(at, at + 2 * limits::THROTTLED_PAUSE_MAX, false) {
+                Leave::Wait(then) => then - at,
+                other => panic!("{other:?}"),
+            }
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(quiet(Some(second), 1), second);
+        assert_eq!(quiet(Some(limits::THROTTLED_PAUSE_MAX + second), 1), limits::THROTTLED_PAUSE_MAX);
+        assert_eq!(quiet(None, 1), limits::THROTTLED_PAUSE);
+        assert_eq!(quiet(None, 2), limits::THROTTLED_PAUSE * 2);
+        assert_eq!(quiet(None, 40), limits::THROTTLED_PAUSE_MAX);
+        let breaker = Breaker::default();
+        breaker.failed(&throttled(Some(second)), now);
+        assert_eq!(breaker.ask(now, now + second, false), Leave::Refused(Why::Quiet(second)));
+        assert_eq!(breaker.ask(now, now + MINUTE, true), Leave::Refused(Why::Quiet(second)));
+        assert_eq!(breaker.ask(now + second, now + MINUTE, true), Leave::Go);
     }
 }

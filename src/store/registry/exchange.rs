@@ -380,7 +380,9 @@ fn cause(error: &reqwest::Error, proxy: Option<&ProxyUrl>) -> (String, Again) {
     if error.is_timeout() {
         (format!("no connection within {} s", limits::CONNECT_TIMEOUT.as_secs()), Again::Soon)
     } else if error.is_dns() {
-        (format!("{whose} name cannot be resolved: {detail}"), Again::Soon)
+        // getaddrinfo(3): EAI_AGAIN may pass, a name that is not known is not known.
+        let again = if detail.contains("Temporary failure") { Again::Soon } else { Again::No };
+        (format!("{whose} name cannot be resolved: {detail}"), again)
     } else if refused {
         let who = if proxy.is_some() { "no proxy" } else { "nothing" };
         (format!("connection refused: {who} listens there"), Again::Soon)

@@ -198,6 +198,24 @@ impl Hosts {
     }
 }
 
+/// The files that the folder of a registry rests on: its hosts.toml, and the certificates and keys that this, or without
+/// it Docker's naming, points to. For whoever wants to know who can read them; what cannot be read here names no others.
+#[must_use]
+pub fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let path = folder.join(FILE);
+    let content = read_bounded(&path, limits::HOSTS_BYTES).ok().flatten();
+    let parsed = content.as_ref().filter(|content| !content.is_empty()).and_then(|content| file::parse(content).ok());
+    let entries = parsed.or_else(|| certificates_in(folder).ok()).map(|file| file.entries).unwrap_or_default();
+    let tls = entries.into_iter().flat_map(|entry| {
+        let clients = entry.clients.into_iter().flat_map(|(certificate, key)| [certificate, key]);
+        entry.ca.unwrap_or_default().into_iter().chain(clients)
+    });
+    let mut files: Vec<PathBuf> = content.map(|_| path).into_iter().chain(tls.map(|file| folder.join(file))).collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
 /// Where a registry itself is, and whether anybody's certificate will do there: containerd takes loopback at its word.
 fn origin(registry: &str, plain_http: bool) -> (Address, Option<bool>) {
     let at = |scheme, host: &str| Address { scheme, host: host.to_owned(), path: "/v2".to_owned() };
