@@ -251,6 +251,9 @@ pub const BREAKER_PAUSE: Duration = Duration::from_millis(500);
 /// The longest of these pauses: a registry that is back should not be missed for long.
 pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// A request that had less time than this and got no answer tells nothing of its host: callers choose their deadlines.
+pub const BREAKER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How often those who wait look whether the one request went well.
 pub const BREAKER_LOOK: Duration = Duration::from_millis(50);
 
@@ -268,6 +271,9 @@ pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Most tokens kept for one host; there is one for each repository.
 pub const TOKENS: u64 = 1024;
+
+/// Most bytes of scopes that one host has named for its repositories; the one longest unused goes first.
+pub const SCOPES_BYTES: u64 = 64 * 1024;
 
 /// How long the hosts of a registry are known before their files are looked at again.
 pub const HOSTS_LOOK: Duration = Duration::from_secs(1);

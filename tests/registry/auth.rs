@@ -330,3 +330,86 @@ async fn a_realm_that_refuses_is_slow_or_talks_nonsense_is_told_from_the_registr
     let what = read(Reply::status(403)).await.to_string();
     assert!(what.starts_with(&format!("GET http://{}/token: ", registry.host())), "{what}");
 }
+
+/// Has one credential for everybody, and counts how often it is told that it was refused.
+struct Told(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Provider for Told {
+    fn name(&self) -> &str {
+        "told"
+    }
+
+    async fn credential(&self, _: &Wanted<'_>, _: Instant) -> Result<Option<Credential>, String> {
+        Ok(Some(alice()))
+    }
+
+    fn refused(&self, _: &Wanted<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn twenty_at_once_whose_token_is_refused_fetch_one_anew() {
+    let (registry, told) = (registry_with_tokens(300).await, Arc::<AtomicUsize>::default());
+    let (store, repository) =
+        (RegistryStore::new(options(vec![Box::new(Told(Arc::clone(&told)))])).unwrap(), registry.repository(REPO));
+    let blobs: Vec<_> = (0..21).map(|n| registry.blob(REPO, "text/plain", format!("{n}").as_bytes())).collect();
+    store.blob(&repository, &blobs[0], BLOB, by()).await.unwrap();
+    let host = registry.host().to_owned();
+    registry.judge(move |request| match request.authorization.as_str() {
+        _ if request.target.starts_with("/token") => Some(token("new", 300)),
+        "Bearer new" => None,
+        _ => Some(challenge(&format!("http://{host}/token"), "acme/web")),
+    });
+    registry.forget();
+    let reads = blobs.iter().skip(1).map(|blob| store.blob(&repository, blob, BLOB, by()));
+    for read in futures_util::future::join_all(reads).await {
+        read.unwrap();
+    }
+    assert_eq!((tokens(&registry).len(), told.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn the_scope_that_a_mirror_names_for_a_repository_is_asked_for_from_then_on() {
+    let registry = Registry::start().await;
+    let host = registry.host().to_owned();
+    // A mirror that has the repository below a project of its own.
+    registry.judge(move |request| match request.authorization.as_str() {
+        "Bearer good" => None,
+        _ if request.target.starts_with("/token") => {
+            Some(token(if request.target.contains("proxy%2Facme%2Fweb") { "good" } else { "poor" }, 300))
+        }
+        _ => Some(challenge(&format!("http://{host}/token"), "proxy/acme/web")),
+    });
+    let (store, repository) = (store(Some(alice())), registry.repository(REPO));
+    let blobs = ["a", "b"].map(|text| registry.blob(REPO, "text/plain", text.as_bytes()));
+    store.blob(&repository, &blobs[0], BLOB, by()).await.unwrap();
+    registry.forget();
+    store.blob(&repository, &blobs[1], BLOB, by()).await.unwrap();
+    assert_eq!(registry.requests().len(), 1, "{:?}", registry.requests());
+}
+
+#[tokio::test]
+async fn further_pages_of_a_list_that_lies_at_another_host_are_asked_for_without_credentials() {
+    for scheme in ["Bearer", "Basic"] {
+        let (registry, elsewhere) = (Registry::start().await, Registry::start().await);
+        let path = format!("/v2/acme/web/referrers/{}", crate::nobody());
+        let (host, target) = (registry.host().to_owned(), format!("http://{}{path}", elsewhere.host()));
+        registry.judge(move |request| match request.authorization.split(' ').next() {
+            _ if request.target.starts_with("/token") => Some(token("t", 60)),
+            Some(shown) if shown == scheme => Some(Reply::redirect(307, &target)),
+            _ if scheme == "Basic" => Some(Reply::status(401).header("WWW-Authenticate", "Basic")),
+            _ => Some(challenge(&format!("http://{host}/token"), "acme/web")),
+        });
+        elsewhere.judge(move |request| {
+            let page = Reply::list(&crate::entries(1));
+            let is_last = request.target.contains("page=2");
+            Some(if is_last { page } else { page.header("Link", &format!("<{path}?page=2>; rel=next")) })
+        });
+        let store = store(Some(alice()));
+        store.referrers(&registry.repository(REPO), &crate::nobody(), by()).await.unwrap();
+        let shown: Vec<_> = elsewhere.requests().into_iter().map(|request| request.authorization).collect();
+        assert_eq!(shown, ["", ""], "{scheme}");
+    }
+}

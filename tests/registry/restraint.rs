@@ -208,6 +208,76 @@ async fn one_registry_in_trouble_costs_another_nothing() {
     tokio::select! { _ = stuck => unreachable!("nobody is answered"), read = read => assert!(read.is_ok()) }
 }
 
+/// A store that asks `registry.example` as this file says.
+fn store_by(text: &str) -> (tempfile::TempDir, RegistryStore, Repository) {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("registry.example");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join("hosts.toml"), text).unwrap();
+    let options = Options {
+        host_folders: vec![folder.path().to_owned()],
+        remember_referrers: Duration::ZERO,
+        ..Options::default()
+    };
+    let reference: Reference = "registry.example/acme/web".parse().unwrap();
+    (folder, RegistryStore::new(options).unwrap(), reference.repository)
+}
+
+#[tokio::test]
+async fn a_host_that_never_connects_is_left_alone_like_any_other_that_fails() {
+    // Connections are taken by the kernel; nobody speaks TLS.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let (_folder, store, repository) =
+        store_by(&format!("server = 'https://{address}'\nca = []\ndial_timeout = '50ms'"));
+    for number in 0..4 {
+        store.blob(&repository, &entry(number), BLOB, within(3_000)).await.unwrap_err();
+    }
+    let error = store.blob(&repository, &entry(4), BLOB, within(100)).await.unwrap_err();
+    assert!(error.to_string().contains("fails again and again"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_speaks_only_http_is_asked_so_without_trying_the_other_way_again() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (mut over_tls, mut held) = (0, Vec::new());
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut begin = [0; 1024];
+            let read = stream.read(&mut begin).await.unwrap();
+            if begin[..read].starts_with(b"GET ") {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+                stream.write_all(answer).await.unwrap();
+                return over_tls;
+            }
+            over_tls += 1;
+            held.push(stream);
+        }
+    });
+    let text = format!("server = 'http://{address}'\nskip_verify = true\ndial_timeout = '100ms'");
+    let (_folder, store, repository) = store_by(&text);
+    let blob = describe("text/plain", b"hello");
+    assert_eq!(store.blob(&repository, &blob, BLOB, by()).await.unwrap(), "hello");
+    assert_eq!(served.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn who_gave_a_registry_no_time_says_nothing_of_it_to_the_others() {
+    let registry = Registry::start().await;
+    let blob = registry.blob(REPO, "text/plain", b"hello");
+    registry.judge(|_| Some(Reply::silence()));
+    let (store, repository) = (store(), registry.repository(REPO));
+    let blobs: Vec<_> = (0..16).map(entry).collect();
+    let reads = blobs.iter().map(|blob| store.blob(&repository, blob, BLOB, within(150)));
+    assert!(futures_util::future::join_all(reads).await.iter().all(Result::is_err));
+    registry.heal();
+    let read = store.blob(&repository, &blob, BLOB, within(400)).await;
+    assert!(read.is_ok(), "{read:?}");
+}
+
 // ---- from one host to the next
 
 /// A folder of hosts files: `registry.example` has these mirrors, then itself at `origin`.

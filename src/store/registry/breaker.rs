@@ -95,8 +95,8 @@ impl Breaker {
             *state = State { quiet: known.max(until), throttled, ..State::default() };
             return;
         }
-        // Asked in the wrong way, it is no wonder.
-        if failed.for_http {
+        // Asked in the wrong way or without time to answer, it is no wonder.
+        if failed.for_http || failed.tells_nothing {
             drop(state);
             return self.abandoned();
         }
@@ -248,6 +248,13 @@ mod tests {
         assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
         breaker.abandoned();
         assert_eq!(breaker.ask(then, then + MINUTE, false), Leave::Go);
+    }
+
+    #[test]
+    fn a_request_without_time_for_an_answer_says_nothing_of_the_host() {
+        let (breaker, now) = (Breaker::default(), Instant::now());
+        (0..40).for_each(|_| breaker.failed(&Failed { tells_nothing: true, ..broken() }, now));
+        assert_eq!(breaker.ask(now, now + MINUTE, true), Leave::Go);
     }
 
     #[test]

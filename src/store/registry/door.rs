@@ -39,6 +39,8 @@ impl Door {
             keys,
             headers,
             name: name.to_owned(),
+            base: host.base.clone(),
+            or_http: host.or_http.clone(),
             metrics: Arc::clone(metrics),
         };
         let guarded = Guarded { inner: Arc::new(inner) };
@@ -126,6 +128,8 @@ struct Inner {
     keys: Keys,
     headers: HeaderMap,
     name: String,
+    base: Url,
+    or_http: Option<Url>,
     metrics: Arc<Metrics>,
 }
 
@@ -148,7 +152,13 @@ impl Inner {
     async fn run(&self, get: Get) -> Result<Answer, Failed> {
         let turn = self.turn(&get).await?;
         let pass = Pass { breaker: &self.breaker, told: false };
-        let answer = self.keys.run(&get, &self.headers).await;
+        let answer = if self.is_here(&get.url) {
+            self.keys.run(&get, &self.headers).await
+        } else {
+            self.keys.run_elsewhere(&get).await.map_err(Failed::elsewhere)
+        };
+        let may_be_http = self.or_http.is_some() && get.url.origin() == self.base.origin();
+        let answer = answer.map_err(|failed| Failed { for_http: failed.for_http && may_be_http, ..failed });
         pass.tell(answer.as_ref().err());
         match &answer {
             Err(Failed { again: Again::Throttled(_), .. }) => turn.throttled(),
@@ -180,6 +190,11 @@ impl Inner {
                 Leave::Refused(why) => return Err(refused(why)),
             }
         }
+    }
+
+    /// Whether a URL lies at this host: the pages of a list lie where its first one was redirected to.
+    fn is_here(&self, url: &Url) -> bool {
+        [Some(&self.base), self.or_http.as_ref()].into_iter().flatten().any(|base| base.origin() == url.origin())
     }
 }
 

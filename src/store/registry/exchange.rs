@@ -82,6 +82,8 @@ pub(super) struct Failed {
     pub(super) challenges: Vec<Challenge>,
     /// Whether the host may do better over http.
     pub(super) for_http: bool,
+    /// Whether it tells nothing of the host: it had too little time, or failed at another one.
+    pub(super) tells_nothing: bool,
 }
 
 /// Whether the same request may do better later.
@@ -95,9 +97,17 @@ pub(super) enum Again {
     Throttled(Option<Duration>),
 }
 
+impl Failed {
+    /// The same of another host than the one that was asked: it says nothing of that one's health or wishes.
+    pub(super) fn elsewhere(self) -> Self {
+        let again = if matches!(self.again, Again::Throttled(_)) { Again::Soon } else { self.again };
+        Self { again, challenges: Vec::new(), for_http: false, tells_nothing: true, ..self }
+    }
+}
+
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, again: Again::No, challenges: Vec::new(), for_http: false }
+        Self { error, again: Again::No, challenges: Vec::new(), for_http: false, tells_nothing: false }
     }
 }
 
@@ -122,7 +132,7 @@ impl Exchange {
                 let waited = patience.saturating_duration_since(now);
                 let cause = format!("no whole answer within {:.1} s", waited.as_secs_f64());
                 let error = Error::Network { what: self.what(get, &get.url), cause };
-                Err(Failed { again: Again::Soon, ..error.into() })
+                Err(Failed { again: Again::Soon, tells_nothing: waited < limits::BREAKER_PATIENCE, ..error.into() })
             }
         }
     }
@@ -132,6 +142,7 @@ impl Exchange {
         let mut own = Some(headers.clone());
         for _ in 0..=limits::REDIRECTS {
             // What is shown to the host is shown to no other, and to no other page of it.
+            let is_first = own.is_some();
             let shown = own.take().unwrap_or_default();
             let proxy = self.clients.proxy().of(&url);
             let what = self.what(get, &url);
@@ -150,7 +161,8 @@ impl Exchange {
                 Ok(response) => response,
                 Err(error) => {
                     self.metrics.request(url.authority(), None);
-                    return Err(broken(what, &error, proxy));
+                    let failed = broken(what, &error, proxy);
+                    return Err(if is_first { failed } else { failed.elsewhere() });
                 }
             };
             self.metrics.request(url.authority(), Some(response.status().as_u16()));
@@ -159,7 +171,10 @@ impl Exchange {
             }
             match self.next(get, &response, &what)? {
                 Some(next) => url = next,
-                None => return answer(response, what, get.bound, proxy).await,
+                None => {
+                    let answer = answer(response, what, get.bound, proxy).await;
+                    return if is_first { answer } else { answer.map_err(Failed::elsewhere) };
+                }
             }
         }
         let limit = u64::try_from(limits::REDIRECTS).unwrap_or(u64::MAX);

@@ -35,7 +35,8 @@ impl Patience {
 
     /// How long to wait before the next try; none if there is none.
     fn wait(&self, get: &Get, failed: &Failed) -> Option<Duration> {
-        if get.spare || self.tries >= self.most {
+        // What may do better over http is asked so, not in the same way again.
+        if get.spare || failed.for_http || self.tries >= self.most {
             return None;
         }
         let growing = limits::RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(self.tries.saturating_sub(1)));

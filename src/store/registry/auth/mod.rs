@@ -42,6 +42,8 @@ pub(super) struct Keys {
     met: AtomicBool,
     first: tokio::sync::Mutex<()>,
     tokens: Cache<Scope, Token>,
+    /// The scope that the host named last, by repository: a mirror may have it at a path of its own.
+    named: Cache<Arc<str>, String>,
     /// One lock for each token that is being fetched.
     fetching: Mutex<HashMap<Scope, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -89,17 +91,19 @@ impl Keys {
     pub(super) fn new(host: Url, chain: Arc<Chain>, allowed_realms: Arc<[String]>, exchange: Exchange) -> Self {
         let name = host.authority().to_owned();
         let tokens = Cache::new(limits::TOKENS, None);
+        let named = Cache::new(limits::SCOPES_BYTES, None);
         let (scheme, fetching) = (Mutex::default(), Mutex::default());
         let (met, first) = (AtomicBool::new(false), tokio::sync::Mutex::default());
-        Self { host, name, chain, allowed_realms, exchange, scheme, met, first, tokens, fetching }
+        Self { host, name, chain, allowed_realms, exchange, scheme, met, first, tokens, named, fetching }
     }
 
     /// Sends a request with what the host is known to want, and once more with what it then says that it wants.
     pub(super) async fn run(&self, get: &Get, headers: &HeaderMap) -> Result<Answer, Failed> {
         let mut meeting = self.meet().await;
         let known = self.scheme.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let named = self.named.get(&get.repository, Instant::now());
         let first = match &known {
-            Some(scheme) => self.show(get, scheme, None).await?,
+            Some(scheme) => self.show(get, scheme, named.as_deref(), None).await?,
             None => Shown { header: None, words: "it was shown nothing".to_owned() },
         };
         let answer = self.exchange.run(get, &with(headers, first.header.as_ref())).await;
@@ -123,11 +127,12 @@ impl Keys {
                 Scheme::Bearer { realm: url, service }
             }
         };
-        if first.header.is_some() {
-            // What was shown has ended, or never was enough: find it out anew, once.
-            self.forget(get, known.as_ref(), &scheme, scope.as_deref());
+        if let Some(scope) = &scope {
+            let weight = u64::try_from(get.repository.len().saturating_add(scope.len())).unwrap_or(u64::MAX);
+            self.named.insert(Arc::clone(&get.repository), scope.clone(), weight, Instant::now());
         }
-        let second = self.show(get, &scheme, scope.as_deref()).await?;
+        // What was shown has ended, or never was enough: find it out anew, once.
+        let second = self.show(get, &scheme, scope.as_deref(), first.header.as_ref()).await?;
         if second.header.is_none() {
             return Err(told(failed, &second));
         }
@@ -151,25 +156,28 @@ impl Keys {
         (!self.met.load(Ordering::Relaxed)).then_some(Meeting { met: &self.met, heard: false, _held: held })
     }
 
+    /// Sends a request to another host, to which nothing is shown.
+    pub(super) async fn run_elsewhere(&self, get: &Get) -> Result<Answer, Failed> {
+        self.exchange.run(get, &HeaderMap::new()).await
+    }
+
     fn wanted<'a>(&'a self, get: &'a Get) -> Wanted<'a> {
         Wanted { host: &self.name, path: &get.repository }
     }
 
-    fn forget(&self, get: &Get, known: Option<&Scheme>, scheme: &Scheme, scope: Option<&str>) {
-        self.chain.refused(&self.wanted(get));
-        for scheme in known.into_iter().chain([scheme]) {
-            if let Scheme::Bearer { realm, service } = scheme {
-                for scope in [None, scope] {
-                    self.tokens.remove(&Scope::of(realm, service.as_ref(), &scopes(get, scope)));
-                }
-            }
-        }
-    }
-
-    /// What to show a host that wants to see `scheme`.
-    async fn show(&self, get: &Get, scheme: &Scheme, scope: Option<&str>) -> Result<Shown, Failed> {
+    /// What to show a host that wants to see `scheme`, and has refused what is in `refused`.
+    async fn show(
+        &self,
+        get: &Get,
+        scheme: &Scheme,
+        scope: Option<&str>,
+        refused: Option<&HeaderValue>,
+    ) -> Result<Shown, Failed> {
         match scheme {
             Scheme::Basic => {
+                if refused.is_some() {
+                    self.chain.refused(&self.wanted(get));
+                }
                 let found = self.chain.find(&self.wanted(get), get.deadline).await;
                 let header = match &found.credential {
                     Some(Credential::Basic { username, password }) => Some(basic(username, password)),
@@ -178,7 +186,7 @@ impl Keys {
                 };
                 Ok(Shown { header: header.flatten(), words: self.words(&found) })
             }
-            Scheme::Bearer { realm, service } => self.token(get, realm, service.as_ref(), scope).await,
+            Scheme::Bearer { realm, service } => self.token(get, realm, service.as_ref(), scope, refused).await,
         }
     }
 
@@ -204,9 +212,12 @@ impl Keys {
         realm: &Url,
         service: Option<&String>,
         scope: Option<&str>,
+        refused: Option<&HeaderValue>,
     ) -> Result<Shown, Failed> {
         let key = Scope::of(realm, service, &scopes(get, scope));
-        let kept = || self.tokens.get(&key, Instant::now()).filter(|token| token.until > Instant::now());
+        // One that another request has fetched since is not the one that was refused.
+        let is_good = |token: &Token| token.until > Instant::now() && refused != Some(&token.header);
+        let kept = || self.tokens.get(&key, Instant::now()).filter(is_good);
         let shown =
             |token: Token| Shown { header: Some(token.header), words: "it was shown a token of its realm".to_owned() };
         if let Some(token) = kept() {
@@ -220,6 +231,9 @@ impl Keys {
         let _one_at_a_time = lock.lock().await;
         if let Some(token) = kept() {
             return Ok(shown(token));
+        }
+        if refused.is_some() {
+            self.chain.refused(&self.wanted(get));
         }
         let found = self.chain.find(&self.wanted(get), get.deadline).await;
         if let Some(Credential::Bearer(token)) = &found.credential {
@@ -274,7 +288,8 @@ impl Keys {
             if matches!(failed.error, Error::Refused { .. }) {
                 self.chain.refused(&self.wanted(get));
             }
-            told(failed, &shown)
+            // Whether a realm speaks TLS says nothing of the host.
+            Failed { for_http: false, ..told(failed, &shown) }
         })?;
         read(&answer.body, asked).map_err(|cause| Error::Malformed { what, cause }.into())
     }
