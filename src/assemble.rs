@@ -114,6 +114,12 @@ pub fn default_store(config: Option<&Config>) -> Result<Arc<dyn Store>, String> 
     Ok(Arc::new(store))
 }
 
+/// The files below a folder of containerd's hosts files that a store would read, for whoever looks after them.
+#[must_use]
+pub fn host_files(folder: &Path) -> Vec<PathBuf> {
+    registry::hosts::files_of(folder)
+}
+
 /// How a store asks registries, by its configuration.
 fn options(store: &config::RegistryStore, remember: &config::Remember, proxy: &Proxy) -> registry::Options {
     registry::Options {

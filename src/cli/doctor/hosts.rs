@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::assemble::host_files;
 use crate::cli::doctor::Problem;
 use crate::cli::doctor::reader::Reader;
 use crate::config::{Config, Store};
-use crate::store::registry::hosts::files_of;
 
 /// The folders that count, each list in the order in which it is looked into.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,7 +70,7 @@ impl Folders {
     fn unreadable(&self, reader: &Reader) -> Option<Problem> {
         let folders = self.ratifyd.iter().flatten().flat_map(|folder| registries_in(folder));
         let mut files: Vec<String> = folders
-            .flat_map(|folder| files_of(&folder))
+            .flat_map(|folder| host_files(&folder))
             .filter(|file| !reader.can_read(file))
             .map(|file| file.display().to_string())
             .collect();
@@ -101,7 +101,7 @@ fn differ(containerd: &[PathBuf], ratifyd: &[PathBuf]) -> Problem {
 
 /// Those of the folders that lead somewhere.
 fn filled(folders: &[PathBuf]) -> Vec<PathBuf> {
-    let has_any = |folder: &&PathBuf| registries_in(folder).iter().any(|registry| !files_of(registry).is_empty());
+    let has_any = |folder: &&PathBuf| registries_in(folder).iter().any(|registry| !host_files(registry).is_empty());
     folders.iter().filter(has_any).cloned().collect()
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Url;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::auth::Keys;
 use super::cache::Cache;
@@ -34,6 +34,7 @@ pub(super) struct Transport {
     doors: Cache<String, Vec<Arc<Door>>>,
     routes: Cache<String, Route>,
     making: Mutex<()>,
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// The hosts of a registry as their files were when they were looked at.
@@ -109,6 +110,7 @@ impl Transport {
             doors: Cache::new(limits::REGISTRIES, None),
             routes: Cache::new(limits::REGISTRIES, None),
             making: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -124,7 +126,7 @@ impl Transport {
     ) -> Result<Turns<'a>, Error> {
         let registry = repository.registry();
         let ways = self
-            .route(registry)
+            .route(registry, deadline)
             .await
             .map_err(|cause| Error::Malformed { what: format!("hosts of {registry}"), cause })?;
         let good: Vec<_> = ways.iter().filter(|way| need.is_met_by(&way.capabilities)).cloned().collect();
@@ -138,16 +140,27 @@ impl Transport {
         Ok(Turns { registry, path: repository.path().into(), ways: good.into_iter(), deadline, failed: None })
     }
 
-    async fn route(&self, registry: &str) -> Result<Arc<[Way]>, String> {
-        let now = Instant::now();
+    /// What the files say of a registry; they are looked at by one request at a time.
+    async fn route(&self, registry: &str, deadline: Instant) -> Result<Arc<[Way]>, String> {
         let key = registry.to_owned();
-        let known = self.routes.get(&key, now);
-        if let Some(route) = known.filter(|route| now.saturating_duration_since(route.looked) < limits::HOSTS_LOOK) {
+        let fresh = || {
+            let now = Instant::now();
+            let known = self.routes.get(&key, now);
+            known.filter(|route| now.saturating_duration_since(route.looked) < limits::HOSTS_LOOK)
+        };
+        if let Some(route) = fresh() {
             return Ok(route.ways);
         }
+        let late = |_| "their files were not read in time".to_owned();
+        let _one_at_a_time = timeout_at(deadline, self.looking.lock()).await.map_err(late)?;
+        if let Some(route) = fresh() {
+            return Ok(route.ways);
+        }
+        let now = Instant::now();
         let hosts = {
             let (hosts, registry) = (Arc::clone(&self.hosts), key.clone());
-            let read = tokio::task::spawn_blocking(move || hosts.of(&registry)).await;
+            let read = tokio::task::spawn_blocking(move || hosts.of(&registry));
+            let read = timeout_at(deadline, read).await.map_err(late)?;
             read.unwrap_or_else(|error| Err(format!("reading them ended without an answer: {error}")))?
         };
         let ways: Arc<[Way]> = hosts.into_iter().map(|host| self.way(host)).collect();

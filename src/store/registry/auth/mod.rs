@@ -110,7 +110,13 @@ impl Keys {
         }
         let failed = match answer {
             Err(failed) if matches!(failed.error, Error::Refused { status: 401, .. }) => failed,
-            Err(failed) => return Err(told(failed, &first)),
+            Err(failed) => {
+                // Amazon's registry says so of a password that has ended: the next request shows another.
+                if first.header.is_some() && matches!(failed.error, Error::Refused { .. }) {
+                    self.chain.refused(&self.wanted(get));
+                }
+                return Err(told(failed, &first));
+            }
             answer => {
                 if known.is_some() && first.header.is_none() {
                     self.learn(get, None);
@@ -146,7 +152,7 @@ impl Keys {
         self.learn(get, Some(scheme));
         drop(meeting);
         self.exchange.run(get, &with(headers, second.header.as_ref())).await.map_err(|failed| {
-            if matches!(failed.error, Error::Refused { status: 401, .. }) {
+            if matches!(failed.error, Error::Refused { .. }) {
                 self.chain.refused(&self.wanted(get));
             }
             told(failed, &second)

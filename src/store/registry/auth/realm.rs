@@ -14,8 +14,7 @@ pub fn may_see_credentials(registry: &Url, realm: &Url, allowed: &[String]) -> R
     may_be_asked(registry, realm)?;
     let host = |url: &Url| url.host_str().unwrap_or_default().to_ascii_lowercase();
     let (asker, giver) = (host(registry), host(realm));
-    let both_local =
-        registry.scheme() == "http" && place(registry) == Place::ThisMachine && place(realm) == Place::ThisMachine;
+    let both_local = place(registry) == Place::ThisMachine && place(realm) == Place::ThisMachine;
     if realm.scheme() != "https" && !both_local {
         return Err(format!("the registry's realm {} is no https: no credentials are sent to it", shown(realm)));
     }

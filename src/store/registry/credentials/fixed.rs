@@ -121,4 +121,15 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(ask(&provider, "r.io/a").await.unwrap_err().contains("create it"));
     }
+
+    #[tokio::test]
+    async fn a_mirror_is_shown_no_password_unless_it_is_named() {
+        let (all, named) = (
+            Fixed::new("u".to_owned(), secret("p"), Vec::new()),
+            Fixed::new("u".to_owned(), secret("p"), vec!["mirror.example".to_owned()]),
+        );
+        let mirror = Wanted { host: "mirror.example", path: "a", is_mirror: true };
+        let shown = async |provider: &Fixed| provider.credential(&mirror, Instant::now()).await;
+        assert_eq!((shown(&all).await, shown(&named).await), (Ok(None), Ok(Some(basic("u", "p")))));
+    }
 }
