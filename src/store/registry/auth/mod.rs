@@ -180,8 +180,10 @@ impl Keys {
         let named = self.named.get(&get.repository, Instant::now());
         match self.show(get, scheme, named.as_deref(), None).await {
             Err(failed) if failed.again != Again::No => {
-                // The next try hears whether it still is the realm to ask.
-                self.learn(get, None);
+                // One that throttles is there. Of one that is not, the next try hears whether it still is the one to ask.
+                if failed.again == Again::Soon {
+                    self.learn(get, None);
+                }
                 Err(failed)
             }
             shown => Ok(shown.unwrap_or(nothing)),
