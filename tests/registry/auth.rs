@@ -517,3 +517,22 @@ async fn a_challenge_at_the_limit_is_answered_and_one_byte_more_is_not() {
         assert_eq!(read.is_ok(), more == 0, "{read:?}");
     }
 }
+
+#[tokio::test]
+async fn a_realm_that_is_gone_takes_no_public_repository_with_it() {
+    let registry = Registry::start().await;
+    let blob = registry.blob("public/web", "text/plain", b"hello");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    registry.judge(move |request| {
+        let is_private = request.target.contains("/private/");
+        is_private.then(|| challenge(&format!("http://{gone}/token"), "private/web"))
+    });
+    let (store, private) = (store(Some(alice())), registry.repository("private/web"));
+    for number in 0..limits::BREAKER_FAILURES as usize + 1 {
+        let error = store.blob(&private, &crate::entry(number), BLOB, by()).await.unwrap_err();
+        assert!(matches!(error, Error::Network { .. }), "{error}");
+    }
+    let soon = Instant::now() + Duration::from_millis(300);
+    let read = store.blob(&registry.repository("public/web"), &blob, BLOB, soon).await;
+    assert!(read.is_ok(), "{read:?}");
+}

@@ -180,7 +180,7 @@ impl Inner {
     async fn turn(&self, get: &Get, repository: &Breaker) -> Result<Turn, Failed> {
         let refused = |why| Failed::from(not_asked(&get.url, why));
         loop {
-            match self.leave(repository, get, Breaker::look) {
+            match self.look(repository, get) {
                 Leave::Go => {}
                 // Not all at the same moment.
                 Leave::Wait(then) => {
@@ -192,7 +192,7 @@ impl Inner {
             let Ok(turn) = timeout_at(get.deadline, self.gate.turn(get.deadline)).await else {
                 return Err(no_turn(&get.url, self.gate.limit()).into());
             };
-            match self.leave(repository, get, Breaker::ask) {
+            match self.ask(repository, get) {
                 Leave::Go => return Ok(turn),
                 Leave::Wait(_) => {}
                 Leave::Refused(why) => return Err(refused(why)),
@@ -210,14 +210,24 @@ impl Inner {
     }
 
     /// What the host's breaker says, and if that is to go, the repository's.
-    fn leave(&self, repository: &Breaker, get: &Get, how: fn(&Breaker, Instant, Instant, bool) -> Leave) -> Leave {
+    fn look(&self, repository: &Breaker, get: &Get) -> Leave {
         let now = Instant::now();
-        match how(&self.breaker, now, get.deadline, get.spare) {
+        match self.breaker.look(now, get.deadline, get.spare) {
+            Leave::Go => repository.look(now, get.deadline, get.spare),
+            leave => leave,
+        }
+    }
+
+    /// The same for a request that goes at once if it may.
+    fn ask(&self, repository: &Breaker, get: &Get) -> Leave {
+        let now = Instant::now();
+        match self.breaker.ask(now, get.deadline, get.spare) {
             Leave::Go => {}
             leave => return leave,
         }
-        let leave = how(repository, now, get.deadline, get.spare);
+        let leave = repository.ask(now, get.deadline, get.spare);
         if leave != Leave::Go {
+            // It was to try whether the host is back, and does not.
             self.breaker.abandoned();
         }
         leave
@@ -245,16 +255,22 @@ impl Pass<'_> {
                 self.breaker.well();
                 self.repository.well();
             }
+            Some(failed) if matches!(failed.again, Again::Throttled(_)) => {
+                self.breaker.failed(failed, now);
+                self.repository.abandoned();
+            }
+            Some(failed) if failed.tells_nothing => {
+                self.breaker.abandoned();
+                self.repository.abandoned();
+            }
             // The host is there; it is this repository that it cannot serve.
-            Some(failed)
-                if matches!(failed.error, Error::Status { status: 500.., .. }) && failed.again == Again::Soon =>
-            {
+            Some(failed) if matches!(failed.error, Error::Status { status: 500.., .. }) => {
                 self.breaker.well();
                 self.repository.failed(failed, now);
             }
             Some(failed) => {
                 self.breaker.failed(failed, now);
-                if failed.error.is_outage() || failed.again != Again::No {
+                if failed.error.is_outage() {
                     self.repository.abandoned();
                 } else {
                     self.repository.well();

@@ -331,8 +331,9 @@ impl Keys {
             if matches!(failed.error, Error::Refused { .. }) {
                 self.chain.refused(&self.wanted(get));
             }
-            // Whether a realm speaks TLS says nothing of the host, and that it has no token nothing of what was asked for.
-            let failed = Failed { for_http: false, ..told(failed, &shown) };
+            // Whether a realm is there or speaks TLS says nothing of the host, and that it has no token nothing of what was
+            // asked for.
+            let failed = Failed { for_http: false, tells_nothing: true, ..told(failed, &shown) };
             match failed.error {
                 Error::NotFound { what } => Failed { error: no_token(what, 404), ..failed },
                 Error::Status { what, status, .. } if status < 500 => {
