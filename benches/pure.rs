@@ -293,6 +293,7 @@ fn nested(levels: usize) -> (Policy, Report) {
             signer: Some(format!("spki-sha256:{level:064x}")),
             identity: None,
             valid_until: None,
+            logged: Vec::new(),
         };
         report.get_mut(referrer).unwrap().findings =
             vec![Finding { verifier: format!("acme{level}"), outcome: Outcome::Passed(pass) }];

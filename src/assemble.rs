@@ -19,6 +19,7 @@ use crate::pki::{self, Certificate};
 use crate::policy::Policy;
 #[cfg(feature = "layout")]
 use crate::reference::Reference;
+use crate::revocation::Revocation;
 use crate::scope::{Pattern, Scopes};
 use crate::store::Store;
 #[cfg(feature = "layout")]
@@ -232,6 +233,7 @@ struct Assembly {
     over: Option<Arc<dyn Store>>,
     metrics: Arc<Metrics>,
     disk: Option<Arc<Disk>>,
+    revocation: Arc<Revocation>,
 }
 
 impl Assembly {
@@ -245,6 +247,7 @@ impl Assembly {
             over: None,
             metrics: Arc::default(),
             disk: None,
+            revocation: Arc::default(),
         }
     }
 
@@ -312,7 +315,7 @@ impl Assembly {
             let VerifierKind::Notation(notation) = &verifier.kind;
             match self.notation(notation) {
                 Ok(trust) => {
-                    let inner: Arc<dyn Verifier> = Arc::new(NotationVerifier::new(verifier.name.clone(), trust));
+                    let inner: Arc<dyn Verifier> = Arc::new(NotationVerifier::new(verifier.name.clone(), trust, Arc::clone(&self.revocation)));
                     verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
                 }
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),

@@ -63,12 +63,23 @@ impl Executor {
         now: SystemTime,
         deadline: Instant,
     ) -> Judged {
-        let mut walk =
-            Walk { executor: self, repository, now, deadline, report: Report::new(subject), steps: VecDeque::new() };
+        let mut report = Report::new(subject);
+        if let Some(subject) = report.get_mut(Report::SUBJECT) {
+            subject.findings = self.foregone(repository);
+        }
+        let mut walk = Walk { executor: self, repository, now, deadline, report, steps: VecDeque::new() };
         let cut = timeout_at(deadline, walk.run()).await.is_err();
         // Requests end a little before, so that what they waited for is in the report.
         let out_of_time = cut || deadline.saturating_duration_since(Instant::now()) <= limits::REQUEST_MARGIN;
         conclude::conclude(&self.policy, repository, walk.report, out_of_time)
+    }
+
+    /// What verifiers say of every image of a repository.
+    fn foregone(&self, repository: &Repository) -> Vec<Finding> {
+        let found = |verifier: &Arc<dyn Verifier>| {
+            verifier.foregone(repository).map(|outcome| Finding { verifier: verifier.name().to_owned(), outcome })
+        };
+        self.verifiers.iter().filter_map(found).collect()
     }
 }
 
@@ -98,6 +109,9 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     async fn run(&mut self) {
+        if self.executor.policy.is_satisfied(&self.report) {
+            return;
+        }
         self.ask_for_referrers(Report::SUBJECT);
         let mut under_way: FuturesUnordered<BoxFuture<'a, Done>> = FuturesUnordered::new();
         // A policy that can no longer hold has decided too, but what is left may still tell the user why.

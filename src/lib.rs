@@ -53,6 +53,8 @@ pub mod verifier;
 #[cfg(feature = "core")]
 pub mod store;
 #[cfg(feature = "notation")]
+pub mod revocation;
+#[cfg(feature = "notation")]
 pub mod pki;
 #[cfg(feature = "core")]
 pub mod trust;

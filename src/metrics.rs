@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::limits;
+use crate::report::Validation;
 use crate::verdict::{Class, Token};
 
 /// The counters of one process.
@@ -33,6 +34,7 @@ pub struct Metrics {
     caches: Family<Labels<2>, Counter>,
     cache_bytes: Family<Labels<1>, Gauge>,
     reloads: Family<Labels<1>, Counter>,
+    not_enforced: Family<Labels<1>, Counter>,
     trust_read: Gauge,
 }
 
@@ -107,6 +109,7 @@ impl Metrics {
             caches: Family::default(),
             cache_bytes: Family::default(),
             reloads: Family::default(),
+            not_enforced: Family::default(),
             trust_read: Gauge::default(),
         };
         metrics.register();
@@ -124,8 +127,15 @@ impl Metrics {
         registry.register("cache", "Questions to what is remembered", self.caches.clone());
         registry.register("cache_bytes", "Bytes remembered", self.cache_bytes.clone());
         registry.register("reloads", "Readings of configuration and trust", self.reloads.clone());
+        let help = "Failed validations that the configuration only logs";
+        registry.register("validations_not_enforced", help, self.not_enforced.clone());
         let help = "When trust was last found current and whole, in seconds since 1970";
         registry.register("trust_read_timestamp_seconds", help, self.trust_read.clone());
+    }
+
+    /// A part of a check that did not hold, and that the configuration only logs.
+    pub fn not_enforced(&self, validation: Validation) {
+        self.not_enforced.get_or_create(&[("validation", Cow::Borrowed(validation.as_str()))]).inc();
     }
 
     /// An answer to a pull.

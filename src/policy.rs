@@ -9,7 +9,7 @@
 
 use crate::config::Rule;
 use crate::limits;
-use crate::report::{ArtifactId, Listing, Outcome, Read, Report};
+use crate::report::{Artifact, ArtifactId, Listing, Outcome, Read, Report};
 
 mod assign;
 
@@ -157,9 +157,12 @@ fn holds(report: &Report, id: ArtifactId, group: &Rule, view: View) -> bool {
         Some(Listing::Stale { .. }) => {
             view == View::Hopeful || gates(report, id, group, view).iter().all(|gate| assign::holds(gate, false))
         }
-        // A list that is not whole never allows: what is missing from it might matter.
-        Some(Listing::Pending | Listing::Fault(_)) => view == View::Hopeful,
-        Some(Listing::NotAsked) | None => false,
+        // A list that is not whole never allows: what is missing from it might matter. What needs no list may.
+        Some(Listing::Pending | Listing::Fault(_)) if view == View::Hopeful => true,
+        Some(Listing::Pending | Listing::Fault(_) | Listing::NotAsked) => {
+            id == Report::SUBJECT && gates(report, id, group, View::Known).iter().all(|gate| assign::holds(gate, false))
+        }
+        None => false,
     }
 }
 
@@ -182,6 +185,9 @@ fn gates<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View) ->
 fn supports<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> [Support<'a>; 2] {
     let mut supports: [Support<'a>; 2] = Default::default();
     let referrers = report.get(id).map(|artifact| artifact.referrers.known()).unwrap_or_default();
+    if rule.rules.is_empty() && report.get(id).is_some_and(|artifact| is_skipped(artifact, rule)) {
+        supports.iter_mut().for_each(|support| support.add(None));
+    }
     for &referrer in referrers {
         let Some(artifact) = report.get(referrer) else { continue };
         // More signers than there are rules cannot help, and a hostile list may be long.
@@ -198,7 +204,7 @@ fn supports<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> 
                     }
                 }
                 Outcome::Fault { .. } => is_unknown = true,
-                Outcome::Failed(_) => {}
+                Outcome::Failed(_) | Outcome::Skipped { .. } => {}
             }
         }
         if is_hopeful && is_unknown {
@@ -206,6 +212,14 @@ fn supports<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> 
         }
     }
     supports
+}
+
+/// Whether a rule's verifier asks for no evidence on the subject of a walk. On a referrer there is no such thing.
+fn is_skipped(artifact: &Artifact, rule: &Rule) -> bool {
+    artifact.parent.is_none()
+        && artifact.findings.iter().any(|finding| {
+            Some(&finding.verifier) == rule.verifier.as_ref() && matches!(finding.outcome, Outcome::Skipped { .. })
+        })
 }
 
 #[cfg(test)]

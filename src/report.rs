@@ -72,6 +72,11 @@ pub struct Finding {
 pub enum Outcome {
     /// The artifact is what the verifier asks for.
     Passed(Pass),
+    /// It was not looked at, because the configuration says so by name: no evidence is asked for.
+    Skipped {
+        /// What says so.
+        cause: String,
+    },
     /// It is not; another artifact may still be.
     Failed(Failure),
     /// It could not be checked.
@@ -97,6 +102,46 @@ pub struct Pass {
     /// The first moment at which the finding no longer holds, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_until: Option<u64>,
+    /// What did not hold, and by the configuration is only logged.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub logged: Vec<Logged>,
+}
+
+/// A part of a check that did not hold and that the configuration does not enforce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Logged {
+    /// The part.
+    pub validation: Validation,
+    /// Why it did not hold.
+    pub cause: String,
+}
+
+/// The parts of checking a signature that a configuration may enforce or only log (Notary Project's "validations").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Validation {
+    /// By someone who is trusted.
+    Authenticity,
+    /// Made while its certificates were valid.
+    AuthenticTimestamp,
+    /// Not past the end that the signer gave it.
+    Expiry,
+    /// By certificates that their issuers have not taken back.
+    Revocation,
+}
+
+impl Validation {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authenticity => "authenticity",
+            Self::AuthenticTimestamp => "authenticTimestamp",
+            Self::Expiry => "expiry",
+            Self::Revocation => "revocation",
+        }
+    }
 }
 
 /// A failed check.
@@ -123,8 +168,12 @@ pub enum Stage {
     Authenticity,
     /// The signer is trusted, but not an identity that is asked for.
     Identity,
+    /// The signer is trusted, but does not state what is asked for.
+    Metadata,
     /// All of it held once, and no longer does.
     Expiry,
+    /// A certificate was taken back by its issuer.
+    Revocation,
 }
 
 /// Where an artifact stands in a [`Report`].
@@ -325,7 +374,10 @@ impl Tree {
     #[must_use]
     pub fn weight(&self) -> usize {
         let findings = self.findings.iter().map(|finding| match &finding.outcome {
-            Outcome::Passed(pass) => pass.detail.len(),
+            Outcome::Passed(pass) => {
+                pass.logged.iter().map(|logged| logged.cause.len()).fold(pass.detail.len(), usize::saturating_add)
+            }
+            Outcome::Skipped { cause } => cause.len(),
             Outcome::Failed(failure) => failure.cause.len(),
             Outcome::Fault { cause } => cause.cause.len(),
         });

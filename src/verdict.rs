@@ -72,6 +72,8 @@ pub enum Class {
     Mode,
     /// The digest is pinned.
     Pinned,
+    /// A trust policy skips verification.
+    Skipped,
     /// No scope matches.
     Unmatched,
     /// The canary of `ratifyctl doctor`.
@@ -111,6 +113,7 @@ impl Class {
             Self::Policy => "policy",
             Self::Mode => "mode",
             Self::Pinned => "pinned",
+            Self::Skipped => "skipped",
             Self::Unmatched => "unmatched",
             Self::Canary => "canary",
             Self::Name => "name",

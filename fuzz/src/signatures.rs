@@ -210,6 +210,7 @@ fn assert_told(outcome: &Outcome) {
     let told = match outcome {
         Outcome::Passed(pass) => pass.detail.clone(),
         Outcome::Failed(failure) => failure.cause.clone(),
+        Outcome::Skipped { cause } => cause.clone(),
         Outcome::Fault { cause } => cause.to_string(),
     };
     assert_one_line(&told);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::artifact::{Descriptor, Digest};
 use crate::metrics::{Metrics, Step};
 use crate::reference::{Reference, Repository};
-use crate::report::Outcome;
+use crate::report::{Logged, Outcome};
 use crate::store::{Error, Listed, Store};
 use crate::verifier::{Candidate, Verifier};
 
@@ -69,7 +70,19 @@ impl Verifier for Timed<dyn Verifier> {
         self.inner.accepts(artifact_type)
     }
 
+    fn foregone(&self, repository: &Repository) -> Option<Outcome> {
+        self.inner.foregone(repository)
+    }
+
     async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
-        self.time(Step::Verify, self.inner.verify(candidate)).await
+        let outcome = self.time(Step::Verify, self.inner.verify(candidate)).await;
+        if let Outcome::Passed(pass) = &outcome {
+            for Logged { validation, cause } in &pass.logged {
+                self.metrics.not_enforced(*validation);
+                let (verifier, image, validation) = (self.name(), candidate.repository, validation.as_str());
+                warn!(verifier, %image, signature = %candidate.referrer.digest, validation, cause, "not enforced");
+            }
+        }
+        outcome
     }
 }

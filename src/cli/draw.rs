@@ -52,6 +52,7 @@ fn finding(finding: &Finding) -> String {
     let name = printable(&finding.verifier);
     match &finding.outcome {
         Outcome::Passed(pass) => format!("{} {name}: {}", "passed".green(), printable(&pass.detail)),
+        Outcome::Skipped { cause } => format!("{} {name}: {}", "skipped".yellow(), printable(cause)),
         Outcome::Failed(failure) => format!("{} {name}: {}", "failed".red(), printable(&failure.cause)),
         Outcome::Fault { cause } => format!("{} {name}: {}", "fault".yellow(), printable(&cause.to_string())),
     }

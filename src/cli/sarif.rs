@@ -38,6 +38,7 @@ fn failures(tree: &Tree, token: Token, reference: &str, found: &mut Vec<Value>) 
     for finding in &tree.findings {
         let cause = match &finding.outcome {
             Outcome::Passed(_) => continue,
+            Outcome::Skipped { cause } => cause.clone(),
             Outcome::Failed(failure) => failure.cause.clone(),
             Outcome::Fault { cause } => cause.to_string(),
         };

@@ -9,6 +9,7 @@ mod decode;
 mod expand;
 mod file;
 mod kubelet;
+mod notation;
 mod problem;
 mod proxy;
 mod schema;
@@ -29,6 +30,7 @@ use crate::limits;
 
 pub use credentials::{AzureIdentity, CredentialSource, Password, Realm};
 pub use kubelet::{KubeletProvider, kubelet_providers};
+pub use notation::{Action, Level, StoreType, VerifyTimestamp};
 pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;

@@ -14,6 +14,10 @@ use crate::verdict::{Class, Conclusion};
 
 pub(super) fn conclude(policy: &Policy, repository: &Repository, report: Report, out_of_time: bool) -> Judged {
     let (conclusion, class) = match policy.standing(&report) {
+        Standing::Satisfied if skips(&report).next().is_some() => {
+            let parts = skips(&report).chain([who(&report)].into_iter().filter(|who| !who.is_empty()));
+            (Conclusion::Exempt(join(parts)), Class::Skipped)
+        }
         Standing::Satisfied => {
             let parts = [who(&report)].into_iter().chain(stale(&report).next().map(|(fault, _)| fault.to_string()));
             (Conclusion::Satisfied(join(parts)), Class::Satisfied)
@@ -37,10 +41,18 @@ fn stale(report: &Report) -> impl Iterator<Item = (&Fault, Duration)> {
     })
 }
 
+/// What was not looked at because the configuration says so.
+fn skips(report: &Report) -> impl Iterator<Item = String> {
+    report.findings().filter_map(|(_, finding)| match &finding.outcome {
+        Outcome::Skipped { cause } => Some(format!("{}: {cause}", finding.verifier)),
+        Outcome::Passed(_) | Outcome::Failed(_) | Outcome::Fault { .. } => None,
+    })
+}
+
 fn passes(report: &Report) -> impl Iterator<Item = (&str, &crate::report::Pass)> {
     report.findings().filter_map(|(_, finding)| match &finding.outcome {
         Outcome::Passed(pass) => Some((finding.verifier.as_str(), pass)),
-        Outcome::Failed(_) | Outcome::Fault { .. } => None,
+        Outcome::Failed(_) | Outcome::Skipped { .. } | Outcome::Fault { .. } => None,
     })
 }
 
@@ -84,7 +96,7 @@ fn faults_of(artifact: &Artifact) -> Vec<(String, Class)> {
     }
     faults.extend(artifact.findings.iter().filter_map(|finding| match &finding.outcome {
         Outcome::Fault { cause } => Some((format!("{}: {cause}", finding.verifier), cause.class())),
-        Outcome::Passed(_) | Outcome::Failed(_) => None,
+        Outcome::Passed(_) | Outcome::Skipped { .. } | Outcome::Failed(_) => None,
     }));
     faults
 }
@@ -97,7 +109,9 @@ fn why(policy: &Policy, report: &Report) -> String {
     if !failures.is_empty() {
         return join(failures.into_iter().map(|(verifier, artifact, failure, others)| {
             let more = if others > 0 { format!(" (and {others} more failed)") } else { String::new() };
-            format!("{verifier}: {} (signature {}){more}", failure.cause, artifact.descriptor.digest)
+            // What is said of the image itself names no signature.
+            let of = artifact.parent.map_or_else(String::new, |_| format!(" (signature {})", artifact.descriptor.digest));
+            format!("{verifier}: {}{of}{more}", failure.cause)
         }));
     }
     if unmet.is_empty() {
@@ -114,7 +128,7 @@ fn most_specific<'a>(report: &'a Report, verifier: &'a str) -> Option<(&'a str, 
         .filter(|(_, finding)| finding.verifier == verifier)
         .filter_map(|(artifact, finding)| match &finding.outcome {
             Outcome::Failed(failure) => Some((artifact, failure)),
-            Outcome::Passed(_) | Outcome::Fault { .. } => None,
+            Outcome::Passed(_) | Outcome::Skipped { .. } | Outcome::Fault { .. } => None,
         })
         .collect();
     let (artifact, failure) = failures.iter().rev().max_by_key(|(_, failure)| failure.stage).copied()?;

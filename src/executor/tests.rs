@@ -111,6 +111,7 @@ impl Verifier for Told {
                 signer: words.get(2).map(|signer| signer.split('=').next().unwrap().to_owned()),
                 identity: words.get(2).and_then(|signer| signer.split_once('=')).map(|(_, name)| name.to_owned()),
                 valid_until: words.get(3).map(|until| until.parse().unwrap()),
+                logged: Vec::new(),
             }),
             "fail" => Outcome::Failed(Failure {
                 stage: if words[2] == "form" { Stage::Form } else { Stage::Identity },

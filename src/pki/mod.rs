@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
+use const_oid::db::rfc5280;
 use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::{Decode, Header, Reader, SliceReader};
 use time::OffsetDateTime;
@@ -150,6 +151,14 @@ impl Certificate {
     #[must_use]
     pub fn is_ca(&self) -> bool {
         self.decode::<BasicConstraints>().is_ok_and(|found| found.is_some_and(|(_, constraints)| constraints.ca))
+    }
+
+    /// Whether it names where to ask if it was taken back: a responder (OCSP) or a list (CRL).
+    #[must_use]
+    pub fn may_be_revoked(&self) -> bool {
+        [rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, rfc5280::ID_PE_AUTHORITY_INFO_ACCESS]
+            .into_iter()
+            .any(|oid| self.extension(oid).is_some())
     }
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.

@@ -42,6 +42,12 @@ pub trait Verifier: Send + Sync {
     /// Whether artifacts of this type are its business.
     fn accepts(&self, artifact_type: &str) -> bool;
 
+    /// What it says of every image of a repository, before anything is looked at: that it asks for no evidence there,
+    /// or that no evidence could satisfy it. Most say nothing.
+    fn foregone(&self, _repository: &Repository) -> Option<Outcome> {
+        None
+    }
+
     /// Judges one referrer: fetches bounded bytes through the store, then decides without I/O.
     async fn verify(&self, candidate: Candidate<'_>) -> Outcome;
 }

@@ -159,7 +159,7 @@ impl Run {
         });
         let anchors = pki::anchors_from_pem(CERTIFICATE).unwrap();
         let trust = Trust::new(anchors, &["*".to_owned()]).unwrap();
-        let verifier: Arc<dyn Verifier> = Arc::new(NotationVerifier::new("acme".to_owned(), trust));
+        let verifier: Arc<dyn Verifier> = Arc::new(NotationVerifier::new("acme".to_owned(), trust, Arc::default()));
         let leaf = Rule { verifier: Some("acme".to_owned()), threshold: 0, rules: Vec::new() };
         let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
         let executor = Executor::new(Arc::new(store.unwrap()), vec![verifier], policy, 4);

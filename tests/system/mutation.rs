@@ -106,7 +106,7 @@ fn trust() -> Trust {
 }
 
 async fn judge(registry: &Hostile, image: &Descriptor) -> Token {
-    let verifier: Arc<dyn Verifier> = Arc::new(NotationVerifier::new("acme".to_owned(), trust()));
+    let verifier: Arc<dyn Verifier> = Arc::new(NotationVerifier::new("acme".to_owned(), trust(), Arc::default()));
     let leaf = Rule { verifier: Some("acme".to_owned()), threshold: 0, rules: Vec::new() };
     let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
     let executor = Executor::new(Arc::new(registry.clone()), vec![verifier], policy, 4);

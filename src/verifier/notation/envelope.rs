@@ -1,15 +1,17 @@
 //! What every signature envelope says, whatever its encoding: made by the readers of encodings, judged by
 //! [`super::verify`]. Never holds anything that was not signed, but for the certificates, which prove themselves.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
 use aws_lc_rs::signature::{self, VerificationAlgorithm};
+use serde_json::Value;
 
 use crate::limits;
 use crate::pki::{BadCertificate, Certificate, Curve, KeyKind};
 
-/// An envelope of the signing scheme `notary.x509` that could be read. Nothing of it is known to be true yet.
+/// An envelope that could be read. Nothing of it is known to be true yet.
 #[derive(Debug)]
 pub(super) struct Envelope {
     /// The algorithm that it states.
@@ -22,10 +24,52 @@ pub(super) struct Envelope {
     pub(super) signature: Vec<u8>,
     /// The payload, a JSON document.
     pub(super) payload: Vec<u8>,
+    /// By which rules it was made.
+    pub(super) scheme: Scheme,
+    /// When it was made: by the signer's own clock, or under [`Scheme::SigningAuthority`] an authentic time.
+    pub(super) signing_time: SystemTime,
     /// From when on the signer no longer wants it to be believed.
     pub(super) expiry: Option<SystemTime>,
     /// The verification plugin without which it must not be believed.
-    pub(super) plugin: Option<String>,
+    pub(super) demand: Option<Demand>,
+    /// The timestamp countersignature, not signed by the signer.
+    pub(super) timestamp: Option<Vec<u8>>,
+}
+
+/// A signing scheme of the specification ("Supported Signing Scheme").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// `notary.x509`: by the signer.
+    X509,
+    /// `notary.x509.signingAuthority`: by a service that is trusted to sign for others.
+    SigningAuthority,
+}
+
+impl Scheme {
+    /// The word in envelopes.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::X509 => "notary.x509",
+            Self::SigningAuthority => "notary.x509.signingAuthority",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A verification plugin that a signature demands ("Extended attributes for *Notation* Plugins").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Its name.
+    pub(super) plugin: String,
+    /// The least version of it.
+    pub(super) min_version: Option<String>,
+    /// Critical attributes that only the plugin understands.
+    pub(super) attributes: BTreeMap<String, Value>,
 }
 
 /// A signature algorithm of the specification ("Signature Algorithm Requirements").

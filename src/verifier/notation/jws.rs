@@ -2,6 +2,7 @@
 //! [`super::verify`]. Never checks a signature or a time against the clock, and never takes a document that two
 //! readers could read in two ways: a key given twice, base64 with loose ends, a header in two places.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::envelope::{Algorithm, BadEnvelope, Envelope};
+use super::envelope::{Algorithm, BadEnvelope, Demand, Envelope, Scheme};
 use crate::json;
 use crate::limits;
 use crate::pki::{Certificate, parse_rfc3339, rfc3339};
@@ -41,8 +42,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, BadEnvelope> {
         signature: base64url("the signature", &written.signature)?,
         // RFC 7515, section 5.1: the encoded parts as they came.
         signed: format!("{}.{}", written.protected, written.payload).into_bytes(),
+        scheme: Scheme::X509,
+        signing_time: claims.signing_time,
         expiry: claims.expiry,
-        plugin: claims.plugin,
+        demand: claims.demand,
+        timestamp: None,
     })
 }
 
@@ -61,8 +65,9 @@ struct Written {
 /// What the protected header says ("Protected Headers").
 struct Claims {
     algorithm: Algorithm,
+    signing_time: SystemTime,
     expiry: Option<SystemTime>,
-    plugin: Option<String>,
+    demand: Option<Demand>,
 }
 
 impl Claims {
@@ -87,15 +92,15 @@ impl Claims {
         if let Some(expiry) = expiry.filter(|expiry| *expiry <= signing) {
             return Err(BadEnvelope::ExpiryBeforeSigning { signing: rfc3339(signing), expiry: rfc3339(expiry) });
         }
-        let plugin = plugin(protected)?;
+        let demand = demand(protected)?;
         check_critical(protected)?;
-        Ok(Self { algorithm, expiry, plugin })
+        Ok(Self { algorithm, signing_time: signing, expiry, demand })
     }
 }
 
 /// The verification plugin that the signature demands (signature specification, "Extended attributes for *Notation*
 /// Plugins").
-fn plugin(protected: &Headers) -> Result<Option<String>, BadEnvelope> {
+fn demand(protected: &Headers) -> Result<Option<Demand>, BadEnvelope> {
     if !protected.contains_key(PLUGIN) && !protected.contains_key(PLUGIN_MIN_VERSION) {
         return Ok(None);
     }
@@ -103,7 +108,7 @@ fn plugin(protected: &Headers) -> Result<Option<String>, BadEnvelope> {
     if name.trim().is_empty() {
         return Err(BadEnvelope::Header { name: PLUGIN, expected: "the name of a plugin" });
     }
-    Ok(Some(short(name)))
+    Ok(Some(Demand { plugin: short(name), min_version: None, attributes: BTreeMap::new() }))
 }
 
 /// RFC 7515, section 4.1.11, and `crit` in "Protected Headers".

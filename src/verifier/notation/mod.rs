@@ -2,11 +2,17 @@
 //! identities. This file takes the envelope out of the store; everything it then decides is [`verify_envelope`],
 //! a pure function. Never looks at other referrers, never asks whether one signature is enough.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 
 use crate::artifact::{Descriptor, Manifest};
+use crate::config::Action;
 use crate::limits;
-use crate::report::{Failure, Outcome, Stage};
+use crate::pki::Certificate;
+use crate::report::{Failure, Outcome, Pass, Stage, Validation};
+use crate::revocation::{NotGood, Question, Revocation};
 use crate::verifier::{Candidate, Verifier};
 
 mod envelope;
@@ -14,6 +20,7 @@ mod identity;
 mod jws;
 #[cfg(test)]
 mod testing;
+mod timestamp;
 mod trust;
 mod verify;
 
@@ -21,18 +28,54 @@ pub use identity::BadIdentity;
 pub use trust::{BadTrust, Problem, Trust};
 pub use verify::verify_envelope;
 
+use verify::{Sound, Unmet};
+
 /// Judges Notary Project signatures by one set of roots and identities.
 #[derive(Debug)]
 pub struct NotationVerifier {
     name: String,
     trust: Trust,
+    revocation: Arc<Revocation>,
 }
 
 impl NotationVerifier {
     /// A verifier of this configured name.
     #[must_use]
-    pub fn new(name: String, trust: Trust) -> Self {
-        Self { name, trust }
+    pub fn new(name: String, trust: Trust, revocation: Arc<Revocation>) -> Self {
+        Self { name, trust, revocation }
+    }
+
+    /// Checks what bytes can tell, then asks others, then says what it came to.
+    async fn judge(&self, candidate: Candidate<'_>, media_type: &str, bytes: &[u8]) -> Result<Pass, Outcome> {
+        let mut sound = Sound::new(media_type, bytes, candidate.subject, &self.trust, candidate.now)?;
+        if let Some(demand) = sound.demand() {
+            return Err(verify::demanded(demand));
+        }
+        sound.check_identity()?;
+        if let Some(stamp) = sound.stamp() {
+            let answer = self.ask(stamp.chain(), None, candidate).await;
+            sound.take(Validation::AuthenticTimestamp, answer)?;
+        }
+        if sound.action(Validation::Revocation) != Action::Skip {
+            let answer = self.ask(&sound.envelope().chain, sound.signed_at(), candidate).await;
+            sound.take(Validation::Revocation, answer)?;
+        }
+        Ok(sound.pass())
+    }
+
+    /// Asks whether certificates were taken back.
+    async fn ask(
+        &self,
+        chain: &[Certificate],
+        signed_at: Option<SystemTime>,
+        candidate: Candidate<'_>,
+    ) -> Result<Option<SystemTime>, Unmet> {
+        let Candidate { now, deadline, .. } = candidate;
+        match self.revocation.check(Question { chain, signed_at, now, deadline }).await {
+            Ok(until) => Ok(until),
+            Err(NotGood::Revoked(cause)) => Err(Unmet::Failed(Stage::Revocation, cause)),
+            Err(NotGood::Unknown(fault)) => Err(Unmet::Fault(fault)),
+        }
     }
 }
 
@@ -52,7 +95,9 @@ impl Verifier for NotationVerifier {
             Err(cause) => return Outcome::Failed(Failure { stage: Stage::Form, cause }),
         };
         match candidate.store.blob(candidate.repository, layer, limits::ENVELOPE_BYTES, candidate.deadline).await {
-            Ok(bytes) => verify_envelope(&layer.media_type, &bytes, candidate.subject, &self.trust, candidate.now),
+            Ok(bytes) => {
+                self.judge(candidate, &layer.media_type, &bytes).await.map_or_else(|outcome| outcome, Outcome::Passed)
+            }
             Err(error) => Outcome::Fault { cause: error.into() },
         }
     }
@@ -154,7 +199,7 @@ mod tests {
     }
 
     async fn verify(blob: Result<Bytes, Error>, layers: &[&str]) -> Outcome {
-        let verifier = NotationVerifier::new("acme".into(), trust());
+        let verifier = NotationVerifier::new("acme".into(), trust(), Arc::default());
         let layer = |media_type: &&str| Descriptor { media_type: (*media_type).into(), ..subject() };
         let manifest = Manifest {
             artifact_type: ARTIFACT_TYPE.into(),
@@ -194,7 +239,7 @@ mod tests {
 
     #[test]
     fn signatures_of_notation_alone_are_accepted() {
-        let verifier = NotationVerifier::new("acme".into(), trust());
+        let verifier = NotationVerifier::new("acme".into(), trust(), Arc::default());
         assert_eq!(verifier.name(), "acme");
         assert!(verifier.accepts("application/vnd.cncf.notary.signature"));
         for other in ["", "application/vnd.cncf.notary.v2.signature", "application/vnd.dev.sigstore.bundle.v0.3+json"] {

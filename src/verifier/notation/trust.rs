@@ -1,37 +1,122 @@
-//! What a Notation verifier trusts: root certificates and identities, checked once when configuration is assembled.
-//! Never reads a file: certificates come parsed from [`crate::pki::anchors_from_pem`].
+//! What a Notation verifier trusts: root certificates, identities and what of them is enforced, checked once when
+//! configuration is assembled. Never reads a file: certificates come parsed from [`crate::pki::anchors_from_pem`].
 
+use std::collections::BTreeMap;
+
+use crate::config::{Level, StoreType, VerifyTimestamp};
 use crate::pki::{Certificate, Name};
 
+use super::envelope::Scheme;
 use super::identity::{BadIdentity, Identities, Subject};
 
-/// Roots and identities that belong together.
+/// Roots, identities and level that belong together: what one statement of a trust policy says of the signatures that it
+/// is about.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    anchors: Vec<Certificate>,
+    authorities: Vec<Certificate>,
+    signing_authorities: Vec<Certificate>,
+    timestamp_authorities: Option<Vec<Certificate>>,
     identities: Identities,
+    level: Level,
+    verify_timestamp: VerifyTimestamp,
+    annotations: BTreeMap<String, String>,
 }
 
 impl Trust {
-    /// Checks what was configured.
+    /// Certificates of type `ca` and who is trusted, at level `strict`.
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(anchors: Vec<Certificate>, identities: &[String]) -> Result<Self, BadTrust> {
-        let mut problems = Vec::new();
-        if anchors.is_empty() {
-            problems.push(Problem::NoAnchor);
-        }
-        // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
-        let leaves = anchors.iter().filter(|anchor| !anchor.is_ca() && !anchor.is_self_signed());
-        problems.extend(leaves.map(|anchor| Problem::Leaf { subject: anchor.subject() }));
-        let identities = read(identities, &mut problems);
-        if problems.is_empty() { Ok(Self { anchors, identities }) } else { Err(BadTrust(problems)) }
+    pub fn new(authorities: Vec<Certificate>, identities: &[String]) -> Result<Self, BadTrust> {
+        Self::of(vec![(StoreType::Ca, authorities)], identities)
     }
 
-    /// Whether a certificate is trusted by itself: it is an anchor, byte by byte.
-    pub(super) fn anchors(&self, certificate: &Certificate) -> bool {
-        self.anchors.contains(certificate)
+    /// Certificates by their type and who is trusted, at level `strict`.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn of(stores: Vec<(StoreType, Vec<Certificate>)>, identities: &[String]) -> Result<Self, BadTrust> {
+        let mut problems = Vec::new();
+        let mut trust = Self {
+            authorities: Vec::new(),
+            signing_authorities: Vec::new(),
+            timestamp_authorities: None,
+            identities: Identities::Any,
+            level: Level::STRICT,
+            verify_timestamp: VerifyTimestamp::Always,
+            annotations: BTreeMap::new(),
+        };
+        for (store_type, certificates) in stores {
+            if certificates.is_empty() {
+                problems.push(Problem::NoAnchor);
+            }
+            // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
+            let leaves = certificates.iter().filter(|anchor| !anchor.is_ca() && !anchor.is_self_signed());
+            problems.extend(leaves.map(|anchor| Problem::Leaf { subject: anchor.subject() }));
+            trust.store(store_type).extend(certificates);
+        }
+        if problems.is_empty() && trust.authorities.is_empty() && trust.signing_authorities.is_empty() {
+            problems.push(Problem::NoAnchor);
+        }
+        trust.identities = read(identities, &mut problems);
+        if problems.is_empty() { Ok(trust) } else { Err(BadTrust(problems)) }
+    }
+
+    /// The same, enforced as this says.
+    #[must_use]
+    pub fn at(self, level: Level, verify_timestamp: VerifyTimestamp) -> Self {
+        Self { level, verify_timestamp, ..self }
+    }
+
+    /// The same for signatures that state these annotations (user metadata).
+    #[must_use]
+    pub fn stating(self, annotations: BTreeMap<String, String>) -> Self {
+        Self { annotations, ..self }
+    }
+
+    fn store(&mut self, store_type: StoreType) -> &mut Vec<Certificate> {
+        match store_type {
+            StoreType::Ca => &mut self.authorities,
+            StoreType::SigningAuthority => &mut self.signing_authorities,
+            StoreType::Tsa => self.timestamp_authorities.get_or_insert_default(),
+        }
+    }
+
+    /// Whether a certificate is trusted by itself: it is an anchor for signatures of this scheme, byte by byte. A store
+    /// of one type never serves another ("Trust Stores" of the signing schemes).
+    pub(super) fn anchors(&self, scheme: Scheme, certificate: &Certificate) -> bool {
+        match scheme {
+            Scheme::X509 => self.authorities.contains(certificate),
+            Scheme::SigningAuthority => self.signing_authorities.contains(certificate),
+        }
+    }
+
+    /// Whether there is any certificate for signatures of this scheme.
+    pub(super) fn has_anchors(&self, scheme: Scheme) -> bool {
+        match scheme {
+            Scheme::X509 => !self.authorities.is_empty(),
+            Scheme::SigningAuthority => !self.signing_authorities.is_empty(),
+        }
+    }
+
+    /// Who vouches for timestamps; none: no timestamp is asked for.
+    pub(super) fn timestamp_authorities(&self) -> Option<&[Certificate]> {
+        self.timestamp_authorities.as_deref()
+    }
+
+    /// What is enforced.
+    pub(super) fn level(&self) -> Level {
+        self.level
+    }
+
+    /// When a timestamp is asked for.
+    pub(super) fn verify_timestamp(&self) -> VerifyTimestamp {
+        self.verify_timestamp
+    }
+
+    /// What a signature must state.
+    pub(super) fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
     }
 
     /// The trusted signers.

@@ -1,23 +1,28 @@
 //! Judges a signature envelope, step by step in the order of the specification (trust store and trust policy
-//! specification, "Signature Verification", "Steps"; the level is `strict`). A pure function: bytes, trust and the
-//! moment in, finding out. What this project cannot check is a fault, never a pass.
+//! specification, "Signature Verification", "Steps"). Pure: bytes, trust and the moment in, finding out. What others must
+//! be asked for, revocation and plugins, is left to [`super::NotationVerifier`], which brings their answers to
+//! [`Sound`]. What cannot be checked is a fault, never a pass.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 
-use super::envelope::{Algorithm, BadEnvelope, Envelope};
+use super::envelope::{Algorithm, BadEnvelope, Demand, Envelope, Scheme};
 use super::jws;
+use super::timestamp::{self, Stamp};
 use super::trust::Trust;
 use crate::artifact::Descriptor;
+use crate::config::{Action, VerifyTimestamp};
 use crate::json;
 use crate::limits;
 use crate::pki::{Certificate, chain, rfc3339};
-use crate::report::{Failure, Fault, Outcome, Pass, Stage};
+use crate::report::{Failure, Fault, Logged, Outcome, Pass, Stage, Validation};
 use crate::verdict;
 
 /// Judges one envelope of a media type: whether it is a sound signature over `subject`, by a signer who is trusted,
-/// and none of its certificates nor itself has expired.
+/// and none of its certificates nor itself has expired, as far as the trust's level enforces that. For whoever has
+/// nobody to ask: a certificate that could have been taken back, and a plugin that is demanded, are faults.
 #[must_use]
 pub fn verify_envelope(
     media_type: &str,
@@ -26,43 +31,187 @@ pub fn verify_envelope(
     trust: &Trust,
     now: SystemTime,
 ) -> Outcome {
-    match check(media_type, bytes, subject, trust, now) {
+    match Sound::new(media_type, bytes, subject, trust, now).and_then(Sound::alone) {
         Ok(pass) => Outcome::Passed(pass),
         Err(outcome) => outcome,
     }
 }
 
-fn check(
-    media_type: &str,
-    bytes: &[u8],
-    subject: &Descriptor,
-    trust: &Trust,
-    now: SystemTime,
-) -> Result<Pass, Outcome> {
-    let envelope = match media_type {
-        JWS => jws::parse(bytes).map_err(unreadable)?,
-        COSE => return Err(fault("COSE signature envelopes are not supported yet, so the signature was not checked")),
-        other => {
-            return Err(failed(Stage::Form, format!("media type {other:?} is no signature envelope: {JWS} or {COSE}")));
+/// A signature that held in all that can be seen without asking anybody, but for the signer's identity.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Sound<'a> {
+    trust: &'a Trust,
+    envelope: Envelope,
+    leaf: Certificate,
+    stamp: Option<Stamp>,
+    logged: Vec<Logged>,
+    /// The moments at which something enforced ceases to hold.
+    ends: Vec<SystemTime>,
+}
+
+/// Why a validation does not hold.
+#[derive(Debug)]
+pub(super) enum Unmet {
+    /// It was made, and came out badly.
+    Failed(Stage, String),
+    /// It could not be made.
+    Fault(Fault),
+}
+
+impl<'a> Sound<'a> {
+    /// Checks all that bytes, trust and the moment can tell.
+    ///
+    /// # Errors
+    /// The first enforced validation that does not hold.
+    pub(super) fn new(
+        media_type: &str,
+        bytes: &[u8],
+        subject: &Descriptor,
+        trust: &'a Trust,
+        now: SystemTime,
+    ) -> Result<Self, Outcome> {
+        let envelope = read(media_type, bytes)?;
+        check_signature(&envelope).map_err(|cause| failed(Stage::Integrity, cause))?;
+        chain::check_code_signing(&envelope.chain).map_err(|cause| failed(Stage::Integrity, cause.to_string()))?;
+        let annotations = check_payload(&envelope.payload, subject)?;
+        let Some(leaf) = envelope.chain.first().cloned() else {
+            return Err(failed(Stage::Form, "there is no certificate"));
+        };
+        let mut sound = Self { trust, envelope, leaf, stamp: None, logged: Vec::new(), ends: Vec::new() };
+        sound.take(Validation::Authenticity, check_authenticity(&sound.envelope, trust).map(|()| None))?;
+        check_annotations(trust, &annotations).map_err(|cause| failed(Stage::Metadata, cause))?;
+        sound.take(Validation::Expiry, check_expiry(&sound.envelope, now))?;
+        match check_time(&sound.envelope, trust, now) {
+            Ok(Time { until, stamp }) => {
+                sound.stamp = stamp;
+                sound.take(Validation::AuthenticTimestamp, Ok(until))?;
+            }
+            Err(unmet) => sound.take(Validation::AuthenticTimestamp, Err(unmet))?,
         }
-    };
-    check_signature(&envelope).map_err(|cause| failed(Stage::Integrity, cause))?;
-    chain::check_code_signing(&envelope.chain).map_err(|cause| failed(Stage::Integrity, cause.to_string()))?;
-    check_payload(&envelope.payload, subject)?;
-    check_authenticity(&envelope, trust).map_err(|cause| failed(Stage::Authenticity, cause))?;
-    if let Some(plugin) = &envelope.plugin {
-        // "An implementation MUST fail signature verification if it cannot perform the equivalent verification logic."
-        return Err(fault(format!("the signature demands the verification plugin {plugin:?}, which is not available")));
+        Ok(sound)
     }
-    let Some(leaf) = envelope.chain.first() else { return Err(failed(Stage::Form, "there is no certificate")) };
-    trust.identities().allow(&leaf.subject()).map_err(|cause| failed(Stage::Identity, cause))?;
-    check_expiry(&envelope, now)?;
-    Ok(Pass {
-        detail: format!("signed by {}", leaf.subject()),
-        signer: Some(leaf.key_fingerprint()),
-        identity: Some(leaf.subject().to_string()),
-        valid_until: valid_until(&envelope),
-    })
+
+    /// Takes the answer to a validation, with the moment until which it holds.
+    ///
+    /// # Errors
+    /// If it does not hold and is enforced.
+    pub(super) fn take(
+        &mut self,
+        validation: Validation,
+        answer: Result<Option<SystemTime>, Unmet>,
+    ) -> Result<(), Outcome> {
+        let unmet = match (self.action(validation), answer) {
+            (Action::Enforce, Ok(until)) => {
+                self.ends.extend(until);
+                return Ok(());
+            }
+            (_, Ok(_)) | (Action::Skip, Err(_)) => return Ok(()),
+            (Action::Enforce, Err(Unmet::Failed(stage, cause))) => return Err(failed(stage, cause)),
+            (Action::Enforce, Err(Unmet::Fault(cause))) => return Err(Outcome::Fault { cause }),
+            (Action::Log, Err(unmet)) => unmet,
+        };
+        let cause = match unmet {
+            Unmet::Failed(_, cause) => shown(&cause),
+            Unmet::Fault(cause) => cause.to_string(),
+        };
+        self.logged.push(Logged { validation, cause });
+        Ok(())
+    }
+
+    /// What becomes of a validation that does not hold.
+    pub(super) fn action(&self, validation: Validation) -> Action {
+        let level = self.trust.level();
+        match validation {
+            Validation::Authenticity => level.authenticity,
+            Validation::AuthenticTimestamp => level.authentic_timestamp,
+            Validation::Expiry => level.expiry,
+            Validation::Revocation => level.revocation,
+        }
+    }
+
+    /// Checks who signed against the trusted identities; a plugin may do that instead.
+    ///
+    /// # Errors
+    /// If nobody who is named, and that is enforced.
+    pub(super) fn check_identity(&mut self) -> Result<(), Outcome> {
+        let allowed = self.trust.identities().allow(&self.leaf.subject());
+        let answer = allowed.map(|()| None).map_err(|cause| Unmet::Failed(Stage::Identity, cause));
+        self.take(Validation::Authenticity, answer)
+    }
+
+    /// The plugin without which it must not be believed.
+    pub(super) fn demand(&self) -> Option<&Demand> {
+        self.envelope.demand.as_ref()
+    }
+
+    /// The envelope, of which everything that was signed is what the signer signed.
+    pub(super) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// The timestamp that tells when it was made at the latest, where one was asked for.
+    pub(super) fn stamp(&self) -> Option<&Stamp> {
+        self.stamp.as_ref()
+    }
+
+    /// When it was made at the latest, as someone trusted says.
+    pub(super) fn signed_at(&self) -> Option<SystemTime> {
+        match self.envelope.scheme {
+            Scheme::X509 => self.stamp.as_ref().map(Stamp::latest),
+            Scheme::SigningAuthority => Some(self.envelope.signing_time),
+        }
+    }
+
+    /// What it came to, once everybody was asked.
+    pub(super) fn pass(self) -> Pass {
+        let subject = self.leaf.subject();
+        let is_trusted = !self.logged.iter().any(|logged| logged.validation == Validation::Authenticity);
+        let mut words: Vec<&str> = self.logged.iter().map(|logged| logged.validation.as_str()).collect();
+        words.dedup();
+        let not_enforced =
+            if words.is_empty() { String::new() } else { format!("; not enforced: {}", words.join(", ")) };
+        Pass {
+            detail: shown(&format!("signed by {subject}{not_enforced}")),
+            // Anybody can make any number of keys that nobody trusts: all of them are one signer.
+            signer: Some(if is_trusted { self.leaf.key_fingerprint() } else { UNTRUSTED.to_owned() }),
+            identity: is_trusted.then(|| subject.to_string()),
+            valid_until: self.ends.iter().min().map(|end| seconds(*end)),
+            logged: self.logged,
+        }
+    }
+
+    fn alone(mut self) -> Result<Pass, Outcome> {
+        if let Some(demand) = self.demand() {
+            return Err(demanded(demand));
+        }
+        self.check_identity()?;
+        if self.stamp.iter().flat_map(Stamp::chain).any(Certificate::may_be_revoked) {
+            self.take(Validation::AuthenticTimestamp, Err(not_asked()))?;
+        }
+        if self.envelope.chain.iter().any(Certificate::may_be_revoked) {
+            self.take(Validation::Revocation, Err(not_asked()))?;
+        }
+        Ok(self.pass())
+    }
+}
+
+fn not_asked() -> Unmet {
+    Unmet::Fault(Fault::new("whether a certificate was revoked was not asked"))
+}
+
+/// "An implementation MUST fail signature verification if it cannot perform the equivalent verification logic."
+pub(super) fn demanded(demand: &Demand) -> Outcome {
+    fault(format!("the signature demands the verification plugin {:?}, which is not available", demand.plugin))
+}
+
+/// "Validate signature envelope".
+fn read(media_type: &str, bytes: &[u8]) -> Result<Envelope, Outcome> {
+    match media_type {
+        JWS => jws::parse(bytes).map_err(unreadable),
+        COSE => Err(fault("COSE signature envelopes are not supported yet, so the signature was not checked")),
+        other => Err(failed(Stage::Form, format!("media type {other:?} is no signature envelope: {JWS} or {COSE}"))),
+    }
 }
 
 fn unreadable(error: BadEnvelope) -> Outcome {
@@ -94,8 +243,9 @@ fn check_signature(envelope: &Envelope) -> Result<(), String> {
 }
 
 /// "Make sure the artifact's digest, media type and size match the ones present in the signature envelope."
-fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<(), Outcome> {
-    let Payload { target_artifact: target } = json::from_slice(payload)
+/// Returns the annotations that the signer gave (user metadata).
+fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<BTreeMap<String, String>, Outcome> {
+    let Payload { target_artifact: Target { descriptor: target, annotations } } = json::from_slice(payload)
         .map_err(|cause| failed(Stage::Form, format!("the signed payload cannot be read: {cause}")))?;
     let differs = if target.digest != subject.digest {
         format!("digest {} instead of {}", target.digest, subject.digest)
@@ -105,7 +255,7 @@ fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<(), Outcome> {
     } else if target.size != subject.size {
         format!("size {} instead of {}", target.size, subject.size)
     } else {
-        return Ok(());
+        return Ok(annotations);
     };
     Err(failed(Stage::Subject, format!("the signature speaks of another artifact: {differs}")))
 }
@@ -114,35 +264,95 @@ fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<(), Outcome> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
-    target_artifact: Descriptor,
+    target_artifact: Target,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    #[serde(flatten)]
+    descriptor: Descriptor,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// "If present, verify the user provided metadata/custom annotations match".
+fn check_annotations(trust: &Trust, found: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, wanted) in trust.annotations() {
+        match found.get(name) {
+            Some(value) if value == wanted => {}
+            Some(value) => {
+                let value: String = value.chars().take(SHOWN_CHARS).collect();
+                return Err(format!("the signature states {name} = {value:?}, and {wanted:?} is asked for"));
+            }
+            None => return Err(format!("the signature does not state {name} = {wanted:?}, which is asked for")),
+        }
+    }
+    Ok(())
 }
 
 /// "Validate that certificate and certificate-chain lead to a trusted certificate": one of the chain, whose links
 /// were checked, is trusted itself.
-fn check_authenticity(envelope: &Envelope, trust: &Trust) -> Result<(), String> {
-    if envelope.chain.iter().any(|certificate| trust.anchors(certificate)) {
+fn check_authenticity(envelope: &Envelope, trust: &Trust) -> Result<(), Unmet> {
+    let scheme = envelope.scheme;
+    if envelope.chain.iter().any(|certificate| trust.anchors(scheme, certificate)) {
         return Ok(());
     }
     let name = |certificate: Option<&Certificate>| certificate.map(|it| it.subject().to_string());
     let signer = name(envelope.chain.first()).unwrap_or_default();
     let root = name(envelope.chain.last()).unwrap_or_default();
-    Err(format!("the signer {signer} is not trusted: neither its root {root} nor any certificate between is"))
+    let why = if trust.has_anchors(scheme) {
+        format!("neither its root {root} nor any certificate between is")
+    } else {
+        format!("no certificate is trusted for signing scheme {scheme}")
+    };
+    Err(Unmet::Failed(Stage::Authenticity, format!("the signer {signer} is not trusted: {why}")))
 }
 
-/// The signature's own expiry ("Expiry": expired from that moment on), then the validity of every certificate now,
-/// because there is no timestamp to say that it was made earlier ("Certificate Requirements").
-fn check_expiry(envelope: &Envelope, now: SystemTime) -> Result<(), Outcome> {
-    if let Some(expiry) = envelope.expiry.filter(|expiry| now >= *expiry) {
-        let (expiry, now) = (rfc3339(expiry), rfc3339(now));
-        return Err(failed(Stage::Expiry, format!("the signature expired at {expiry}, and it is {now}")));
+/// "Validate Expiry": expired from that moment on.
+fn check_expiry(envelope: &Envelope, now: SystemTime) -> Result<Option<SystemTime>, Unmet> {
+    match envelope.expiry {
+        Some(expiry) if now >= expiry => {
+            let (expiry, now) = (rfc3339(expiry), rfc3339(now));
+            Err(Unmet::Failed(Stage::Expiry, format!("the signature expired at {expiry}, and it is {now}")))
+        }
+        expiry => Ok(expiry),
     }
-    chain::check_validity(&envelope.chain, now).map_err(|cause| failed(Stage::Expiry, cause.to_string()))
 }
 
-/// The earliest end of validity of certificates and signature, in seconds since 1970.
-fn valid_until(envelope: &Envelope) -> Option<u64> {
-    let ends = envelope.chain.iter().map(Certificate::not_after).chain(envelope.expiry);
-    ends.min().map(|end| end.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+/// That a signature was made while its certificates were valid.
+struct Time {
+    /// The moment until which that can be said.
+    until: Option<SystemTime>,
+    stamp: Option<Stamp>,
+}
+
+/// "Validate Authentic Timestamp".
+fn check_time(envelope: &Envelope, trust: &Trust, now: SystemTime) -> Result<Time, Unmet> {
+    let chain = &envelope.chain;
+    let valid = |at| chain::check_validity(chain, at).map_err(|cause| Unmet::Failed(Stage::Expiry, cause.to_string()));
+    if envelope.scheme == Scheme::SigningAuthority {
+        valid(envelope.signing_time)?;
+        return Ok(Time { until: None, stamp: None });
+    }
+    let is_asked = match trust.verify_timestamp() {
+        VerifyTimestamp::Always => true,
+        VerifyTimestamp::AfterCertExpiry => chain.iter().any(|certificate| now > certificate.not_after()),
+    };
+    match trust.timestamp_authorities().filter(|_| is_asked) {
+        Some(authorities) => {
+            let stamp = timestamp::check(envelope, authorities)?;
+            Ok(Time { until: None, stamp: Some(stamp) })
+        }
+        // There is no other word for when it was made ("Certificate Requirements").
+        None => {
+            valid(now)?;
+            Ok(Time { until: chain.iter().map(Certificate::not_after).min(), stamp: None })
+        }
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn failed(stage: Stage, cause: impl Into<String>) -> Outcome {
@@ -158,6 +368,9 @@ fn shown(cause: &str) -> String {
     let cause: String = cause.chars().take(limits::REASON_BYTES).collect();
     verdict::printable(&cause)
 }
+
+/// What stands for the keys of signers whom nobody trusts, where that is only logged.
+const UNTRUSTED: &str = "untrusted";
 
 /// The media type of JWS envelopes.
 const JWS: &str = "application/jose+json";
