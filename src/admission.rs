@@ -449,7 +449,13 @@ mod tests {
 
         async fn verify(&self, _: crate::verifier::Candidate<'_>) -> crate::report::Outcome {
             let (detail, signer) = ("signed".to_owned(), Some("k".to_owned()));
-            crate::report::Outcome::Passed(crate::report::Pass { detail, signer, identity: None, valid_until: self.0, logged: Vec::new() })
+            crate::report::Outcome::Passed(crate::report::Pass {
+                detail,
+                signer,
+                identity: None,
+                valid_until: self.0,
+                logged: Vec::new(),
+            })
         }
     }
 

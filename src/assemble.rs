@@ -315,7 +315,8 @@ impl Assembly {
             let VerifierKind::Notation(notation) = &verifier.kind;
             match self.notation(notation) {
                 Ok(trust) => {
-                    let inner: Arc<dyn Verifier> = Arc::new(NotationVerifier::new(verifier.name.clone(), trust, Arc::clone(&self.revocation)));
+                    let inner: Arc<dyn Verifier> =
+                        Arc::new(NotationVerifier::new(verifier.name.clone(), trust, Arc::clone(&self.revocation)));
                     verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
                 }
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),

@@ -110,7 +110,8 @@ fn why(policy: &Policy, report: &Report) -> String {
         return join(failures.into_iter().map(|(verifier, artifact, failure, others)| {
             let more = if others > 0 { format!(" (and {others} more failed)") } else { String::new() };
             // What is said of the image itself names no signature.
-            let of = artifact.parent.map_or_else(String::new, |_| format!(" (signature {})", artifact.descriptor.digest));
+            let of =
+                artifact.parent.map_or_else(String::new, |_| format!(" (signature {})", artifact.descriptor.digest));
             format!("{verifier}: {}{of}{more}", failure.cause)
         }));
     }
