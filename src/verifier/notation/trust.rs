@@ -50,9 +50,7 @@ impl Trust {
             if certificates.is_empty() {
                 problems.push(Problem::NoAnchor);
             }
-            // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
-            let leaves = certificates.iter().filter(|anchor| !anchor.is_ca() && !anchor.is_self_signed());
-            problems.extend(leaves.map(|anchor| Problem::Leaf { subject: anchor.subject() }));
+            problems.extend(certificates.iter().filter_map(|anchor| check_anchor(store_type, anchor)));
             trust.store(store_type).extend(certificates);
         }
         if problems.is_empty() && trust.authorities.is_empty() && trust.signing_authorities.is_empty() {
@@ -142,6 +140,12 @@ pub enum Problem {
         /// The certificate.
         subject: Name,
     },
+    /// A certificate that no timestamp's chain may end in.
+    #[error("certificate {subject} is no root: trust stores of type tsa hold self-signed CA certificates alone")]
+    NotRoot {
+        /// The certificate.
+        subject: Name,
+    },
     /// No identity.
     #[error("there is no trusted identity: name at least one, or \"*\" for every signer of the trusted certificates")]
     NoIdentity,
@@ -164,6 +168,19 @@ pub enum Problem {
         /// The one that allows less, or the same.
         narrow: String,
     },
+}
+
+fn check_anchor(store_type: StoreType, anchor: &Certificate) -> Option<Problem> {
+    match (store_type, anchor.is_ca(), anchor.is_self_signed()) {
+        // "Timestamping Authority (TSA) root certificates" ("Trust Store").
+        (StoreType::Tsa, true, true) => None,
+        (StoreType::Tsa, _, _) => Some(Problem::NotRoot { subject: anchor.subject() }),
+        // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
+        (StoreType::Ca | StoreType::SigningAuthority, false, false) => {
+            Some(Problem::Leaf { subject: anchor.subject() })
+        }
+        (StoreType::Ca | StoreType::SigningAuthority, _, _) => None,
+    }
 }
 
 fn read(written: &[String], problems: &mut Vec<Problem>) -> Identities {
