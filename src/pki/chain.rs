@@ -811,6 +811,119 @@ mod tests {
         refused(check(&Template { inner, ..leaf() }, &intermediate(), &root()), "two different signature algorithms");
     }
 
+    fn tsa() -> Template {
+        leaf().with(purposes_of(true, &[rfc5912::ID_KP_TIME_STAMPING]))
+    }
+
+    fn check_tsa(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), String> {
+        check_timestamping(&chain_of(leaf, intermediate, root)).map_err(|violation| violation.to_string())
+    }
+
+    #[test]
+    fn a_timestamping_chain_that_keeps_all_rules_is_taken() {
+        let stamps = rfc5912::ID_KP_TIME_STAMPING;
+        assert_eq!(check_tsa(&tsa(), &intermediate(), &root()), Ok(()));
+        for (leaf, intermediate, root) in [
+            // "SHOULD be marked critical".
+            (tsa().with(usage_of(false, &[DIGITAL_SIGNATURE])), intermediate(), root()),
+            (tsa(), intermediate().with(usage_of(false, &[KEY_CERT_SIGN])), root()),
+            (tsa(), intermediate(), root().with(usage_of(false, &[KEY_CERT_SIGN]))),
+            (tsa().with(constraints_of(false, false, None)), intermediate(), root()),
+            (tsa().with(usage_of(true, &[DIGITAL_SIGNATURE, 1])), intermediate(), root()),
+            (tsa(), intermediate().with(purposes_of(true, &[stamps])), root()),
+            (tsa(), intermediate().with(purposes_of(false, &[rfc5912::ID_KP_SERVER_AUTH, stamps])), root()),
+            (tsa(), intermediate(), root().with(purposes_of(false, &[rfc5280::ANY_EXTENDED_KEY_USAGE]))),
+            (tsa(), intermediate().with(constraints_of(true, true, Some(0))), root()),
+        ] {
+            assert_eq!(check_tsa(&leaf, &intermediate, &root), Ok(()));
+        }
+    }
+
+    #[test]
+    fn each_rule_for_timestamping_is_asked() {
+        let stamps = rfc5912::ID_KP_TIME_STAMPING;
+        let alone = "its extendedKeyUsage must be present, critical, and say timeStamping alone";
+        let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
+        for (leaf, expected) in [
+            (leaf(), alone),
+            (tsa().with(purposes_of(false, &[stamps])), alone),
+            (tsa().with(purposes_of(true, &[])), alone),
+            (tsa().with(purposes_of(true, &[stamps, stamps])), alone),
+            (tsa().with(purposes_of(true, &[stamps, vendor])), alone),
+            (tsa().with(purposes_of(true, &[rfc5912::ID_KP_CODE_SIGNING])), alone),
+            (tsa().with(purposes_of(true, &[rfc5280::ANY_EXTENDED_KEY_USAGE])), alone),
+            (tsa().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, b"x")), "extendedKeyUsage cannot be read"),
+            (tsa().without(rfc5280::ID_CE_KEY_USAGE), "its keyUsage must be present"),
+            (tsa().with(usage_of(true, &[1])), "its keyUsage must say digitalSignature"),
+            (tsa().with(usage_of(true, &[DIGITAL_SIGNATURE, 2])), "must not say keyEncipherment"),
+            (tsa().with(usage_of(false, &[DIGITAL_SIGNATURE, KEY_CERT_SIGN])), "must not say keyCertSign"),
+            (tsa().with(constraints_of(true, true, None)), "its basicConstraints must not say cA"),
+        ] {
+            refused(check_tsa(&leaf, &intermediate(), &root()), expected);
+        }
+        let purpose = "its extendedKeyUsage does not allow what it issues to sign timestamps";
+        let server = || purposes_of(false, &[rfc5912::ID_KP_SERVER_AUTH]);
+        for (intermediate, root, expected) in [
+            (intermediate().with(server()), root(), purpose),
+            (intermediate(), root().with(server()), purpose),
+            (intermediate().without(rfc5280::ID_CE_KEY_USAGE), root(), "its keyUsage must be present"),
+            (intermediate().with(usage_of(true, &[DIGITAL_SIGNATURE])), root(), "its keyUsage must say keyCertSign"),
+            (intermediate().with(constraints_of(false, true, None)), root(), "present, critical, and say cA"),
+            (intermediate().without(rfc5280::ID_CE_BASIC_CONSTRAINTS), root(), "present, critical, and say cA"),
+            (intermediate(), root().with(constraints_of(true, true, Some(0))), "its pathLenConstraint is 0"),
+        ] {
+            refused(check_tsa(&tsa(), &intermediate, &root), expected);
+        }
+        assert_eq!(check_timestamping(&[]), Err(Violation::Empty));
+        let chain = chain_of(&tsa(), &intermediate(), &root());
+        assert!(matches!(check_timestamping(&chain[..2]), Err(Violation::NotSelfSigned { .. })));
+        assert!(matches!(check_code_signing(&chain), Err(Violation::ExtendedKeyUsage { .. })));
+    }
+
+    #[test]
+    fn keys_of_the_specification_alone_sign_timestamps() {
+        let root_key = Key::get(Kind::P256, 2);
+        let check = |key: &Key| {
+            let leaf = Template { issuer: ROOT.to_owned(), ..tsa() }.sign(key, root_key);
+            check_timestamping(&[leaf, root().sign(root_key, root_key)]).map_err(|violation| violation.to_string())
+        };
+        for kind in [Kind::P256, Kind::P384, Kind::P521, Kind::Rsa2048, Kind::Rsa3072, Kind::Rsa4096] {
+            assert_eq!(check(Key::get(kind, 0)), Ok(()), "{kind:?}");
+        }
+        refused(check(Key::get(Kind::Ed25519, 0)), "is not supported");
+        // One byte more than 2048 bits.
+        let modulus = tlv(2, &[vec![1], vec![0xff; 256]].concat());
+        let odd = spki::SubjectPublicKeyInfoOwned {
+            algorithm: algorithm(rfc5912::RSA_ENCRYPTION, Some(Any::from(Null))),
+            subject_public_key: der::asn1::BitString::from_bytes(&tlv(0x30, &[modulus, vec![2, 3, 1, 0, 1]].concat()))
+                .unwrap(),
+        };
+        let leaf = Template { issuer: ROOT.to_owned(), spki: Some(odd), ..tsa() }.sign(root_key, root_key);
+        let found = check_timestamping(&[leaf, root().sign(root_key, root_key)]).map_err(|it| it.to_string());
+        refused(found, "RSA-2049 must not sign timestamps");
+    }
+
+    #[test]
+    fn a_self_signed_timestamp_authority_keeps_the_rules_for_leaves() {
+        let key = Key::get(Kind::P256, 0);
+        let alone = Template { issuer: LEAF.to_owned(), ..tsa() }.sign(key, key);
+        assert_eq!(check_timestamping(&[alone]), Ok(()));
+    }
+
+    #[test]
+    fn sha_1_is_refused_anywhere_in_a_timestamping_chain() {
+        let sha1 = Some(algorithm(rfc5912::SHA_1_WITH_RSA_ENCRYPTION, Some(Any::from(Null))));
+        let [leaf_key, root_key] = [Key::get(Kind::P256, 0), Key::get(Kind::Rsa2048, 2)];
+        let of = |outer, root_outer| {
+            let leaf = Template { issuer: ROOT.to_owned(), outer, ..tsa() }.sign(leaf_key, root_key);
+            let root = Template { outer: root_outer, ..root() }.sign(root_key, root_key);
+            check_timestamping(&[leaf, root]).map_err(|violation| violation.to_string())
+        };
+        assert_eq!(of(None, None), Ok(()));
+        refused(of(sha1.clone(), None), "signature algorithm sha1WithRSAEncryption is not supported");
+        refused(of(None, sha1), "signature algorithm sha1WithRSAEncryption is not supported");
+    }
+
     #[test]
     fn an_extension_given_twice_is_refused() {
         let mut twice = leaf();

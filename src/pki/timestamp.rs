@@ -375,4 +375,6 @@ const BASELINE_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.4.0.20
 const DIRECTORY_NAME: u8 = 4;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

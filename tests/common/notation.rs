@@ -125,6 +125,11 @@ impl Signer {
         self.sign_with(reference, &[]);
     }
 
+    /// The folder that is its home: notation's configuration is below `notation`.
+    pub fn home(&self) -> &Path {
+        &self.folder
+    }
+
     /// Signs an image in its registry, with more arguments for notation.
     pub fn sign_with(&self, reference: &str, arguments: &[&str]) {
         let mut notation = Command::new(tool("notation"));
@@ -140,7 +145,8 @@ pub fn wait_past(moment: SystemTime) {
     until("the clock", || SystemTime::now() > moment + Duration::from_secs(1));
 }
 
-fn new_key(file: &Path, key: Key) {
+/// Makes a private key.
+pub fn new_key(file: &Path, key: Key) {
     let (algorithm, options) = match key {
         Key::Rsa(bits) => ("RSA", vec![format!("rsa_keygen_bits:{bits}")]),
         Key::Curve(name) => ("EC", vec![format!("ec_paramgen_curve:{name}"), "ec_param_enc:named_curve".to_owned()]),

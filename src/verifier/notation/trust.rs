@@ -252,6 +252,26 @@ mod tests {
     }
 
     #[test]
+    fn only_roots_vouch_for_timestamps() {
+        let of = |certificates: Vec<Certificate>| {
+            let stores = vec![(StoreType::Ca, root()), (StoreType::Tsa, certificates)];
+            match Trust::of(stores, &["*".to_owned()]) {
+                Ok(trust) => Ok(trust.timestamp_authorities().map(<[_]>::len)),
+                Err(BadTrust(problems)) => Err(problems.iter().map(Problem::to_string).collect::<Vec<_>>()),
+            }
+        };
+        let key = Key::get(Kind::P256, 0);
+        assert_eq!(of(root()), Ok(Some(1)));
+        let forged = Template::ca(ROOT, ROOT).sign(key, Key::get(Kind::P256, 1));
+        let leaf = Template::leaf(LEAF, LEAF).sign(key, key);
+        for wrong in [leaf, forged, chain().remove(1), chain().remove(0)] {
+            let found = of(vec![root().remove(0), wrong]).unwrap_err();
+            assert!(found.len() == 1 && found[0].contains("is no root: trust stores of type tsa"), "{found:?}");
+        }
+        assert_eq!(of(vec![]), Err(vec!["there is no trusted certificate".to_owned()]));
+    }
+
+    #[test]
     fn identities_of_the_specification() {
         for identities in [
             &["*"][..],
