@@ -56,6 +56,8 @@ pub mod store;
 pub mod revocation;
 #[cfg(feature = "notation")]
 pub mod pki;
+#[cfg(feature = "registry")]
+pub mod azure;
 #[cfg(feature = "core")]
 pub mod trust;
 #[cfg(feature = "core")]
@@ -64,6 +66,8 @@ pub mod config;
 pub mod wire;
 #[cfg(feature = "core")]
 pub mod metrics;
+#[cfg(feature = "core")]
+pub mod cache;
 
 // Words: plain values; no async, no I/O, no clock.
 #[cfg(feature = "core")]

@@ -19,9 +19,9 @@ use crate::reference::canonical_host;
 use crate::secret::Secret;
 use crate::store::registry::credentials::glob::Glob;
 use crate::store::registry::credentials::helper::{self, IDENTITY};
-use crate::store::registry::credentials::kept::Kept;
+use crate::cache::kept::Kept;
 use crate::store::registry::credentials::program::Programs;
-use crate::store::registry::credentials::watched::{Unread, Watched, json_cause};
+use crate::trust::watched::{Unread, Watched, json_cause};
 use crate::store::registry::credentials::{Credential, Provider, Wanted};
 
 /// The provider over one file, or over the first of several that is there.

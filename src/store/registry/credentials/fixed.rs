@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::limits;
 use crate::secret::Secret;
-use crate::store::registry::credentials::watched::{Unread, Watched};
+use crate::trust::watched::{Unread, Watched};
 use crate::store::registry::credentials::{Credential, Provider, Wanted};
 
 /// The provider `static`.

@@ -7,7 +7,12 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use super::*;
+use crate::config::AzureIdentity;
+use crate::limits;
 use crate::store::registry::credentials::testing::{Scripts, ask};
 
 /// A server that answers with these statuses and bodies, in turn, the last one for ever, and keeps what it was sent.
@@ -89,18 +94,13 @@ const METADATA_ANSWER: &str =
 fn options(identity: AzureIdentity, endpoints: &[&Server]) -> Options {
     let endpoints = endpoints.iter().map(|server| server.host.clone()).collect();
     let (client_id, tenant_id) = (Some("client".to_owned()), Some("tenant".to_owned()));
-    Options { name: "azureWorkloadIdentity", identity, client_id, tenant_id, endpoints }
+    Options { name: "azureWorkloadIdentity", who: Who { identity, client_id, tenant_id }, endpoints }
 }
 
 /// A provider that asks these servers.
 fn provider(options: Options, authority: &Server, token: PathBuf) -> Azure {
-    let variables = |name: &str| match name {
-        "AZURE_FEDERATED_TOKEN_FILE" => Some(token.display().to_string()),
-        _ => None,
-    };
-    let identity = identity(&options, format!("http://{}/", authority.host), &variables);
-    let doors = Doors { metadata: format!("http://{}", authority.host), scheme: "http" };
-    Azure::with(options, identity, doors, Proxy::default())
+    let entra = Entra::at(&options.who, RESOURCE, &authority.host, &token);
+    Azure::with(options, entra, "http")
 }
 
 fn form(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -237,9 +237,7 @@ async fn what_is_missing_of_an_identity_is_named_and_only_where_it_matters() {
     let none = |_: &str| None;
     let bare = |identity| Options {
         name: "azureWorkloadIdentity",
-        identity,
-        client_id: None,
-        tenant_id: None,
+        who: Who { identity, client_id: None, tenant_id: None },
         endpoints: vec!["*.azurecr.io".to_owned()],
     };
     let workload = Azure::new(bare(AzureIdentity::Workload), &none, Proxy::default());
@@ -249,6 +247,4 @@ async fn what_is_missing_of_an_identity_is_named_and_only_where_it_matters() {
     let plain = |name: &str| (name == "AZURE_AUTHORITY_HOST").then(|| "http://login.example".to_owned());
     let plain = Azure::new(bare(AzureIdentity::Workload), &plain, Proxy::default());
     assert!(ask(&plain, "a.azurecr.io/a").await.unwrap_err().contains("no https URL"));
-    let any = Azure::new(bare(AzureIdentity::Any), &none, Proxy::default());
-    assert!(matches!(any.identity, Ok(Identity::Managed { client: None, tenant: None })));
 }
