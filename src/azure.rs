@@ -20,12 +20,15 @@ use crate::limits;
 use crate::secret::Secret;
 use crate::trust::watched::{Unread, Watched, json_cause};
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// Tokens of Entra for one service.
 pub struct Entra {
     /// Or why there is none.
     identity: Result<Identity, String>,
     /// What the tokens are for.
-    resource: &'static str,
+    resource: String,
     /// Where the metadata service is; elsewhere in tests alone.
     metadata: String,
     clients: Clients,
@@ -39,7 +42,7 @@ enum Identity {
 }
 
 /// What the configuration says of the identity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
     /// Which kind of it.
     pub identity: AzureIdentity,
@@ -54,12 +57,7 @@ impl Entra {
     /// `AZURE_TENANT_ID`, `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_AUTHORITY_HOST`). The metadata service is never asked
     /// through a proxy.
     #[must_use]
-    pub fn new(
-        who: &Who,
-        resource: &'static str,
-        environment: &dyn Fn(&str) -> Option<String>,
-        proxy: Proxy,
-    ) -> Self {
+    pub fn new(who: &Who, resource: String, environment: &dyn Fn(&str) -> Option<String>, proxy: Proxy) -> Self {
         let authority = environment("AZURE_AUTHORITY_HOST").filter(|host| !host.is_empty());
         let authority = authority.unwrap_or_else(|| AUTHORITY.to_owned());
         let identity = if authority.starts_with("https://") {
@@ -72,7 +70,7 @@ impl Entra {
 
     /// The same over plain http to an authority and a metadata service on loopback.
     #[cfg(test)]
-    pub(crate) fn at(who: &Who, resource: &'static str, host: &str, token: &Path) -> Self {
+    pub(crate) fn at(who: &Who, resource: String, host: &str, token: &Path) -> Self {
         let variables = |name: &str| (name == "AZURE_FEDERATED_TOKEN_FILE").then(|| token.display().to_string());
         let identity = identity(who, format!("http://{host}/"), &variables);
         let (metadata, clients) = (format!("http://{host}"), Clients::new(Proxy::default()));
@@ -126,7 +124,7 @@ impl Entra {
                 (post(self.clients.outside().await?, &url, &pairs), "Microsoft Entra")
             }
             Identity::Managed { client, .. } => {
-                let mut pairs = vec![("api-version", "2018-02-01"), ("resource", self.resource)];
+                let mut pairs = vec![("api-version", "2018-02-01"), ("resource", self.resource.as_str())];
                 pairs.extend(client.as_deref().map(|client| ("client_id", client)));
                 let url = format!("{}/metadata/identity/oauth2/token?{}", self.metadata, encoded(&pairs));
                 let client = self.clients.metadata().await?;
@@ -139,11 +137,7 @@ impl Entra {
     }
 }
 
-fn identity(
-    who: &Who,
-    authority: String,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<Identity, String> {
+fn identity(who: &Who, authority: String, environment: &dyn Fn(&str) -> Option<String>) -> Result<Identity, String> {
     let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
     let client = who.client_id.clone().or_else(|| variable("AZURE_CLIENT_ID"));
     let tenant = who.tenant_id.clone().or_else(|| variable("AZURE_TENANT_ID"));
@@ -312,3 +306,26 @@ const METADATA: &str = "http://169.254.169.254";
 
 /// Taken off a token's life, so that it does not end between us and the registry.
 pub const MARGIN: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_workload_identity_is_not_set_up_the_machine_speaks_for_itself() {
+        let who = |identity| Who { identity, client_id: None, tenant_id: None };
+        let none = |_: &str| None;
+        let any = identity(&who(AzureIdentity::Any), AUTHORITY.to_owned(), &none);
+        assert!(matches!(any, Ok(Identity::Managed { client: None, tenant: None })));
+        let workload = identity(&who(AzureIdentity::Workload), AUTHORITY.to_owned(), &none);
+        assert!(workload.is_err_and(|cause| cause == "there is no clientID, and AZURE_CLIENT_ID is not set"));
+    }
+
+    #[test]
+    fn the_token_of_the_platform_is_read_without_the_line_feed_at_its_end() {
+        let read = |bytes: &[u8]| assertion(Path::new("/x"), bytes).map(|secret| secret.expose().to_owned());
+        assert_eq!(read(b"abc\n"), Ok("abc".to_owned()));
+        assert_eq!(read(b"\n"), Err("it is empty".to_owned()));
+        assert_eq!(read(b"\xff"), Err("not UTF-8".to_owned()));
+    }
+}

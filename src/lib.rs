@@ -54,6 +54,8 @@ pub mod verifier;
 pub mod store;
 #[cfg(feature = "notation")]
 pub mod revocation;
+#[cfg(all(feature = "registry", feature = "notation"))]
+pub mod keyvault;
 #[cfg(feature = "notation")]
 pub mod pki;
 #[cfg(feature = "registry")]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::limits;
 use crate::cache::Cache;
+use crate::limits;
 
 /// At most [`limits::CREDENTIALS_KEPT`] answers; the one longest unused goes first.
 pub struct Kept<K, V> {

@@ -43,7 +43,7 @@ impl Azure {
     /// What the configuration leaves out comes from the environment.
     #[must_use]
     pub fn new(options: Options, environment: &dyn Fn(&str) -> Option<String>, proxy: Proxy) -> Self {
-        let entra = Entra::new(&options.who, RESOURCE, environment, proxy);
+        let entra = Entra::new(&options.who, RESOURCE.to_owned(), environment, proxy);
         Self::with(options, entra, "https")
     }
 
