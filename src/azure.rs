@@ -204,7 +204,6 @@ fn builder() -> reqwest::ClientBuilder {
 }
 
 /// A form to be sent.
-#[must_use]
 pub fn post(client: &Client, url: &str, pairs: &[(&str, &str)]) -> RequestBuilder {
     client.post(url).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(encoded(pairs))
 }
