@@ -80,7 +80,7 @@ fn token(info: &[u8], attribute: &[u8], unsigned: &[u8]) -> Vec<u8> {
     let of = |oid: &[u8], value: &[u8]| element(SEQUENCE, &[&element(OID, &[oid]), &element(SET, &[value])]);
     let certificate = authority()[0].der();
     let named = element(SEQUENCE, &[&element(OCTETS, &[digest(&SHA256, certificate).as_ref()])]);
-    let mut attributes = vec![
+    let mut attributes = [
         of(CONTENT_TYPE, &element(OID, &[TST_INFO])),
         of(MESSAGE_DIGEST, &element(OCTETS, &[digest(&SHA256, info).as_ref()])),
         of(SIGNING_CERTIFICATE_V2, &element(SEQUENCE, &[&element(SEQUENCE, &[&named])])),

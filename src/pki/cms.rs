@@ -73,7 +73,7 @@ pub enum BadSignedData {
         /// Why not.
         cause: BadCertificate,
     },
-    /// Not exactly one signer.
+    /// Not exactly one signer (RFC 3161, section 2.4.2: the authority's signature and no other).
     #[error("it does not have exactly one signer")]
     Signers,
     /// No signed attributes (RFC 5652, section 5.3: required for what is not plain data).

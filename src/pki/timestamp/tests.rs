@@ -1,3 +1,5 @@
+//! Every rule for timestamps, at its limit and one past it; tokens of openssl; every byte changed.
+
 use const_oid::db::rfc5912;
 use der::Encode;
 use der::asn1::{Any, Null};
@@ -251,7 +253,10 @@ fn a_token_is_read_to_its_last_byte() {
     let judge = |parts: &[Vec<u8>]| verify(&signed_data(parts), STAMPED, &[root()]).map_err(|cause| cause.to_string());
     assert!(judge(&parts).is_ok());
     let crls = tlv(0xa1, b"whatever");
-    assert!(judge(&[&parts[..4], &[crls.clone()], &parts[4..]].concat()).is_ok(), "revocation lists are passed over");
+    assert!(
+        judge(&[&parts[..4], std::slice::from_ref(&crls), &parts[4..]].concat()).is_ok(),
+        "revocation lists are passed over"
+    );
     for wrong in [
         [&parts[..], &[tlv(5, b"")]].concat(),
         [&parts[..3], &[crls], &parts[3..]].concat(),
@@ -374,8 +379,8 @@ fn the_issuer_and_serial_beside_the_hash_fit() {
     let named = |issuer_serial: &[u8]| {
         token.clone().attribute(SIGNING_CERTIFICATE, &signing_certificate(&[&ess(&token.signer, issuer_serial)]))
     };
-    passed(&named(&names(&[issuer.clone()], 1)));
-    refused(&named(&names(&[issuer.clone()], 2)), "speak of two certificates");
+    passed(&named(&names(std::slice::from_ref(&issuer), 1)));
+    refused(&named(&names(std::slice::from_ref(&issuer), 2)), "speak of two certificates");
     refused(&named(&names(&[directory(&token.signer.raw.subject)], 1)), "speak of two certificates");
     for wrong in [vec![], vec![issuer.clone(), issuer], vec![tlv(0x82, b"dns.example")]] {
         refused(&named(&names(&wrong, 1)), "cannot be read");
