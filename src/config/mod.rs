@@ -31,8 +31,8 @@ use crate::limits;
 pub use credentials::{AzureIdentity, CredentialSource, Password, Realm};
 pub use kubelet::{KubeletProvider, kubelet_providers};
 pub use notation::{
-    Action, Asks, Level, Named, Notation, RegistryScopes, Statement, StoreName, StoreType, TrustPolicySource, TrustStore,
-    VerifyTimestamp,
+    Action, Asks, Level, Named, Notation, RegistryScopes, Statement, StoreName, StoreType, TrustPolicySource,
+    TrustStore, Undefined, VerifyTimestamp,
 };
 pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};

@@ -114,7 +114,7 @@ impl fmt::Display for StoreName {
     }
 }
 
-/// A trust store, or a part of one: those of one type and name are one.
+/// A trust store; no other has its type and name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TrustStore {
     /// What its certificates vouch for.
@@ -126,37 +126,40 @@ pub struct TrustStore {
 }
 
 impl Notation {
-    /// The trust stores, or parts of one, that a name finds.
-    #[must_use]
-    pub fn find(&self, name: &StoreName) -> Vec<&TrustStore> {
-        let of_name = |wanted: Option<&str>| -> Vec<&TrustStore> {
-            let stores = self.stores.iter().filter(|store| store.store_type == name.store_type);
-            stores.filter(|store| store.name.as_deref() == wanted).collect()
+    /// The trust store that a name finds.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, name: &StoreName) -> Result<&TrustStore, Undefined> {
+        let of_name = |wanted: Option<&str>| {
+            self.stores.iter().find(|it| it.store_type == name.store_type && it.name.as_deref() == wanted)
         };
-        let named = of_name(Some(&name.name));
-        if named.is_empty() { of_name(None) } else { named }
+        of_name(Some(&name.name)).or_else(|| of_name(None)).ok_or_else(|| self.undefined(name))
     }
 
-    /// Why a statement cannot name a store: there is none. In words, with the mend.
-    #[must_use]
-    pub fn undefined(&self, name: &StoreName) -> Option<(String, String)> {
-        if !self.find(name).is_empty() {
-            return None;
-        }
-        let mut known: Vec<String> = Vec::new();
-        for store in &self.stores {
-            if let Some(name) = &store.name {
-                known.push(StoreName { store_type: store.store_type, name: name.clone() }.to_string());
-            }
-        }
-        known.sort();
-        known.dedup();
-        let hint = match known.as_slice() {
-            [] => format!("add {{ type = {:?}, name = {:?}, files = [...] }} to certificates", name.store_type.as_str(), name.name),
-            known => format!("there is {}", known.join(", ")),
+    fn undefined(&self, name: &StoreName) -> Undefined {
+        let known = self.stores.iter().filter_map(|store| {
+            let name = store.name.clone()?;
+            Some(StoreName { store_type: store.store_type, name }.to_string())
+        });
+        let known: Vec<String> = known.collect();
+        let hint = if known.is_empty() {
+            let store_type = name.store_type.as_str();
+            format!("add {{ type = {store_type:?}, name = {:?}, files = [...] }} to certificates", name.name)
+        } else {
+            format!("there is {}", known.join(", "))
         };
-        Some((format!("nothing defines the trust store \"{name}\""), hint))
+        Undefined { message: format!("nothing defines the trust store \"{name}\""), hint }
     }
+}
+
+/// A statement names a trust store that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undefined {
+    /// Which one.
+    pub message: String,
+    /// The mend.
+    pub hint: String,
 }
 
 impl TrustStore {

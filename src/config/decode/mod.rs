@@ -156,12 +156,7 @@ enum ModeWord {
 const MODES: [(&str, ModeWord); 4] =
     [("enforce", ModeWord::Enforce), ("audit", ModeWord::Audit), ("allow", ModeWord::Allow), ("deny", ModeWord::Deny)];
 
-fn executor(
-    decoder: &mut Decoder<'_>,
-    item: &Item<'_>,
-    providers: &Providers,
-    seen: &mut Scopes,
-) -> Option<Executor> {
+fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, seen: &mut Scopes) -> Option<Executor> {
     let mut table = decoder.table(item)?;
     let scopes = match decoder.required(&mut table, "scopes") {
         Some(item) => scopes(decoder, &item, seen),

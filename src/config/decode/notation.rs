@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use crate::config::decode::trust_policy::{
     Verification, scopes_of_one, signature_verification, trust_policy, trusted_identities,
 };
-use crate::config::decode::trust_store::{
-    Providers, certificates, path, verification_cert_stores, verification_certs,
-};
+use crate::config::decode::trust_store::{Providers, certificates, path, verification_cert_stores, verification_certs};
 use crate::config::file::decoder::{Decoder, Item, Table};
 use crate::config::{
-    Asks, Level, Named, Notation, RegistryScopes, Spanned, Statement, TrustPolicySource, TrustStore, VerifyTimestamp,
+    Asks, Level, Named, Notation, RegistryScopes, Spanned, Statement, TrustPolicySource, TrustStore, Undefined,
+    VerifyTimestamp,
 };
 
 /// The parameters.
@@ -109,11 +108,15 @@ fn stores(decoder: &mut Decoder<'_>, written: &Written<'_>, providers: &Provider
     let none = || Some(Vec::new());
     let of_certificates = of_certificates.as_ref().map_or_else(none, |item| certificates(decoder, item));
     let certs = certs.as_ref().map_or_else(none, |item| verification_certs(decoder, item));
-    let cert_stores =
-        cert_stores.as_ref().map_or_else(none, |item| verification_cert_stores(decoder, item, providers));
-    let mut stores = of_certificates?;
-    stores.extend(certs?);
-    stores.extend(cert_stores?);
+    let cert_stores = cert_stores.as_ref().map_or_else(none, |item| verification_cert_stores(decoder, item, providers));
+    let parts = of_certificates?.into_iter().chain(cert_stores?).chain(certs?);
+    let mut stores: Vec<TrustStore> = Vec::new();
+    for part in parts {
+        match stores.iter_mut().find(|store| (store.store_type, &store.name) == (part.store_type, &part.name)) {
+            Some(store) => store.material.extend(part.material),
+            None => stores.push(part),
+        }
+    }
     Some(stores)
 }
 
@@ -157,7 +160,7 @@ fn defines_its_stores(decoder: &mut Decoder<'_>, notation: &Notation) -> bool {
     let TrustPolicySource::Statements(statements) = &notation.policy else { return true };
     let mut defines = true;
     for name in statements.iter().flat_map(Statement::stores) {
-        if let Some((message, hint)) = notation.undefined(&name.value) {
+        if let Err(Undefined { message, hint }) = notation.find(&name.value) {
             decoder.problems.push_with_hint(&name.place, message, hint);
             defines = false;
         }

@@ -17,7 +17,9 @@ pub(super) fn table(notation: &Notation) -> NotationTable<'_> {
     table.user_metadata = Some(&notation.user_metadata).filter(|metadata| !metadata.is_empty());
     for store in &notation.stores {
         match &store.name {
-            Some(name) => table.certificates.extend(store.material.iter().map(|material| source(store, name, material))),
+            Some(name) => {
+                table.certificates.extend(store.material.iter().map(|material| source(store, name, material)))
+            }
             None => table.verification_certs.extend(store.material.iter().filter_map(path_of)),
         }
     }
@@ -95,7 +97,8 @@ fn verification(level: Level, verify_timestamp: VerifyTimestamp) -> Verification
         ("revocation", level.revocation),
     ];
     let overridden = actions.into_iter().filter(|(_, action)| *action != Action::Enforce);
-    let overridden = overridden.map(|(validation, action)| (validation, if action == Action::Log { "log" } else { "skip" }));
+    let overridden =
+        overridden.map(|(validation, action)| (validation, if action == Action::Log { "log" } else { "skip" }));
     VerificationTable {
         level: found.unwrap_or("strict"),
         r#override: found.is_none().then(|| overridden.collect()),
