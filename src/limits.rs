@@ -115,11 +115,18 @@ pub const EXPANDED_BYTES: usize = 4096;
 /// Longest name of a verifier, in bytes. It stands in reason lines and reports.
 pub const VERIFIER_NAME_BYTES: usize = 64;
 
+/// Longest name of a key management provider, in bytes: in Ratify v1 a Kubernetes namespace (63), a slash and the name of
+/// a resource (253).
+pub const PROVIDER_NAME_BYTES: usize = 317;
+
 /// Longest user agent, in bytes. It is sent with every request.
 pub const USER_AGENT_BYTES: usize = 256;
 
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most entries of a folder with trusted certificates, what is passed over included. A root programme has some 150.
+pub const TRUST_FOLDER_ENTRIES: usize = 512;
 
 /// Most symbolic links followed to one trusted file (Linux, path_resolution(7): 40).
 pub const TRUST_LINKS: usize = 40;

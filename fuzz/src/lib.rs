@@ -17,7 +17,7 @@ mod store;
 mod timestamps;
 mod words;
 
-pub use configuration::{config_json, config_toml, config_yaml, expansion};
+pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
@@ -29,7 +29,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 39] = [
+pub const TARGETS: [(&str, Target); 40] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -68,6 +68,7 @@ pub const TARGETS: [(&str, Target); 39] = [
     ("stamp", stamp),
     ("time", time),
     ("timestamp", timestamp),
+    ("trust_policy", trust_policy),
     ("wire", wire),
 ];
 

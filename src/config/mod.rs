@@ -30,7 +30,10 @@ use crate::limits;
 
 pub use credentials::{AzureIdentity, CredentialSource, Password, Realm};
 pub use kubelet::{KubeletProvider, kubelet_providers};
-pub use notation::{Action, Level, StoreType, VerifyTimestamp};
+pub use notation::{
+    Action, Asks, Level, Named, Notation, RegistryScopes, Statement, StoreName, StoreType, TrustPolicySource,
+    TrustStore, Undefined, VerifyTimestamp,
+};
 pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
@@ -52,6 +55,21 @@ pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String
     };
     match config {
         Some(config) if decoder.problems.is_empty() => Ok(config),
+        _ => Err(decoder.problems),
+    }
+}
+
+/// Parses a trust policy document in a file of its own, which is JSON as notation has it. `file` is its path, for
+/// messages.
+///
+/// # Errors
+/// All problems at once.
+pub fn trust_policy(file: &str, text: &str) -> Result<Vec<Statement>, Problems> {
+    let mut decoder = Decoder::new(file, &|_| None);
+    let statements = file::read_json(text, &mut decoder.problems)
+        .and_then(|root| decode::trust_policy(&mut decoder, &Item::root(&root)));
+    match statements {
+        Some(statements) if decoder.problems.is_empty() => Ok(statements),
         _ => Err(decoder.problems),
     }
 }
@@ -253,20 +271,11 @@ pub enum VerifierKind {
     Notation(Notation),
 }
 
-/// What a Notation verifier trusts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notation {
-    /// Where the certificates of the trust store of type `ca` are; at least one source.
-    pub certificate_authorities: Vec<KeyMaterial>,
-    /// Whose signatures count, as written; `*`, as in Ratify v2, where none is written.
-    pub trusted_identities: Vec<Spanned<String>>,
-}
-
 /// Where certificates or keys come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum KeyMaterial {
-    /// A file, by its absolute path.
-    File(Spanned<PathBuf>),
+    /// A file, or a folder of files, by its absolute path.
+    Path(Spanned<PathBuf>),
     /// PEM in the configuration itself, as written.
     Inline(Spanned<String>),
 }
@@ -276,7 +285,7 @@ impl KeyMaterial {
     #[must_use]
     pub fn place(&self) -> &Place {
         match self {
-            Self::File(path) => &path.place,
+            Self::Path(path) => &path.place,
             Self::Inline(pem) => &pem.place,
         }
     }

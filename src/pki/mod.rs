@@ -27,7 +27,7 @@ pub mod timestamp;
 pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
-pub use pem::{BadBundle, anchors_from_pem};
+pub use pem::{BadBundle, anchors, anchors_from_pem};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
 /// Two are equal when their bytes are.

@@ -298,7 +298,8 @@ mod tests {
             (&[" *"], "expected \"x509.subject:"),
             (&["C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
             (&["x509.Subject: C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
-            (&["did:web:acme"], "expected \"x509.subject:"),
+            (&["x509.SUBJECT : C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
+            (&[": C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
             (&["x509.subject:"], "expected TYPE=VALUE"),
             (&["x509.subject: ST=WA, O=acme"], "C is missing"),
             (&["x509.subject: C=US, O=acme"], "ST is missing"),
@@ -316,6 +317,20 @@ mod tests {
             let found = problems(root(), identities);
             assert!(found.len() == 1 && found[0].contains(expected), "{identities:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn identities_of_another_kind_are_taken_and_match_nobody_here() {
+        let key = Key::get(Kind::P256, 0);
+        let full = "x509.subject: C=US, ST=WA, O=acme";
+        let texts = |identities: &[&str]| identities.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        for identities in [&["did:web:acme"][..], &["did:web:acme", "did:web:acme"], &["did:web:acme", full]] {
+            assert_eq!(problems(root(), identities), [""; 0], "{identities:?}");
+            let trust = Trust::new(root(), &texts(identities)).unwrap();
+            let allowed = trust.identities().allow(&Template::leaf("O=acme,ST=WA,C=US", ROOT).sign(key, key).subject());
+            assert_eq!(allowed.is_ok(), identities.contains(&full), "{allowed:?}");
+        }
+        assert_eq!(problems(root(), &["*", "did:web:acme"]).len(), 1, "* stands alone all the same");
     }
 
     #[test]
