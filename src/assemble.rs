@@ -33,10 +33,13 @@ use crate::verifier::notation::{BadTrust, NotationVerifier, Problem, Trust};
 mod credentials;
 mod shared;
 mod timed;
+mod vaults;
 
 pub use shared::Shared;
+pub use vaults::Taken;
 
 use timed::Timed;
+use vaults::Vaults;
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -47,6 +50,8 @@ pub struct Assembled {
     pub admission: Admission,
     /// Every trust file, as it was before it was read.
     pub stamps: Vec<(PathBuf, Stamp)>,
+    /// What was taken from key vaults.
+    pub taken: Vec<Taken>,
     /// What is wrong with trust files, one problem each.
     pub problems: Vec<String>,
 }
@@ -93,7 +98,8 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
 /// As [`assemble`].
 pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
-    join(config, Assembly { disk, metrics: Arc::clone(shared.metrics()), ..Assembly::new(path) })
+    let (metrics, vaults) = (Arc::clone(shared.metrics()), Arc::clone(shared.vaults()));
+    join(config, Assembly { disk, metrics, vaults, ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -163,6 +169,7 @@ pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
 }
 
 fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
+    work.proxy.clone_from(&config.proxy);
     work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
     work.absorb("platform", platform().as_bytes());
     // What decides, and nothing else: a log level costs no verdict, and neither does a proxy, which is trusted no more
@@ -195,7 +202,7 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
         remember: config.remember.clone(),
         generation: finish(work.generation),
     };
-    Ok(Assembled { admission, stamps: work.stamps, problems: work.trust_problems.lines() })
+    Ok(Assembled { admission, stamps: work.stamps, taken: work.taken, problems: work.trust_problems.lines() })
 }
 
 #[cfg(feature = "layout")]
@@ -226,6 +233,9 @@ struct Assembly {
     problems: Problems,
     trust_problems: Problems,
     stamps: Vec<(PathBuf, Stamp)>,
+    taken: Vec<Taken>,
+    vaults: Arc<Vaults>,
+    proxy: Proxy,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
     stores: Vec<(config::Store, Arc<dyn Store>)>,
@@ -242,6 +252,9 @@ impl Assembly {
             problems: Problems::new(&path.display().to_string()),
             trust_problems: Problems::new(&path.display().to_string()),
             stamps: Vec::new(),
+            taken: Vec::new(),
+            vaults: Arc::default(),
+            proxy: Proxy::default(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
             over: None,
@@ -378,6 +391,17 @@ impl Assembly {
                     self.problems.push(&pem.place, error.to_string());
                     error.to_string()
                 })
+            }
+            KeyMaterial::Vault(vault) => {
+                let of = self.vaults.get(&vault.value, &self.proxy);
+                let (certificates, revision) = of.certificates();
+                self.taken.push(Taken::new(Arc::clone(&of), revision));
+                // One that is in force although it could not be read again is told too.
+                let problem = certificates.as_ref().err().cloned().or_else(|| of.problem());
+                problem.into_iter().for_each(|problem| self.trust_problems.push(&vault.place, problem));
+                let certificates = certificates?.to_vec();
+                certificates.iter().for_each(|certificate| self.absorb(&vault.value.url, certificate.der()));
+                Ok(certificates)
             }
             KeyMaterial::File(path) => {
                 // Stamped before it is read: what changes from here on is seen as a change.

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
-use crate::assemble::{self, Assembled, Shared};
+use crate::assemble::{self, Assembled, Shared, Taken};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
@@ -60,6 +60,7 @@ pub struct InForce {
     /// Where the files lie, by their own names and at the end of links: what changes there is worth a look.
     pub folders: Vec<PathBuf>,
     stamps: Vec<(PathBuf, Stamp)>,
+    taken: Vec<Taken>,
 }
 
 impl InForce {
@@ -91,12 +92,14 @@ impl InForce {
             problems: vec![cause],
             folders: Vec::new(),
             stamps: Vec::new(),
+            taken: Vec::new(),
         })
     }
 
-    /// Whether a file changed since it was read.
+    /// Whether a file, or what a key vault holds, changed since it was read.
     fn is_stale(&self) -> bool {
-        self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
+        self.taken.iter().any(|taken| !taken.is_current())
+            || self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
     }
 }
 
@@ -285,16 +288,16 @@ fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared) -> InForce
     let config_current = fresh.is_some();
     let in_force = fresh
         .or_else(|| last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared).ok()?, config))));
-    let (admission, config, stamps, problems) = match in_force {
-        Some((Assembled { admission, mut stamps, problems: trust_problems }, config)) => {
+    let (admission, config, stamps, taken, problems) = match in_force {
+        Some((Assembled { admission, mut stamps, taken, problems: trust_problems }, config)) => {
             stamps.push(config_stamp);
             let problems = problems.into_iter().chain(trust_problems).collect();
-            (Ok(Arc::new(admission)), Some(config), stamps, problems)
+            (Ok(Arc::new(admission)), Some(config), stamps, taken, problems)
         }
-        None => (Err(first_of(&problems)), None, vec![config_stamp], problems),
+        None => (Err(first_of(&problems)), None, vec![config_stamp], Vec::new(), problems),
     };
     let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
-    InForce { admission, config, config_current, problems, folders, stamps }
+    InForce { admission, config, config_current, problems, folders, stamps, taken }
 }
 
 /// Trust was looked at, and where nothing is wrong with it, that is counted.

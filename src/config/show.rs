@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::artifact::Digest;
 use crate::config::{
-    Checks, Config, CredentialSource, Direct, Executor, Folder, KeyMaterial, Listen, LogFormat, LogLevel, Mode,
-    Password, ProxyUrl, Realm, Rule, Store, Unmatched, Verifier, VerifierKind,
+    AzureVault, Checks, Config, CredentialSource, Direct, Executor, Folder, KeyMaterial, Listen, LogFormat, LogLevel,
+    Mode, Password, ProxyUrl, Realm, Rule, Store, Unmatched, VaultItem, Verifier, VerifierKind,
 };
 use crate::secret::Secret;
 
@@ -122,10 +122,37 @@ fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
 
 fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
     match material {
-        KeyMaterial::File(path) => {
-            CertificatesTable { r#type: "ca", files: Some([unexpanded(&path.value.to_string_lossy())]), inline: None }
+        KeyMaterial::File(path) => CertificatesTable {
+            r#type: "ca",
+            files: Some([unexpanded(&path.value.to_string_lossy())]),
+            inline: None,
+            azurekeyvault: None,
+        },
+        KeyMaterial::Inline(pem) => {
+            CertificatesTable { r#type: "ca", files: None, inline: Some(&pem.value), azurekeyvault: None }
         }
-        KeyMaterial::Inline(pem) => CertificatesTable { r#type: "ca", files: None, inline: Some(&pem.value) },
+        KeyMaterial::Vault(vault) => CertificatesTable {
+            r#type: "ca",
+            files: None,
+            inline: None,
+            azurekeyvault: Some(vault_table(&vault.value)),
+        },
+    }
+}
+
+fn vault_table(vault: &AzureVault) -> VaultTable<'_> {
+    let item = |item: &VaultItem| VaultItemTable {
+        name: item.name.clone(),
+        version: item.version.clone(),
+        versions: item.version.is_none().then_some(item.versions),
+    };
+    VaultTable {
+        vault_url: &vault.url,
+        client_id: vault.client_id.as_deref(),
+        tenant_id: vault.tenant_id.as_deref(),
+        certificates: vault.certificates.iter().map(item).collect(),
+        refresh_interval: humantime::format_duration(vault.refresh).to_string(),
+        max_trust_age: humantime::format_duration(vault.max_age).to_string(),
     }
 }
 
@@ -294,6 +321,31 @@ struct CertificatesTable<'a> {
     files: Option<[String; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    azurekeyvault: Option<VaultTable<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VaultTable<'a> {
+    #[serde(rename = "vaultURL")]
+    vault_url: &'a str,
+    #[serde(rename = "clientID", skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(rename = "tenantID", skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    certificates: Vec<VaultItemTable>,
+    refresh_interval: String,
+    max_trust_age: String,
+}
+
+#[derive(Serialize)]
+struct VaultItemTable {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    versions: Option<usize>,
 }
 
 #[derive(Serialize)]

@@ -182,6 +182,7 @@ fn every_key_is_taken() {
         .map(|source| match source {
             KeyMaterial::File(path) => path.value.display().to_string(),
             KeyMaterial::Inline(pem) => pem.value.clone(),
+            KeyMaterial::Vault(vault) => vault.value.url.clone(),
         })
         .collect();
     assert_eq!(sources, ["/etc/trust/a.pem", "/b", "PEM 1", "PEM 2"]);

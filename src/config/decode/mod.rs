@@ -6,6 +6,7 @@ mod node;
 mod policy;
 mod proxy;
 mod store;
+mod vault;
 mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::vault::vault;
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
 use crate::config::{KeyMaterial, Notation, Spanned, Verifier, VerifierKind};
 use crate::limits;
@@ -166,19 +167,25 @@ fn store_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
 }
 
 fn key_material(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<KeyMaterial>> {
-    let elsewhere = decoder.refused(table, "azurekeyvault", "azurekeyvault is not available in this version");
+    let vault_item = table.optional("azurekeyvault");
     let files_item = table.optional("files");
     let inline_item = table.optional("inline");
-    if files_item.is_none() && inline_item.is_none() {
-        if !elsewhere {
-            decoder.problems.push_with_hint(table.place(), "names no certificates", "add files or inline");
-        }
+    if files_item.is_none() && inline_item.is_none() && vault_item.is_none() {
+        decoder.problems.push_with_hint(table.place(), "names no certificates", "add files, inline or azurekeyvault");
         return None;
     }
+    let vault = vault_item.map_or_else(
+        || Some(Vec::new()),
+        |item| {
+            let place = item.place();
+            vault(decoder, &item).map(|value| vec![KeyMaterial::Vault(Spanned { value, place })])
+        },
+    );
     let files = files_item.map_or_else(|| Some(Vec::new()), |item| files(decoder, &item));
     let inline = inline_item.map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item).map(|inline| vec![inline]));
     let mut material = files?;
     material.extend(inline?);
+    material.extend(vault?);
     Some(material)
 }
 
