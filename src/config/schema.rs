@@ -3,6 +3,7 @@
 //! say, the decoder says: names and scopes given twice, rules that name no verifier, thresholds above their rules.
 
 mod credentials;
+mod vault;
 
 use std::time::Duration;
 
@@ -82,6 +83,7 @@ pub fn schema() -> Value {
             "certificates": certificates(),
             "store": store(),
             "credential": credentials::credential(),
+            "vault": vault::vault(),
             "policyEnforcer": policy_enforcer(),
             "rule": rule(),
         },
@@ -186,9 +188,10 @@ fn certificates() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "anyOf": [{ "required": ["files"] }, { "required": ["inline"] }],
+        "anyOf": [{ "required": ["files"] }, { "required": ["inline"] }, { "required": ["azurekeyvault"] }],
         "properties": {
             "type": word(&["ca"], "ca", "The type of the trust store."),
+            "azurekeyvault": { "$ref": "#/$defs/vault" },
             "files": {
                 "description": "Absolute paths of files with certificates in PEM.",
                 "type": "array",

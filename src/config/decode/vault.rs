@@ -34,9 +34,13 @@ pub fn vault(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<AzureVault> {
 
 /// The token that is shown there opens every vault that the identity may read: it goes to Azure's own hosts alone.
 fn url(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<String> {
-    let item = match table.optional("vaultURI") {
-        Some(item) => item,
-        None => decoder.required(table, "vaultURL")?,
+    let item = match (table.optional("vaultURI"), table.optional("vaultURL")) {
+        (Some(older), Some(_)) => {
+            decoder.problems.push(&older.place(), "vaultURL is given too: leave one of them out");
+            return None;
+        }
+        (Some(item), None) => item,
+        (None, _) => decoder.required(table, "vaultURL")?,
     };
     let text = decoder.string(&item)?;
     let is_name =

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
-const UNSAYABLE: [&str; 11] = [
+const UNSAYABLE: [&str; 12] = [
     "would be shown to any",
     "is taken by",
     "no verifier is named",
@@ -15,6 +15,7 @@ const UNSAYABLE: [&str; 11] = [
     "rules, the limit is",
     "deeper than the limit",
     "is above the limit",
+    "less than 1m",
     "\"99999999999999999999y\" is not a duration",
     "environment variable",
     "longer than the limit",
@@ -98,6 +99,12 @@ fn full() -> Value {
                     "certificates": [
                         { "type": "ca", "files": ["/a"], "inline": "PEM" },
                         { "inline": { "certs": "PEM" } },
+                        { "azurekeyvault": {
+                            "vaultURL": "https://acme.vault.azure.net", "clientID": "c", "tenantID": "t",
+                            "refreshInterval": "1h", "maxTrustAge": "2h",
+                            "certificates": [{ "name": "a", "version": "1" }, { "name": "b", "versions": 2 }],
+                        } },
+                        { "azurekeyvault": { "vaultURI": "https://acme.vault.azure.net", "certificates": [{ "name": "a" }] } },
                     ],
                     "trustedIdentities": ["*"],
                     "scopes": ["*"],
