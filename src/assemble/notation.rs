@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Assembly, TOP};
+use super::{Assembly, TOP, Taken};
 use crate::config::{
     self, Asks, KeyMaterial, Named, Notation, Place, Problems, Spanned, Statement, StoreName, StoreType,
     TrustPolicySource, TrustStore, Undefined,
@@ -176,6 +177,17 @@ impl Assembly {
                     self.problems.push(&pem.place, error.to_string());
                     error.to_string()
                 })
+            }
+            KeyMaterial::Vault(vault) => {
+                let of = self.vaults.get(&vault.value, &self.proxy);
+                let (certificates, revision) = of.certificates();
+                self.taken.push(Taken::new(Arc::clone(&of), revision));
+                // One that is in force although it could not be read again is told too.
+                let problem = certificates.as_ref().err().cloned().or_else(|| of.problem());
+                problem.into_iter().for_each(|problem| self.trust_problems.push(&vault.place, problem));
+                let certificates = certificates?.to_vec();
+                certificates.iter().for_each(|certificate| self.absorb(&vault.value.url, certificate.der()));
+                Ok(certificates)
             }
             KeyMaterial::Path(path) => {
                 let found =
