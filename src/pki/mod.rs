@@ -16,12 +16,15 @@ use x509_cert::ext::pkix::BasicConstraints;
 use crate::limits;
 
 pub mod chain;
+mod cms;
 mod key;
 pub mod name;
 mod pem;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timestamp;
 
+pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem};
