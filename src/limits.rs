@@ -66,6 +66,13 @@ pub const CERTIFICATE_BYTES: usize = 16 * 1024;
 /// takes the square of their number; real certificates have about ten.
 pub const CERTIFICATE_ELEMENTS: usize = 64;
 
+/// How deep a CBOR item may be nested. A signature envelope needs three levels.
+pub const CBOR_DEPTH: usize = 16;
+
+/// Most items of one piece of CBOR, labels and members of lists and maps included. A signature envelope has about 30;
+/// finding a label twice takes the square of their number.
+pub const CBOR_ITEMS: usize = 1024;
+
 /// Most members of all objects of one JSON document. The largest real manifests have a few thousand.
 pub const JSON_MEMBERS: usize = 65_536;
 
