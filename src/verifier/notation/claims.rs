@@ -164,10 +164,12 @@ fn is_version(text: &str) -> bool {
         && build.is_none_or(|build| build.split('.').all(is_word))
 }
 
-/// Reads the certificates of an envelope, each given in a form of its encoding.
+/// Reads the certificates of an envelope, each given in a form of its encoding. One that is known, byte by byte, is not
+/// read anew.
 pub(super) fn chain<T>(
     name: &'static str,
     given: &[T],
+    known: &[Certificate],
     der: impl Fn(&T) -> Result<Cow<'_, [u8]>, BadEnvelope>,
 ) -> Result<Vec<Certificate>, BadEnvelope> {
     if given.is_empty() {
@@ -177,7 +179,11 @@ pub(super) fn chain<T>(
         return Err(BadEnvelope::TooManyCertificates(given.len()));
     }
     let read = |(number, given)| {
-        Certificate::from_der(&der(given)?).map_err(|cause| BadEnvelope::Certificate { number, cause })
+        let der = der(given)?;
+        match known.iter().find(|known| known.der() == der.as_ref()) {
+            Some(known) => Ok(known.clone()),
+            None => Certificate::from_der(&der).map_err(|cause| BadEnvelope::Certificate { number, cause }),
+        }
     };
     (1..).zip(given).map(read).collect()
 }

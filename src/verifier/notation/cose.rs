@@ -17,9 +17,11 @@ use crate::pki::Certificate;
 ///
 /// Unknown protected headers that are not critical and unknown unprotected headers are passed over, as notation does.
 ///
+/// Certificates that are `known` are not read anew.
+///
 /// # Errors
 /// See [`BadEnvelope`].
-pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, BadEnvelope> {
+pub(super) fn parse(bytes: &[u8], known: &[Certificate]) -> Result<Envelope, BadEnvelope> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::ENVELOPE_BYTES {
         return Err(BadEnvelope::TooLarge(bytes.len()));
     }
@@ -47,7 +49,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, BadEnvelope> {
     let Claims { scheme, signing_time, expiry, demand } = Claims::read(&protected)?;
     Ok(Envelope {
         algorithm,
-        chain: chain(&protected, unprotected)?,
+        chain: chain(&protected, unprotected, known)?,
         signed: signed(written, payload),
         signature: (*signature).to_owned(),
         payload: (*payload).to_owned(),
@@ -112,11 +114,11 @@ fn check_content_type(protected: &Map<'_>) -> Result<(), BadEnvelope> {
 }
 
 /// The certificates in `x5chain`, which may be protected too ("Unprotected Headers").
-fn chain(protected: &Map<'_>, unprotected: &Map<'_>) -> Result<Vec<Certificate>, BadEnvelope> {
+fn chain(protected: &Map<'_>, unprotected: &Map<'_>, known: &[Certificate]) -> Result<Vec<Certificate>, BadEnvelope> {
     let malformed = || BadEnvelope::Header { name: "x5chain", expected: CHAIN_EXPECTED };
     let given = unprotected.get(CHAIN).or(protected.get(CHAIN)).ok_or(BadEnvelope::Missing("x5chain"))?;
     let Item::List(given) = given else { return Err(malformed()) };
-    claims::chain("x5chain", given, |item| match item {
+    claims::chain("x5chain", given, known, |item| match item {
         Item::Bytes(der) => Ok(Cow::Borrowed(*der)),
         _ => Err(malformed()),
     })

@@ -21,9 +21,11 @@ use crate::pki::{Certificate, parse_rfc3339};
 /// Unknown protected headers that are not critical and unknown unprotected headers are passed over, as notation
 /// does; unknown members beside the four of the envelope are refused, as the specification says.
 ///
+/// Certificates that are `known` are not read anew.
+///
 /// # Errors
 /// See [`BadEnvelope`].
-pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, BadEnvelope> {
+pub(super) fn parse(bytes: &[u8], known: &[Certificate]) -> Result<Envelope, BadEnvelope> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::ENVELOPE_BYTES {
         return Err(BadEnvelope::TooLarge(bytes.len()));
     }
@@ -40,7 +42,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, BadEnvelope> {
     let Claims { scheme, signing_time, expiry, demand } = Claims::read(&protected)?;
     Ok(Envelope {
         algorithm,
-        chain: chain(&written.header)?,
+        chain: chain(&written.header, known)?,
         payload: base64url("the payload", &written.payload)?,
         signature: base64url("the signature", &written.signature)?,
         // RFC 7515, section 5.1: the encoded parts as they came.
@@ -72,10 +74,10 @@ fn algorithm(protected: &Headers) -> Result<Algorithm, BadEnvelope> {
 }
 
 /// The certificates in `x5c` ("Unprotected Headers"; standard base64, RFC 7515, section 4.1.6).
-fn chain(header: &Headers) -> Result<Vec<Certificate>, BadEnvelope> {
+fn chain(header: &Headers, known: &[Certificate]) -> Result<Vec<Certificate>, BadEnvelope> {
     let malformed = || BadEnvelope::Header { name: CHAIN, expected: CHAIN_EXPECTED };
     let given = header.get(CHAIN).ok_or(BadEnvelope::Missing(CHAIN))?.as_array().ok_or_else(malformed)?;
-    claims::chain(CHAIN, given, |text| base64(CHAIN, text.as_str().ok_or_else(malformed)?).map(Cow::Owned))
+    claims::chain(CHAIN, given, known, |text| base64(CHAIN, text.as_str().ok_or_else(malformed)?).map(Cow::Owned))
 }
 
 /// The timestamp countersignature ("Unprotected Headers").

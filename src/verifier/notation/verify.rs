@@ -72,7 +72,7 @@ impl<'a> Sound<'a> {
         trust: &'a Trust,
         now: SystemTime,
     ) -> Result<Self, Outcome> {
-        let envelope = read(media_type, bytes)?;
+        let envelope = read(media_type, bytes, trust.self_signed())?;
         check_signature(&envelope).map_err(|cause| failed(Stage::Integrity, cause))?;
         chain::check_code_signing(&envelope.chain, trust.self_signed())
             .map_err(|cause| failed(Stage::Integrity, cause.to_string()))?;
@@ -208,10 +208,10 @@ pub(super) fn demanded(demand: &Demand) -> Outcome {
 }
 
 /// "Validate signature envelope".
-fn read(media_type: &str, bytes: &[u8]) -> Result<Envelope, Outcome> {
+fn read(media_type: &str, bytes: &[u8], known: &[Certificate]) -> Result<Envelope, Outcome> {
     match media_type {
-        JWS => jws::parse(bytes).map_err(|error| failed(Stage::Form, error.to_string())),
-        COSE => cose::parse(bytes).map_err(|error| failed(Stage::Form, error.to_string())),
+        JWS => jws::parse(bytes, known).map_err(|error| failed(Stage::Form, error.to_string())),
+        COSE => cose::parse(bytes, known).map_err(|error| failed(Stage::Form, error.to_string())),
         other => Err(failed(Stage::Form, format!("media type {other:?} is no signature envelope: {JWS} or {COSE}"))),
     }
 }
@@ -220,20 +220,22 @@ fn read(media_type: &str, bytes: &[u8]) -> Result<Envelope, Outcome> {
 /// be the same, or an attacker could choose.
 fn check_signature(envelope: &Envelope) -> Result<(), String> {
     let leaf = envelope.chain.first().ok_or("there is no certificate")?;
-    let subject = leaf.subject();
-    let key = leaf.key().map_err(|found| format!("certificate {subject}: {found} is not supported"))?;
-    let algorithm = Algorithm::of(key)
-        .ok_or_else(|| format!("certificate {subject}: {key} must not sign: RSA of 2048, 3072 or 4096 bits, or EC"))?;
+    let subject = || leaf.subject();
+    let key = leaf.key().map_err(|found| format!("certificate {}: {found} is not supported", subject()))?;
+    let algorithm = Algorithm::of(key).ok_or_else(|| {
+        format!("certificate {}: {key} must not sign: RSA of 2048, 3072 or 4096 bits, or EC", subject())
+    })?;
     if envelope.algorithm != algorithm {
         return Err(format!(
-            "the signature states algorithm {}, but the {key} key of {subject} signs by {algorithm}",
-            envelope.algorithm
+            "the signature states algorithm {}, but the {key} key of {} signs by {algorithm}",
+            envelope.algorithm,
+            subject()
         ));
     }
     if leaf.signed(algorithm.primitive(), &envelope.signed, &envelope.signature) {
         Ok(())
     } else {
-        Err(format!("the signature does not fit its content: it was changed, or not made by the key of {subject}"))
+        Err(format!("the signature does not fit its content: it was changed, or not made by the key of {}", subject()))
     }
 }
 

@@ -260,11 +260,11 @@ fn a_timestamp_is_taken_from_the_unprotected_header() {
     let draft = Draft::new().unprotected("io.cncf.notary.timestampSignature", json!("AQID"));
     for draft in [draft.clone(), draft.by_authority("2027-01-10T08:00:00Z")] {
         for (media_type, bytes) in draft.both() {
-            assert_eq!(read(media_type, &bytes).unwrap().timestamp, Some(vec![1, 2, 3]));
+            assert_eq!(read(media_type, &bytes, &[]).unwrap().timestamp, Some(vec![1, 2, 3]));
         }
     }
     for (media_type, bytes) in Draft::new().both() {
-        assert_eq!(read(media_type, &bytes).unwrap().timestamp, None);
+        assert_eq!(read(media_type, &bytes, &[]).unwrap().timestamp, None);
     }
     let twice = Draft::new()
         .unprotected("io.cncf.notary.timestampSignature", json!("AQID"))
