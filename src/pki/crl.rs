@@ -550,3 +550,6 @@ fn compare(one: &[u8], other: &[u8]) -> Ordering {
 
 /// The identifier of Microsoft's extension "Next CRL Publish", 1.3.6.1.4.1.311.21.4.
 const NEXT_PUBLISH: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 21, 4];
+
+#[cfg(test)]
+mod tests;

@@ -373,3 +373,6 @@ const OCSP_BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7
 
 /// id-pkix-ocsp-nocheck.
 const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
+
+#[cfg(test)]
+mod tests;
