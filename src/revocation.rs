@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::config::{self, Proxy};
 use crate::limits;
 use crate::metrics::{Cache, Lookup, Metrics};
-use crate::pki::{Certificate, rfc3339};
 use crate::pki::crl::Status;
+use crate::pki::{Certificate, rfc3339};
 use crate::report::Fault;
 use crate::verdict::Class;
 
@@ -27,6 +27,8 @@ mod flights;
 mod folder;
 mod memory;
 mod search;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -130,7 +130,8 @@ mod tests {
         };
         let [first, again] = ["", ""].map(|more| shared.revocation(&config(more)));
         assert!(Arc::ptr_eq(&first, &again));
-        for more in ["revocation.fetch = false", "proxy.http = \"http://proxy.example\"", "cache.path = \"/var/other\""] {
+        for more in ["revocation.fetch = false", "proxy.http = \"http://proxy.example\"", "cache.path = \"/var/other\""]
+        {
             assert!(!Arc::ptr_eq(&first, &shared.revocation(&config(more))), "{more}");
         }
     }

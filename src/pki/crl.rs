@@ -326,7 +326,8 @@ impl<'a> Crl<'a> {
         if !may_sign {
             return Err(BadCrl::MayNotSign(name()));
         }
-        let primitive = issuer.key().and_then(|kind| key::primitive(&self.algorithm, kind)).map_err(BadCrl::Algorithm)?;
+        let primitive =
+            issuer.key().and_then(|kind| key::primitive(&self.algorithm, kind)).map_err(BadCrl::Algorithm)?;
         if issuer.signed(primitive, self.tbs, self.signature) { Ok(()) } else { Err(BadCrl::Signature(name())) }
     }
 

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn elements_are_written_with_the_shortest_length() {
-        for (length, head) in [(0, vec![4, 0]), (127, vec![4, 127]), (128, vec![4, 0x81, 128]), (256, vec![4, 0x82, 1, 0])] {
+        for (length, head) in
+            [(0, vec![4, 0]), (127, vec![4, 127]), (128, vec![4, 0x81, 128]), (256, vec![4, 0x82, 1, 0])]
+        {
             let element = write(4, &[&vec![7; length]]);
             assert!(element.starts_with(&head) && element.len() == head.len() + length, "{length}");
             assert_eq!(only(&element, Tag::OctetString).map(<[u8]>::len), Ok(length));

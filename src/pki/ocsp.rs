@@ -4,8 +4,8 @@
 use std::time::SystemTime;
 
 use aws_lc_rs::digest::{self, Algorithm};
-use const_oid::db::{rfc5280, rfc5912};
 use const_oid::ObjectIdentifier;
+use const_oid::db::{rfc5280, rfc5912};
 use der::asn1::{BitStringRef, GeneralizedTime};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber};
 use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
@@ -201,7 +201,9 @@ impl<'a> Basic<'a> {
         }
         let responder = match element::read(&mut data)? {
             (tag, name) if tag == element::around(TagNumber::N1) => Responder::Name(name),
-            (tag, key) if tag == element::around(TagNumber::N2) => Responder::Key(element::only(key, Tag::OctetString)?),
+            (tag, key) if tag == element::around(TagNumber::N2) => {
+                Responder::Key(element::only(key, Tag::OctetString)?)
+            }
             (tag, _) => return Err(tag.unexpected_error(None).into()),
         };
         let _produced = data.decode::<GeneralizedTime>()?;
@@ -245,11 +247,13 @@ impl<'a> Basic<'a> {
         if !delegate.names_as_issuer(issuer) || !delegate.signature_is_by(issuer).map_err(BadAnswer::Algorithm)? {
             return refuse(format!("{subject} was not issued by {}", issuer.subject()));
         }
-        let purposes = delegate.decode::<ExtendedKeyUsage>().map_err(|_| BadAnswer::Delegate("extendedKeyUsage".into()))?;
+        let purposes =
+            delegate.decode::<ExtendedKeyUsage>().map_err(|_| BadAnswer::Delegate("extendedKeyUsage".into()))?;
         if !purposes.is_some_and(|(_, purposes)| purposes.0.contains(&rfc5912::ID_KP_OCSP_SIGNING)) {
             return refuse(format!("{subject}: its extendedKeyUsage does not say OCSPSigning"));
         }
-        chain::check_validity(std::slice::from_ref(delegate), now).map_err(|why| BadAnswer::Delegate(why.to_string()))?;
+        chain::check_validity(std::slice::from_ref(delegate), now)
+            .map_err(|why| BadAnswer::Delegate(why.to_string()))?;
         if self.is_signed_by(delegate)? { Ok(()) } else { Err(BadAnswer::Signature) }
     }
 
@@ -340,7 +344,9 @@ fn names(content: &[u8], certificate: &Certificate, issuer: &Certificate) -> Res
         _ => return Ok(false),
     };
     let [name_hash, key_hash] = hashes(algorithm, issuer);
-    Ok(crl::number(serial) == crl::number(certificate.serial()) && name == name_hash.as_ref() && key == key_hash.as_ref())
+    Ok(crl::number(serial) == crl::number(certificate.serial())
+        && name == name_hash.as_ref()
+        && key == key_hash.as_ref())
 }
 
 /// The hashes of an issuer's name and of its key, without the tag, length and unused bits before it (RFC 6960, section

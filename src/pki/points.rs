@@ -92,7 +92,8 @@ impl Certificate {
     /// that cannot be read does.
     #[must_use]
     pub fn may_be_revoked(&self) -> bool {
-        let names_none = self.responders().is_ok_and(|urls| urls.is_empty()) && self.points().is_ok_and(|points| points.is_empty());
+        let names_none =
+            self.responders().is_ok_and(|urls| urls.is_empty()) && self.points().is_ok_and(|points| points.is_empty());
         !names_none
     }
 
@@ -142,7 +143,11 @@ mod tests {
     #[test]
     fn responders_and_lists_are_named_in_their_order_whatever_their_scheme() {
         let leaf = Template::leaf(LEAF, ROOT)
-            .with(access_of(&[("1.3.6.1.5.5.7.48.2", "http://ca.example/ca.crt"), (OCSP, "http://a.example"), (OCSP, "https://b.example")]))
+            .with(access_of(&[
+                ("1.3.6.1.5.5.7.48.2", "http://ca.example/ca.crt"),
+                (OCSP, "http://a.example"),
+                (OCSP, "https://b.example"),
+            ]))
             .with(points_of(&[&["ldap://c.example/x", "http://c.example/1.crl"], &["http://d.example/2.crl"]]))
             .sign(Key::get(Kind::P256, 0), Key::get(Kind::P256, 1));
         assert_eq!(leaf.responders().unwrap(), ["http://a.example", "https://b.example"]);

@@ -62,7 +62,8 @@ impl Asker {
         // Nothing is asked over https but a proxy that is reached so.
         let needs_roots = self.proxy.http.as_ref().is_some_and(ProxyUrl::is_tls);
         let builder = if needs_roots { builder } else { builder.tls_certs_only([]) };
-        let client = builder.build().map_err(|error| Fault::new(format!("no client can be made: {}", deepest(&error))))?;
+        let client =
+            builder.build().map_err(|error| Fault::new(format!("no client can be made: {}", deepest(&error))))?;
         Ok(self.client.get_or_init(|| client))
     }
 }
@@ -158,7 +159,9 @@ enum Place {
 /// Where a URL leads, by the host as written.
 fn place(url: &Url) -> Place {
     let (this_machine, this_link) = match url.host() {
-        Some(Host::Ipv4(address)) => (address.is_loopback() || address.octets().first() == Some(&0), address.is_link_local()),
+        Some(Host::Ipv4(address)) => {
+            (address.is_loopback() || address.octets().first() == Some(&0), address.is_link_local())
+        }
         Some(Host::Ipv6(address)) => match address.to_ipv4() {
             // `::` and `::1` become 0.0.0.0 and 0.0.0.1.
             Some(mapped) => (mapped.is_loopback() || mapped.octets().first() == Some(&0), mapped.is_link_local()),
@@ -198,7 +201,9 @@ mod tests {
 
     #[test]
     fn http_alone_is_asked_and_never_a_link_of_this_machine() {
-        for good in ["http://crl.acme.example/a.crl", "HTTP://crl.acme.example", "http://127.0.0.1:8080/x", "http://10.0.0.1"] {
+        for good in
+            ["http://crl.acme.example/a.crl", "HTTP://crl.acme.example", "http://127.0.0.1:8080/x", "http://10.0.0.1"]
+        {
             assert!(askable(good).is_ok(), "{good}");
         }
         for (bad, why) in [

@@ -109,7 +109,9 @@ impl Disk {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let Some(file) = entry.file_name().to_str().map(str::to_owned).filter(|file| file != name) else { continue };
+            let Some(file) = entry.file_name().to_str().map(str::to_owned).filter(|file| file != name) else {
+                continue;
+            };
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() && is_left_behind(&file) {
                 fs::remove_file(entry.path())?;

@@ -35,7 +35,12 @@ impl<K: Eq + Hash + Clone + Send + 'static, V: Clone + Send + Sync + 'static> Fl
     }
 
     /// The answer of the search for a thing, by `deadline`. `search` is begun if none is under way.
-    pub(super) async fn ask<F>(self: &Arc<Self>, key: K, deadline: Instant, search: impl FnOnce() -> F) -> Result<V, NoAnswer>
+    pub(super) async fn ask<F>(
+        self: &Arc<Self>,
+        key: K,
+        deadline: Instant,
+        search: impl FnOnce() -> F,
+    ) -> Result<V, NoAnswer>
     where
         F: Future<Output = V> + Send + 'static,
     {

@@ -113,11 +113,17 @@ impl Folder {
     fn open(&self, path: PathBuf) -> File {
         // Stamped before it is read: what changes from here on is seen as a change.
         let stamp = Stamp::of(&path);
-        let lists = self.lists(&path).and_then(|lists| lists.iter().enumerate().map(|(index, der)| {
-            let list = Crl::parse(der).map_err(|error| format!("{}: {error}", path.display()))?;
-            let (issuer, is_delta, this_update) = (list.issuer().to_vec(), list.is_delta(), list.this_update());
-            Ok(Listed { issuer, is_delta, this_update, index })
-        }).collect());
+        let lists = self.lists(&path).and_then(|lists| {
+            lists
+                .iter()
+                .enumerate()
+                .map(|(index, der)| {
+                    let list = Crl::parse(der).map_err(|error| format!("{}: {error}", path.display()))?;
+                    let (issuer, is_delta, this_update) = (list.issuer().to_vec(), list.is_delta(), list.this_update());
+                    Ok(Listed { issuer, is_delta, this_update, index })
+                })
+                .collect()
+        });
         File { path, stamp, lists }
     }
 
@@ -147,7 +153,8 @@ impl Folder {
                 Err(cause) => causes.push(cause),
             }
         }
-        let deltas: Vec<&[u8]> = read.iter().filter(|(is_delta, ..)| *is_delta).map(|(_, _, der)| der.as_slice()).collect();
+        let deltas: Vec<&[u8]> =
+            read.iter().filter(|(is_delta, ..)| *is_delta).map(|(_, _, der)| der.as_slice()).collect();
         let (mut coverage, mut until) = (Coverage::none(), None);
         for (_, path, der) in read.iter().filter(|(is_delta, ..)| !is_delta) {
             match judge_list(der, &deltas, subject, now) {

@@ -155,12 +155,15 @@ impl Searcher {
             Ok(bytes) => self.judge_answer(search, bytes).await,
             Err(fault) => Err(fault.clone()),
         };
-        self.metrics.revocation("ocsp", match &answer {
-            Ok(Answer { status: ocsp::Status::Good, .. }) => "good",
-            Ok(Answer { status: ocsp::Status::Revoked(_), .. }) => "revoked",
-            Ok(Answer { status: ocsp::Status::Unknown, .. }) => "unknown",
-            Err(fault) => fault.class().as_str(),
-        });
+        self.metrics.revocation(
+            "ocsp",
+            match &answer {
+                Ok(Answer { status: ocsp::Status::Good, .. }) => "good",
+                Ok(Answer { status: ocsp::Status::Revoked(_), .. }) => "revoked",
+                Ok(Answer { status: ocsp::Status::Unknown, .. }) => "unknown",
+                Err(fault) => fault.class().as_str(),
+            },
+        );
         if let (Ok(_), Ok(bytes), Some(disk)) = (&answer, asked, &self.disk) {
             disk.put(name, bytes);
         }
@@ -175,7 +178,8 @@ impl Searcher {
         let answer = ocsp::judge(bytes, certificate, issuer, search.now).map_err(|error| bad(&error))?;
         let Some(delegate) = &answer.delegate else { return Ok(answer) };
         let subject = delegate.subject();
-        let unclear = |why: &dyn std::fmt::Display| Fault::new(format!("the certificate of who answered, {subject}: {why}"));
+        let unclear =
+            |why: &dyn std::fmt::Display| Fault::new(format!("the certificate of who answered, {subject}: {why}"));
         let points = delegate.points().map_err(|error| unclear(&error))?;
         if points.is_empty() && !delegate.may_be_revoked() {
             return Ok(answer);
@@ -183,7 +187,9 @@ impl Searcher {
         let pair = Pair { certificate: delegate.clone(), issuer: issuer.clone() };
         let search = Search { pair: Arc::new(pair), newer_than: None, ..search.clone() };
         match self.by_points(&search, &points).await {
-            Ok(Some(Known { status: Status::Good, until, .. })) => Ok(Answer { until: until.min(answer.until), ..answer }),
+            Ok(Some(Known { status: Status::Good, until, .. })) => {
+                Ok(Answer { until: until.min(answer.until), ..answer })
+            }
             Ok(Some(Known { status: Status::Revoked(_), .. })) => Err(unclear(&"it was revoked")),
             Ok(None) => Err(unclear(&"it names no CRL, and does not say that it need not be asked about")),
             Err(fault) => Err(unclear(&fault)),
@@ -299,7 +305,9 @@ impl Searcher {
         }
         let fetched = self.fetch(url).await;
         let judged = match &fetched {
-            Ok(delta) => judge(search, point, base.clone(), Some(delta.clone())).await?.map_err(|error| Fault::of(Class::Malformed, error)),
+            Ok(delta) => judge(search, point, base.clone(), Some(delta.clone()))
+                .await?
+                .map_err(|error| Fault::of(Class::Malformed, error)),
             Err(fault) => Err(fault.clone()),
         };
         self.count("delta", &judged);
@@ -323,11 +331,14 @@ impl Searcher {
     }
 
     fn count(&self, method: &'static str, judged: &Result<Judged, Fault>) {
-        self.metrics.revocation(method, match judged {
-            Ok(Judged { status: Status::Good, .. }) => "good",
-            Ok(Judged { status: Status::Revoked(_), .. }) => "revoked",
-            Err(fault) => fault.class().as_str(),
-        });
+        self.metrics.revocation(
+            method,
+            match judged {
+                Ok(Judged { status: Status::Good, .. }) => "good",
+                Ok(Judged { status: Status::Revoked(_), .. }) => "revoked",
+                Err(fault) => fault.class().as_str(),
+            },
+        );
     }
 
     /// One name for the list of a URL and an issuer's key: all certificates of one issuer share it.
@@ -374,7 +385,12 @@ impl Stored {
 }
 
 /// Judges a list where it holds nobody up: a large one takes a second.
-async fn judge(search: &Search, point: &Point, base: Bytes, delta: Option<Bytes>) -> Result<Result<Judged, BadCrl>, Fault> {
+async fn judge(
+    search: &Search,
+    point: &Point,
+    base: Bytes,
+    delta: Option<Bytes>,
+) -> Result<Result<Judged, BadCrl>, Fault> {
     let (pair, points, now) = (Arc::clone(&search.pair), [point.clone()], search.now);
     let judged = tokio::task::spawn_blocking(move || {
         let subject = Subject { certificate: &pair.certificate, issuer: &pair.issuer, points: &points };

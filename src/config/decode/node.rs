@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::decode::duration;
+use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{Cache, Folder, Listen, Metrics, Revocation};
 use crate::limits;
 

@@ -200,7 +200,9 @@ fn a_hold_is_lifted_by_remove_from_crl_and_by_nothing_else() {
 fn of_two_entries_the_one_that_counts_for_more_signatures_is_taken() {
     let twice = |first, second| revoked(by(&draft().revoke(7, Some(1), first).revoke(7, Some(1), second))).invalid_from;
     let (early, late) = (Some(NOW - 9 * DAY), Some(NOW - 8 * DAY));
-    for (first, second, expected) in [(early, late, early), (late, early, early), (early, None, None), (None, early, None)] {
+    for (first, second, expected) in
+        [(early, late, early), (late, early, early), (early, None, None), (None, early, None)]
+    {
         assert_eq!(twice(first, second), expected.map(at));
     }
 }
@@ -219,7 +221,8 @@ fn the_changes_may_be_named_by_the_certificate_alone() {
 fn an_indirect_list_is_refused_clearly() {
     let indirect = "indirect CRL, which is not supported";
     refused(by(&draft().with(scope_of(&[&[0x84, 1, 0xff]]))), indirect);
-    let whose = extension(rfc5280::ID_CE_CERTIFICATE_ISSUER, true, &element::write(0x30, &[&element::write(0x86, &[b"x"])]));
+    let whose =
+        extension(rfc5280::ID_CE_CERTIFICATE_ISSUER, true, &element::write(0x30, &[&element::write(0x86, &[b"x"])]));
     refused(by(&draft().entry(&[8], &[whose])), indirect);
     // The certificate says so: cRLIssuer.
     let point = element::write(0x30, &[&name_of(&[URL]), &element::write(0xa2, &[&element::write(0x86, &[b"x"])])]);
@@ -233,7 +236,8 @@ fn a_list_that_is_about_others_says_nothing() {
         judge_of(template, &draft().with(scope_of(scope)).sign(issuer_key()), None, NOW)
     };
     let ca = Template::ca(INTERMEDIATE, ROOT).serial(7).with(points_of(&[&[URL]]));
-    let (users, authorities, attributes): ([u8; 3], [u8; 3], [u8; 3]) = ([0x81, 1, 0xff], [0x82, 1, 0xff], [0x85, 1, 0xff]);
+    let (users, authorities, attributes): ([u8; 3], [u8; 3], [u8; 3]) =
+        ([0x81, 1, 0xff], [0x82, 1, 0xff], [0x85, 1, 0xff]);
     good(of(&leaf(), &[&users]));
     refused(of(&ca, &[&users]), "end entities only");
     good(of(&ca, &[&authorities]));

@@ -149,9 +149,14 @@ fn certificates_of_who_answers_at_the_limit_and_one_past_it() {
 
 #[test]
 fn refusals_of_a_responder_are_told() {
-    for (status, word) in
-        [(1, "malformedRequest"), (2, "internalError"), (3, "tryLater"), (5, "sigRequired"), (6, "unauthorized"), (9, "not known")]
-    {
+    for (status, word) in [
+        (1, "malformedRequest"),
+        (2, "internalError"),
+        (3, "tryLater"),
+        (5, "sigRequired"),
+        (6, "unauthorized"),
+        (9, "not known"),
+    ] {
         refused(judge_at(&[0x30, 3, 10, 1, status], NOW), word);
     }
     refused(judge_at(b"", NOW), "no OCSP response");
@@ -192,5 +197,7 @@ fn the_question_names_the_certificate_as_responders_expect() {
     let bytes = request(&leaf(), &issuer());
     assert_eq!(bytes.len(), 68);
     assert!(bytes.ends_with(&[2, 1, 7]));
-    assert!(bytes.starts_with(&[0x30, 66, 0x30, 64, 0x30, 62, 0x30, 60, 0x30, 58, 0x30, 9, 6, 5, 0x2b, 14, 3, 2, 26, 5, 0, 4, 20]));
+    assert!(bytes.starts_with(&[
+        0x30, 66, 0x30, 64, 0x30, 62, 0x30, 60, 0x30, 58, 0x30, 9, 6, 5, 0x2b, 14, 3, 2, 26, 5, 0, 4, 20
+    ]));
 }

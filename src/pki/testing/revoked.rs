@@ -8,7 +8,7 @@ use x509_cert::ext::Extension;
 use x509_cert::name::RdnSequence;
 use x509_cert::serial_number::SerialNumber;
 
-use super::{Key, KEY_CERT_SIGN, Template, extension, usage_of};
+use super::{KEY_CERT_SIGN, Key, Template, extension, usage_of};
 use crate::pki::{Certificate, element};
 
 pub(crate) const OCSP: &str = "1.3.6.1.5.5.7.48.1";
@@ -27,10 +27,13 @@ impl Template {
 
 /// authorityInfoAccess with these methods and URLs.
 pub(crate) fn access_of(access: &[(&str, &str)]) -> Extension {
-    let described: Vec<u8> = access.iter().flat_map(|(method, url)| {
-        let method = ObjectIdentifier::new_unwrap(method).to_der().unwrap();
-        element::write(0x30, &[&method, &element::write(0x86, &[url.as_bytes()])])
-    }).collect();
+    let described: Vec<u8> = access
+        .iter()
+        .flat_map(|(method, url)| {
+            let method = ObjectIdentifier::new_unwrap(method).to_der().unwrap();
+            element::write(0x30, &[&method, &element::write(0x86, &[url.as_bytes()])])
+        })
+        .collect();
     extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &element::write(0x30, &[&described]))
 }
 
@@ -101,9 +104,11 @@ impl CrlDraft {
 
     /// One of changes since list number 5.
     pub(crate) fn delta(issuer: &str) -> Self {
-        Self::new(issuer)
-            .with(integer_of(rfc5280::ID_CE_CRL_NUMBER, false, 6))
-            .with(integer_of(rfc5280::ID_CE_DELTA_CRL_INDICATOR, true, 5))
+        Self::new(issuer).with(integer_of(rfc5280::ID_CE_CRL_NUMBER, false, 6)).with(integer_of(
+            rfc5280::ID_CE_DELTA_CRL_INDICATOR,
+            true,
+            5,
+        ))
     }
 
     pub(crate) fn with(mut self, extension: Extension) -> Self {
@@ -137,17 +142,23 @@ impl CrlDraft {
         let version = self.version.map(|version| vec![2, 1, version]).unwrap_or_default();
         let issuer: RdnSequence = self.issuer.parse().unwrap();
         let entries = if self.entries.is_empty() { Vec::new() } else { element::write(0x30, &[&self.entries]) };
-        let extensions =
-            if self.extensions.is_empty() { Vec::new() } else { element::write(0xa0, &[&extensions_der(&self.extensions)]) };
-        let tbs = element::write(0x30, &[
-            &version,
-            &algorithm.to_der().unwrap(),
-            &issuer.to_der().unwrap(),
-            &time_of(self.this_update),
-            &self.next_update.map(time_of).unwrap_or_default(),
-            &entries,
-            &extensions,
-        ]);
+        let extensions = if self.extensions.is_empty() {
+            Vec::new()
+        } else {
+            element::write(0xa0, &[&extensions_der(&self.extensions)])
+        };
+        let tbs = element::write(
+            0x30,
+            &[
+                &version,
+                &algorithm.to_der().unwrap(),
+                &issuer.to_der().unwrap(),
+                &time_of(self.this_update),
+                &self.next_update.map(time_of).unwrap_or_default(),
+                &entries,
+                &extensions,
+            ],
+        );
         signed(&tbs, key, &[])
     }
 }
@@ -220,19 +231,25 @@ impl<'a> OcspDraft<'a> {
         let optional = |tag, extensions: &[Extension]| {
             if extensions.is_empty() { Vec::new() } else { element::write(tag, &[&extensions_der(extensions)]) }
         };
-        let single = element::write(0x30, &[
-            &self.id(),
-            &self.status,
-            &time_of(self.this_update),
-            &self.next_update.map(|time| element::write(0xa0, &[&time_of(time)])).unwrap_or_default(),
-            &optional(0xa1, &self.single_extensions),
-        ]);
-        let tbs = element::write(0x30, &[
-            &responder,
-            &time_of(self.this_update),
-            &element::write(0x30, &[&single]),
-            &optional(0xa1, &self.extensions),
-        ]);
+        let single = element::write(
+            0x30,
+            &[
+                &self.id(),
+                &self.status,
+                &time_of(self.this_update),
+                &self.next_update.map(|time| element::write(0xa0, &[&time_of(time)])).unwrap_or_default(),
+                &optional(0xa1, &self.single_extensions),
+            ],
+        );
+        let tbs = element::write(
+            0x30,
+            &[
+                &responder,
+                &time_of(self.this_update),
+                &element::write(0x30, &[&single]),
+                &optional(0xa1, &self.extensions),
+            ],
+        );
         let certificates: Vec<u8> = self.certificates.iter().flat_map(|it| it.der().to_vec()).collect();
         let certificates = if certificates.is_empty() {
             Vec::new()
@@ -253,12 +270,15 @@ impl<'a> OcspDraft<'a> {
         };
         let oid = ObjectIdentifier::new_unwrap(oid).to_der().unwrap();
         let hash = |bytes: &[u8]| element::write(4, &[digest::digest(algorithm, bytes).as_ref()]);
-        element::write(0x30, &[
-            &element::write(0x30, &[&oid, &[5, 0]]),
-            &hash(self.issuer.subject_der()),
-            &hash(key_of(self.issuer)),
-            &element::write(2, &[self.certificate.serial()]),
-        ])
+        element::write(
+            0x30,
+            &[
+                &element::write(0x30, &[&oid, &[5, 0]]),
+                &hash(self.issuer.subject_der()),
+                &hash(key_of(self.issuer)),
+                &element::write(2, &[self.certificate.serial()]),
+            ],
+        )
     }
 }
 
