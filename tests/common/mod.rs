@@ -7,5 +7,6 @@ pub mod node;
 pub mod notation;
 pub mod registries;
 pub mod registry;
+pub mod revocation;
 pub mod site;
 pub mod tools;
