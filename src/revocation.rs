@@ -93,6 +93,10 @@ impl Revocation {
     /// One that remembers nothing yet.
     #[must_use]
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self::with(options, metrics))
+    }
+
+    fn with(options: Options, metrics: Arc<Metrics>) -> Self {
         let inner = Inner {
             searcher: Searcher::new(options, Arc::clone(&metrics)),
             memory: Memory::default(),
@@ -100,7 +104,7 @@ impl Revocation {
             metrics,
             news: Notify::new(),
         };
-        Arc::new(Self { inner: Arc::new(inner), keeper: Mutex::default() })
+        Self { inner: Arc::new(inner), keeper: Mutex::default() }
     }
 
     /// Whether all certificates of a chain still stand, and the first moment at which that must be asked again.
@@ -113,16 +117,16 @@ impl Revocation {
         let deadline = question.deadline.checked_sub(limits::REQUEST_MARGIN).unwrap_or(question.deadline);
         self.inner.look(deadline).await?;
         let links = question.chain.iter().zip(question.chain.iter().skip(1));
-        let asked = links.filter(|(certificate, _)| self.inner.is_worth_asking(certificate));
         let mut answers = Vec::new();
         let mut waiting = Vec::new();
-        for (certificate, issuer) in asked {
+        for (certificate, issuer) in links {
             let key = certificate.id(issuer);
             match self.inner.memory.get(&key, question.now, Instant::now()) {
                 Some(answer) => {
                     self.inner.metrics.cache(Cache::Revocation, Lookup::Hit);
                     answers.push((certificate, answer));
                 }
+                None if !self.inner.is_worth_asking(certificate) => {}
                 None => {
                     self.inner.metrics.cache(Cache::Revocation, Lookup::Miss);
                     waiting.push(self.search(key, certificate, issuer, question.now, deadline));
@@ -257,15 +261,7 @@ impl Default for Revocation {
     fn default() -> Self {
         let config = config::Revocation { fetch: false, ..config::Revocation::default() };
         let options = Options { config, proxy: Proxy::default(), disk: None };
-        let metrics = Arc::default();
-        let inner = Inner {
-            searcher: Searcher::new(options, Arc::clone(&metrics)),
-            memory: Memory::default(),
-            flights: Flights::new(),
-            metrics,
-            news: Notify::new(),
-        };
-        Self { inner: Arc::new(inner), keeper: Mutex::default() }
+        Self::with(options, Arc::default())
     }
 }
 

@@ -5,19 +5,25 @@
 use std::cmp::Ordering;
 use std::time::SystemTime;
 
-use const_oid::db::rfc5280;
-use der::asn1::{BitStringRef, GeneralizedTime};
+use der::asn1::BitStringRef;
 use der::{Decode, Reader, SliceReader, Tag, TagNumber};
 use spki::AlgorithmIdentifierOwned;
-use x509_cert::ext::pkix::crl::dp::{IssuingDistributionPoint, ReasonFlags};
+use x509_cert::ext::pkix::crl::dp::ReasonFlags;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
 use x509_cert::time::Time;
 
-use super::element::{self, Extension};
-use super::points::{self, Coverage, Point, all_reasons};
-use super::{CERTIFICATE_DEPTH, Certificate, key, lists_are_short, rfc3339};
+use super::element;
+use super::points::{Coverage, Point, all_reasons};
+use super::{Certificate, key, rfc3339};
 use crate::limits;
+
+mod extensions;
+#[cfg(test)]
+mod tests;
+
+use extensions::{Extensions, Scope};
+pub(super) use extensions::{enumerated, number};
 
 /// A list whose form holds. Nothing is known yet of its signature.
 #[derive(Clone, Debug)]
@@ -30,23 +36,6 @@ pub struct Crl<'a> {
     next_update: SystemTime,
     entries: &'a [u8],
     extensions: Extensions<'a>,
-}
-
-/// Extensions of a list as a whole.
-#[derive(Clone, Debug, Default)]
-struct Extensions<'a> {
-    number: Option<&'a [u8]>,
-    /// The number of the list that a list of changes builds on.
-    base: Option<&'a [u8]>,
-    scope: Option<Scope<'a>>,
-    freshest: Vec<Point>,
-    next_publish: Option<SystemTime>,
-}
-
-#[derive(Clone, Debug)]
-struct Scope<'a> {
-    der: &'a [u8],
-    point: IssuingDistributionPoint,
 }
 
 /// That a certificate was taken back.
@@ -410,7 +399,7 @@ impl<'a> Crl<'a> {
             let date = entry.tlv_bytes()?;
             let extensions = element::optional(&mut entry, Tag::Sequence)?.unwrap_or_default();
             entry.finish(())?;
-            let (reason, invalid_from) = entry_extensions(extensions, is_it)?;
+            let (reason, invalid_from) = extensions::of_entry(extensions, is_it)?;
             if is_it {
                 let revoked = Revoked { at: Time::from_der(date)?.to_system_time(), reason, invalid_from };
                 found = Some(found.map_or(revoked, |other| heavier(other, revoked)));
@@ -456,101 +445,6 @@ fn heavier(one: Revoked, other: Revoked) -> Revoked {
     }
 }
 
-impl<'a> Extensions<'a> {
-    fn read(content: &'a [u8]) -> Result<Self, BadCrl> {
-        let mut read = Self::default();
-        let mut seen: Vec<&[u8]> = Vec::new();
-        let mut list = SliceReader::new(content)?;
-        while !list.is_finished() {
-            let extension = Extension::read(&mut list)?;
-            if seen.len() >= limits::CERTIFICATE_ELEMENTS || extension.value.len() > limits::CERTIFICATE_BYTES {
-                return Err(BadCrl::Extensions);
-            }
-            if seen.contains(&extension.oid) {
-                return Err(BadCrl::Twice(extension.name()));
-            }
-            seen.push(extension.oid);
-            read.take(extension)?;
-        }
-        Ok(read)
-    }
-
-    fn take(&mut self, extension: Extension<'a>) -> Result<(), BadCrl> {
-        let value = extension.value;
-        match extension.oid {
-            oid if oid == rfc5280::ID_CE_CRL_NUMBER.as_bytes() => self.number = Some(positive(value)?),
-            oid if oid == rfc5280::ID_CE_DELTA_CRL_INDICATOR.as_bytes() => self.base = Some(positive(value)?),
-            oid if oid == rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT.as_bytes() => {
-                if !lists_are_short(value, CERTIFICATE_DEPTH)? {
-                    return Err(BadCrl::Extensions);
-                }
-                self.scope = Some(Scope { der: value, point: IssuingDistributionPoint::from_der(value)? });
-            }
-            oid if oid == rfc5280::ID_CE_FRESHEST_CRL.as_bytes() => self.freshest = points::read(value)?,
-            oid if oid == NEXT_PUBLISH && !extension.critical => {
-                self.next_publish = Some(Time::from_der(value)?.to_system_time());
-            }
-            _ if extension.critical => return Err(BadCrl::Critical(extension.name())),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// Reason and invalidity date of an entry, where they are wanted; what is critical and not understood is refused in any.
-fn entry_extensions(content: &[u8], wanted: bool) -> Result<(Reason, Option<SystemTime>), BadCrl> {
-    let (mut reason, mut invalid_from) = (Reason(0), None);
-    let mut list = SliceReader::new(content)?;
-    while !list.is_finished() {
-        let extension = Extension::read(&mut list)?;
-        match extension.oid {
-            oid if oid == rfc5280::ID_CE_CRL_REASONS.as_bytes() => {
-                if wanted {
-                    reason = Reason(enumerated(extension.value)?);
-                }
-            }
-            oid if oid == rfc5280::ID_CE_INVALIDITY_DATE.as_bytes() => {
-                if wanted {
-                    invalid_from = Some(GeneralizedTime::from_der(extension.value)?.to_system_time());
-                }
-            }
-            oid if oid == rfc5280::ID_CE_CERTIFICATE_ISSUER.as_bytes() => return Err(BadCrl::Indirect),
-            _ if extension.critical => return Err(BadCrl::Critical(extension.name())),
-            _ => {}
-        }
-    }
-    Ok((reason, invalid_from))
-}
-
-/// The one byte of an ENUMERATED.
-pub(super) fn enumerated(der: &[u8]) -> der::Result<u8> {
-    match element::only(der, Tag::Enumerated)? {
-        [value] => Ok(*value),
-        _ => Err(Tag::Enumerated.value_error()),
-    }
-}
-
-/// The content of an INTEGER that is not negative.
-fn positive(der: &[u8]) -> der::Result<&[u8]> {
-    let content = element::only(der, Tag::Integer)?;
-    match content.first() {
-        Some(first) if first & 0x80 == 0 => Ok(number(content)),
-        _ => Err(Tag::Integer.value_error()),
-    }
-}
-
-/// A number's bytes without zeros before it: some write more than they must.
-pub(super) fn number(content: &[u8]) -> &[u8] {
-    let zeros = content.iter().take_while(|byte| **byte == 0).count();
-    content.get(zeros..).unwrap_or_default()
-}
-
 fn compare(one: &[u8], other: &[u8]) -> Ordering {
     one.len().cmp(&other.len()).then_with(|| one.cmp(other))
 }
-
-/// The identifier of Microsoft's extension "Next CRL Publish", 1.3.6.1.4.1.311.21.4.
-const NEXT_PUBLISH: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 21, 4];
-
-#[cfg(test)]
-mod tests;

@@ -1,3 +1,5 @@
+use const_oid::db::rfc5280;
+
 use super::super::testing::*;
 use super::*;
 
