@@ -81,12 +81,10 @@ impl Issuer {
 
     /// Its responder, which knows what was taken back until now. It answers until it is dropped.
     pub fn responder(&self) -> Service {
+        let path = |name: &str| self.folder.join(name).display().to_string();
         let mut command = Command::new("openssl");
-        let port = self.port.to_string();
-        command
-            .current_dir(&self.folder)
-            .args("ocsp -index index.txt -rsigner ca.crt -rkey ca.key -CA ca.crt -ndays 1".split(' '));
-        command.args(["-port", &port]);
+        command.args(["ocsp", "-ndays", "1", "-port", &self.port.to_string(), "-index", &path("index.txt")]);
+        command.args(["-rsigner", &path("ca.crt"), "-rkey", &path("ca.key"), "-CA", &path("ca.crt")]);
         let service = Service::start(&command, &self.folder.join("ocsp.log"));
         until("the responder", || {
             assert!(!service.has_ended(), "{}", service.log());
