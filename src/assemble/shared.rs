@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::vaults::Vaults;
 use crate::config::{Cache, Config, Folder};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -14,6 +15,7 @@ use crate::store::registry::disk::Disk;
 #[derive(Default)]
 pub struct Shared {
     metrics: Arc<Metrics>,
+    vaults: Arc<Vaults>,
     on_disk: Option<OnDisk>,
     revocation: Mutex<Option<(Options, Arc<Revocation>)>>,
 }
@@ -41,6 +43,11 @@ impl Shared {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The key vaults.
+    pub(super) fn vaults(&self) -> &Arc<Vaults> {
+        &self.vaults
     }
 
     /// Content on disk, as configured: the same as before where it is to be the same.

@@ -15,6 +15,7 @@ use x509_cert::ext::pkix::BasicConstraints;
 use crate::limits;
 
 pub mod chain;
+mod cms;
 pub mod crl;
 mod element;
 mod key;
@@ -24,10 +25,12 @@ mod pem;
 mod points;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timestamp;
 
+pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
-pub use pem::{BadBundle, anchors_from_pem};
+pub use pem::{BadBundle, anchors, anchors_from_pem};
 pub use points::{Coverage, Point, Unreadable};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.

@@ -10,3 +10,4 @@ pub mod registry;
 pub mod revocation;
 pub mod site;
 pub mod tools;
+pub mod tsa;

@@ -16,6 +16,7 @@ mod layouts;
 mod load;
 mod mirrors;
 mod names;
+mod policies;
 mod revocation;
 mod rules;
 mod signatures;

@@ -46,7 +46,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Envelope, BadEnvelope> {
         signing_time: claims.signing_time,
         expiry: claims.expiry,
         demand: claims.demand,
-        timestamp: None,
+        timestamp: timestamp(&written.header)?,
     })
 }
 
@@ -151,6 +151,13 @@ fn chain(header: &Headers) -> Result<Vec<Certificate>, BadEnvelope> {
     (1..).zip(certificates).map(read).collect()
 }
 
+/// The timestamp countersignature ("Unprotected Headers"; standard base64).
+fn timestamp(header: &Headers) -> Result<Option<Vec<u8>>, BadEnvelope> {
+    let Some(value) = header.get(TIMESTAMP) else { return Ok(None) };
+    let text = value.as_str().ok_or(BadEnvelope::Header { name: TIMESTAMP, expected: "a string" })?;
+    STANDARD.decode(text).map(Some).map_err(|cause| BadEnvelope::Base64 { part: TIMESTAMP, cause })
+}
+
 /// Without padding, and without bits that say nothing ("Create the JWS Signing Input").
 fn base64url(part: &'static str, text: &str) -> Result<Vec<u8>, BadEnvelope> {
     URL_SAFE_NO_PAD.decode(text).map_err(|cause| BadEnvelope::Base64 { part, cause })
@@ -182,6 +189,7 @@ const ALGORITHM: &str = "alg";
 const CONTENT_TYPE: &str = "cty";
 const CRITICAL: &str = "crit";
 const CHAIN: &str = "x5c";
+const TIMESTAMP: &str = "io.cncf.notary.timestampSignature";
 const SIGNING_SCHEME: &str = "io.cncf.notary.signingScheme";
 const SIGNING_TIME: &str = "io.cncf.notary.signingTime";
 const AUTHENTIC_SIGNING_TIME: &str = "io.cncf.notary.authenticSigningTime";
