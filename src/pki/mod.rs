@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
-use const_oid::db::rfc5280;
 use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::{Decode, Header, Reader, SliceReader};
+use der::{Decode, Header, Reader, SliceReader, Tag};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_cert::ext::Extension;
@@ -18,9 +17,13 @@ use crate::limits;
 
 pub mod chain;
 mod cms;
+pub mod crl;
+mod element;
 mod key;
 pub mod name;
+pub mod ocsp;
 mod pem;
+mod points;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timestamp;
@@ -29,6 +32,7 @@ pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem};
+pub use points::{Coverage, Point, Unreadable};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
 /// Two are equal when their bytes are. A copy costs next to nothing.
@@ -44,6 +48,8 @@ pub struct Certificate {
 struct Raw {
     /// What the signature covers.
     tbs: Vec<u8>,
+    /// The content of the INTEGER.
+    serial: Vec<u8>,
     issuer: Vec<u8>,
     subject: Vec<u8>,
     /// The SubjectPublicKeyInfo.
@@ -157,12 +163,29 @@ impl Certificate {
         self.decode::<BasicConstraints>().is_ok_and(|found| found.is_some_and(|(_, constraints)| constraints.ca))
     }
 
-    /// Whether it names where to ask if it was taken back: a responder (OCSP) or a list (CRL).
+    /// The content of its serial number, byte by byte.
     #[must_use]
-    pub fn may_be_revoked(&self) -> bool {
-        [rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, rfc5280::ID_PE_AUTHORITY_INFO_ACCESS]
-            .into_iter()
-            .any(|oid| self.extension(oid).is_some())
+    pub fn serial(&self) -> &[u8] {
+        &self.raw.serial
+    }
+
+    /// Its subject in DER.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        &self.raw.subject
+    }
+
+    /// What tells it, as issued by the key of `issuer`, from all others.
+    #[must_use]
+    pub fn id(&self, issuer: &Self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&issuer.raw.key);
+        context.update(&self.der);
+        let mut id = [0; 32];
+        for (to, from) in id.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        id
     }
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.
@@ -215,7 +238,7 @@ impl Raw {
             if fields.peek_byte() == Some(VERSION_TAG) {
                 fields.tlv_bytes()?;
             }
-            let _serial = fields.tlv_bytes()?;
+            let serial = element::only(fields.tlv_bytes()?, Tag::Integer)?.to_vec();
             let _algorithm = fields.tlv_bytes()?;
             let issuer = fields.tlv_bytes()?.to_vec();
             let _validity = fields.tlv_bytes()?;
@@ -223,7 +246,7 @@ impl Raw {
             let key = fields.tlv_bytes()?.to_vec();
             let rest = fields.remaining_len();
             fields.read_slice(rest)?;
-            Ok(Self { tbs: tbs.to_vec(), issuer, subject, key })
+            Ok(Self { tbs: tbs.to_vec(), serial, issuer, subject, key })
         })
     }
 }

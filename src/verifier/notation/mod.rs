@@ -12,7 +12,7 @@ use crate::config::Action;
 use crate::limits;
 use crate::pki::Certificate;
 use crate::reference::Repository;
-use crate::report::{Failure, Outcome, Pass, Stage, Validation};
+use crate::report::{Failure, Fault, Outcome, Pass, Stage, Validation};
 use crate::revocation::{NotGood, Question, Revocation};
 use crate::verifier::{Candidate, Verifier};
 
@@ -64,7 +64,13 @@ impl NotationVerifier {
             sound.take(Validation::AuthenticTimestamp, answer)?;
         }
         if sound.action(Validation::Revocation) != Action::Skip {
-            let answer = self.ask(&sound.envelope().chain, sound.signed_at(), candidate).await;
+            let answer = if sound.is_anchored() {
+                self.ask(&sound.envelope().chain, sound.signed_at(), candidate).await
+            } else {
+                // Where a stranger's certificates say to ask, nobody is asked.
+                let cause = "whether its certificates were revoked was not asked: they lead to nobody who is trusted";
+                Err(Unmet::Fault(Fault::new(cause)))
+            };
             sound.take(Validation::Revocation, answer)?;
         }
         Ok(sound.pass())

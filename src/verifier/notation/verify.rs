@@ -165,6 +165,12 @@ impl<'a> Sound<'a> {
         }
     }
 
+    /// Whether its chain leads to somebody who is trusted: whom its certificates name is then worth asking.
+    pub(super) fn is_anchored(&self) -> bool {
+        let Envelope { scheme, chain, .. } = &self.envelope;
+        chain.iter().any(|certificate| self.trust.anchors(*scheme, certificate))
+    }
+
     /// What it came to, once everybody was asked.
     pub(super) fn pass(self) -> Pass {
         let subject = self.leaf.subject();
