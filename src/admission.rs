@@ -400,6 +400,43 @@ mod tests {
         }
     }
 
+    /// A verifier that asks for nothing.
+    struct Skipping;
+
+    #[async_trait]
+    impl crate::verifier::Verifier for Skipping {
+        fn name(&self) -> &'static str {
+            "v"
+        }
+
+        fn accepts(&self, _: &str) -> bool {
+            false
+        }
+
+        fn foregone(&self, repository: &Repository) -> Option<crate::report::Outcome> {
+            Some(crate::report::Outcome::Skipped { cause: format!("level skip for {repository}") })
+        }
+
+        async fn verify(&self, _: crate::verifier::Candidate<'_>) -> crate::report::Outcome {
+            unreachable!("it accepts nothing")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_skip_is_exempt_under_every_mode_that_verifies_and_never_remembered() {
+        for audit in [false, true] {
+            let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
+            let policy = Policy::new(Rule { verifier: None, threshold: 1, rules: vec![leaf] }).unwrap();
+            let executor = Executor::new(Arc::new(Panicking), vec![Arc::new(Skipping)], policy, 1);
+            let mode = Mode::Verify { executor: Ok(Arc::new(executor)), audit };
+            let (admission, verdicts) = (admission(mode, &[], Unmatched::Deny), Memo::new(8));
+            for _ in 0..2 {
+                let decided = decide(&admission, &verdicts, &pull(), SystemTime::now()).await;
+                assert_eq!(decided, ("EXEMPT v: level skip for r.io/a".to_owned(), false));
+            }
+        }
+    }
+
     /// A registry whose image has one signature, on a list of this age.
     struct Signed {
         stale: Option<store::Stale>,

@@ -4,18 +4,17 @@
 //! A mistake of the configuration is an error with its place. A trust file that is missing or not to be trusted
 //! is not: the rest of the node goes on, and what depends on the file answers MISCONFIGURED.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::admission::{Admission, Generation, Mode, Rules};
-use crate::config::{self, Checks, Config, KeyMaterial, Log, Notation, Place, Problems, Proxy, VerifierKind};
+use crate::config::{self, Checks, Config, Log, Place, Problems, Proxy, VerifierKind};
 use crate::executor::Executor;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::pki::{self, Certificate};
 use crate::policy::Policy;
 #[cfg(feature = "layout")]
 use crate::reference::Reference;
@@ -28,15 +27,19 @@ use crate::store::registry;
 use crate::store::registry::disk::Disk;
 use crate::trust::{self, Stamp};
 use crate::verifier::Verifier;
-use crate::verifier::notation::{BadTrust, NotationVerifier, Problem, Trust};
+use crate::verifier::notation::NotationVerifier;
 
 mod credentials;
+mod notation;
 mod shared;
 mod timed;
+mod vaults;
 
 pub use shared::Shared;
+pub use vaults::Taken;
 
 use timed::Timed;
+use vaults::Vaults;
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -47,8 +50,12 @@ pub struct Assembled {
     pub admission: Admission,
     /// Every trust file, as it was before it was read.
     pub stamps: Vec<(PathBuf, Stamp)>,
+    /// What was taken from key vaults.
+    pub taken: Vec<Taken>,
     /// What is wrong with trust files, one problem each.
     pub problems: Vec<String>,
+    /// What was passed over in folders of trust files, and may have been meant to count.
+    pub notes: Vec<String>,
 }
 
 /// Reads and parses the configuration file. It decides what may run, so it is opened like a trust file.
@@ -93,7 +100,8 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
 /// As [`assemble`].
 pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
-    join(config, Assembly { disk, metrics: Arc::clone(shared.metrics()), ..Assembly::new(path) })
+    let (metrics, vaults) = (Arc::clone(shared.metrics()), Arc::clone(shared.vaults()));
+    join(config, Assembly { disk, metrics, vaults, ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -163,6 +171,7 @@ pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
 }
 
 fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
+    work.proxy.clone_from(&config.proxy);
     work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
     work.absorb("platform", platform().as_bytes());
     // What decides, and nothing else: a log level costs no verdict, and neither does a proxy, which is trusted no more
@@ -195,7 +204,15 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
         remember: config.remember.clone(),
         generation: finish(work.generation),
     };
-    Ok(Assembled { admission, stamps: work.stamps, problems: work.trust_problems.lines() })
+    let mut problems = work.trust_problems.lines();
+    problems.extend(work.document_problems);
+    Ok(Assembled {
+        admission,
+        stamps: work.stamps,
+        taken: work.taken,
+        problems,
+        notes: work.notes.into_iter().collect(),
+    })
 }
 
 #[cfg(feature = "layout")]
@@ -225,7 +242,13 @@ fn finish(generation: Context) -> Generation {
 struct Assembly {
     problems: Problems,
     trust_problems: Problems,
+    /// What is wrong with trust policy documents, each line with the document's own name.
+    document_problems: Vec<String>,
+    notes: BTreeSet<String>,
     stamps: Vec<(PathBuf, Stamp)>,
+    taken: Vec<Taken>,
+    vaults: Arc<Vaults>,
+    proxy: Proxy,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
     stores: Vec<(config::Store, Arc<dyn Store>)>,
@@ -241,7 +264,12 @@ impl Assembly {
         Self {
             problems: Problems::new(&path.display().to_string()),
             trust_problems: Problems::new(&path.display().to_string()),
+            document_problems: Vec::new(),
+            notes: BTreeSet::new(),
             stamps: Vec::new(),
+            taken: Vec::new(),
+            vaults: Arc::default(),
+            proxy: Proxy::default(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
             over: None,
@@ -314,9 +342,9 @@ impl Assembly {
         for verifier in &checks.verifiers {
             let VerifierKind::Notation(notation) = &verifier.kind;
             match self.notation(notation) {
-                Ok(trust) => {
+                Ok(policy) => {
                     let inner: Arc<dyn Verifier> =
-                        Arc::new(NotationVerifier::new(verifier.name.clone(), trust, Arc::clone(&self.revocation)));
+                        Arc::new(NotationVerifier::new(verifier.name.clone(), policy, Arc::clone(&self.revocation)));
                     verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
                 }
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),
@@ -327,70 +355,6 @@ impl Assembly {
             Some(cause) => Err(cause),
             None => Ok(Arc::new(Executor::new(Arc::clone(store), verifiers, policy, checks.concurrency))),
         }
-    }
-
-    /// What a Notation verifier trusts. All of its sources must be whole: a root that is silently left out is an
-    /// outage, and one that should have gone and has not is a breach.
-    fn notation(&mut self, notation: &Notation) -> Result<Trust, String> {
-        let mut anchors = Vec::new();
-        let mut causes = Vec::new();
-        for material in &notation.certificate_authorities {
-            match self.anchors(material) {
-                Ok(found) => anchors.extend(found),
-                Err(cause) => causes.push(cause),
-            }
-        }
-        let identities: Vec<String> =
-            notation.trusted_identities.iter().map(|identity| identity.value.clone()).collect();
-        match Trust::new(anchors, &identities) {
-            Ok(trust) if causes.is_empty() => return Ok(trust),
-            Ok(_) => {}
-            Err(BadTrust(problems)) => {
-                for problem in problems {
-                    self.bad_trust(notation, &problem, &mut causes);
-                }
-            }
-        }
-        Err(causes.join("; "))
-    }
-
-    /// Tells a mistake in the configuration from a trust file that cannot serve.
-    fn bad_trust(&mut self, notation: &Notation, problem: &Problem, causes: &mut Vec<String>) {
-        match problem {
-            Problem::NoAnchor if !causes.is_empty() => {}
-            Problem::NoAnchor | Problem::Leaf { .. } => {
-                let place = notation.certificate_authorities.first().map_or(&TOP, KeyMaterial::place);
-                self.trust_problems.push(place, problem.to_string());
-                causes.push(problem.to_string());
-            }
-            _ => {
-                let place = notation.trusted_identities.first().map_or(&TOP, |identity| &identity.place);
-                self.problems.push(place, problem.to_string());
-            }
-        }
-    }
-
-    fn anchors(&mut self, material: &KeyMaterial) -> Result<Vec<Certificate>, String> {
-        match material {
-            KeyMaterial::Inline(pem) => {
-                self.absorb("inline", pem.value.as_bytes());
-                pki::anchors_from_pem(pem.value.as_bytes()).map_err(|error| {
-                    self.problems.push(&pem.place, error.to_string());
-                    error.to_string()
-                })
-            }
-            KeyMaterial::File(path) => {
-                // Stamped before it is read: what changes from here on is seen as a change.
-                self.stamps.push((path.value.clone(), Stamp::of(&path.value)));
-                self.trust_file(&path.value).inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))
-            }
-        }
-    }
-
-    fn trust_file(&mut self, path: &Path) -> Result<Vec<Certificate>, String> {
-        let bytes = trust::read(path, limits::TRUST_FILE_BYTES).map_err(|error| error.to_string())?;
-        self.absorb(&path.display().to_string(), &bytes);
-        pki::anchors_from_pem(&bytes).map_err(|error| format!("{}: {error}", path.display()))
     }
 }
 

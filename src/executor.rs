@@ -185,8 +185,10 @@ impl<'a> Walk<'a> {
     fn add(&mut self, parent: ArtifactId, referrer: Descriptor) -> ArtifactId {
         let id = self.report.add(parent, referrer.clone());
         let wanted: HashSet<&str> = self.executor.policy.verifiers_for(&self.report, id).into_iter().collect();
-        let verifiers: Vec<_> =
-            self.executor.verifiers.iter().filter(|verifier| wanted.contains(verifier.name())).cloned().collect();
+        // Who has said something of every image here has nothing to say of one.
+        let said = |name: &str| self.report.get(Report::SUBJECT).is_some_and(|subject| subject.has_finding_by(name));
+        let asked = |verifier: &&Arc<dyn Verifier>| wanted.contains(verifier.name()) && !said(verifier.name());
+        let verifiers: Vec<_> = self.executor.verifiers.iter().filter(asked).cloned().collect();
         if let Some(subject) = self.report.get(parent).map(|artifact| artifact.descriptor.clone()) {
             self.steps.push_back(Step::Examine { id, subject, referrer, verifiers });
         }

@@ -56,7 +56,7 @@ pub const BLOB_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest signature envelope, in bytes. Real ones have 2 to 20 KiB; a certificate chain is most of it.
 pub const ENVELOPE_BYTES: u64 = 1024 * 1024;
 
-/// Most certificates in a signature's chain. Real ones have two to four.
+/// Most certificates in a signature's chain, or in a timestamp. Real ones have two to four.
 pub const CHAIN_CERTIFICATES: usize = 16;
 
 /// Largest X.509 certificate, in bytes of DER. Real ones have 1 to 4 KiB.
@@ -65,6 +65,21 @@ pub const CERTIFICATE_BYTES: usize = 16 * 1024;
 /// Most elements of any one list in a certificate: attributes of a name, extensions. Sorting and comparing them
 /// takes the square of their number; real certificates have about ten.
 pub const CERTIFICATE_ELEMENTS: usize = 64;
+
+/// Largest timestamp token, in bytes. Real ones have 1 to 8 KiB; certificates are most of it, and some authorities add
+/// revocation lists.
+pub const TIMESTAMP_BYTES: usize = 256 * 1024;
+
+/// Most signed attributes of a timestamp, and most extensions. Real ones have four or five, and none.
+pub const TIMESTAMP_ELEMENTS: usize = 64;
+
+/// Most certificates that are put on the way from a timestamp authority to a trusted root before it is given up: those of
+/// a hostile token can be put together in numberless ways. Real tokens take one step for each of three or four.
+pub const TIMESTAMP_STEPS: usize = 256;
+
+/// Most chains of a timestamp that lead to a trusted root by their names and are then checked. Real tokens have one, or
+/// two where roots have signed each other.
+pub const TIMESTAMP_CHAINS: usize = 8;
 
 /// How deep a CBOR item may be nested. A signature envelope needs three levels.
 pub const CBOR_DEPTH: usize = 16;
@@ -107,11 +122,18 @@ pub const EXPANDED_BYTES: usize = 4096;
 /// Longest name of a verifier, in bytes. It stands in reason lines and reports.
 pub const VERIFIER_NAME_BYTES: usize = 64;
 
+/// Longest name of a key management provider, in bytes: in Ratify v1 a Kubernetes namespace (63), a slash and the name of
+/// a resource (253).
+pub const PROVIDER_NAME_BYTES: usize = 317;
+
 /// Longest user agent, in bytes. It is sent with every request.
 pub const USER_AGENT_BYTES: usize = 256;
 
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most entries of a folder with trusted certificates, what is passed over included. A root programme has some 150.
+pub const TRUST_FOLDER_ENTRIES: usize = 512;
 
 /// Most symbolic links followed to one trusted file (Linux, path_resolution(7): 40).
 pub const TRUST_LINKS: usize = 40;
@@ -457,6 +479,34 @@ pub const LAYOUT_ENTRIES: usize = 4096;
 
 /// Most files in an archive that holds an OCI layout.
 pub const LAYOUT_FILES: usize = 65_536;
+
+/// Largest answer of a key vault, in bytes: a secret has at most 25 KiB, a page of versions 25 entries (Azure Key Vault's
+/// service limits).
+pub const VAULT_REPLY_BYTES: u64 = 256 * 1024;
+
+/// Most pages of a list of versions that are read.
+pub const VAULT_PAGES: usize = 16;
+
+/// Most certificates that are named in one key vault.
+pub const VAULT_ITEMS: usize = 32;
+
+/// How often a key vault is read, unless configured.
+pub const VAULT_REFRESH: Duration = Duration::from_secs(10 * 60);
+
+/// The least time between two readings of a key vault.
+pub const VAULT_REFRESH_MIN: Duration = Duration::from_secs(60);
+
+/// How soon a key vault that could not be read is tried again.
+pub const VAULT_RETRY: Duration = Duration::from_secs(30);
+
+/// How long the first reading of a key vault is waited for before the rest goes on without it.
+pub const VAULT_FIRST: Duration = Duration::from_secs(6);
+
+/// How long trust from elsewhere stays in force when it cannot be read again, unless configured.
+pub const TRUST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest time that may be configured for it, and for the time between two readings.
+pub const TRUST_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The day on which this program was built: no honest clock stands before it. Seconds since 1970, from
 /// `SOURCE_DATE_EPOCH` where that was set at the build.

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
-use crate::assemble::{self, Assembled, Shared};
+use crate::assemble::{self, Assembled, Shared, Taken};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
@@ -57,9 +57,12 @@ pub struct InForce {
     pub config_current: bool,
     /// What is wrong with configuration and trust, one problem each.
     pub problems: Vec<String>,
+    /// What was passed over in folders of trust files.
+    pub notes: Vec<String>,
     /// Where the files lie, by their own names and at the end of links: what changes there is worth a look.
     pub folders: Vec<PathBuf>,
     stamps: Vec<(PathBuf, Stamp)>,
+    taken: Vec<Taken>,
 }
 
 impl InForce {
@@ -76,6 +79,7 @@ impl InForce {
         generation(self) == generation(other)
             && rest(self) == rest(other)
             && self.problems == other.problems
+            && self.notes == other.notes
             && self.config_current == other.config_current
     }
 
@@ -89,14 +93,17 @@ impl InForce {
             config: None,
             config_current: false,
             problems: vec![cause],
+            notes: Vec::new(),
             folders: Vec::new(),
             stamps: Vec::new(),
+            taken: Vec::new(),
         })
     }
 
-    /// Whether a file changed since it was read.
+    /// Whether a file, or what a key vault holds, changed since it was read.
     fn is_stale(&self) -> bool {
-        self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
+        self.taken.iter().any(|taken| !taken.is_current())
+            || self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
     }
 }
 
@@ -285,16 +292,16 @@ fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared) -> InForce
     let config_current = fresh.is_some();
     let in_force = fresh
         .or_else(|| last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared).ok()?, config))));
-    let (admission, config, stamps, problems) = match in_force {
-        Some((Assembled { admission, mut stamps, problems: trust_problems }, config)) => {
+    let (admission, config, stamps, taken, problems, notes) = match in_force {
+        Some((Assembled { admission, mut stamps, taken, problems: trust_problems, notes }, config)) => {
             stamps.push(config_stamp);
             let problems = problems.into_iter().chain(trust_problems).collect();
-            (Ok(Arc::new(admission)), Some(config), stamps, problems)
+            (Ok(Arc::new(admission)), Some(config), stamps, taken, problems, notes)
         }
-        None => (Err(first_of(&problems)), None, vec![config_stamp], problems),
+        None => (Err(first_of(&problems)), None, vec![config_stamp], Vec::new(), problems, Vec::new()),
     };
     let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
-    InForce { admission, config, config_current, problems, folders, stamps }
+    InForce { admission, config, config_current, problems, notes, folders, stamps, taken }
 }
 
 /// Trust was looked at, and where nothing is wrong with it, that is counted.
@@ -304,12 +311,13 @@ fn trust_read(shared: &Shared, force: &InForce) {
     }
 }
 
-/// The folder that a path names, and the one that it leads to.
+/// The folder in which a path lies, the one in which it leads, and itself where it is a folder.
 fn folders_of(path: &Path) -> Vec<PathBuf> {
     let named = std::path::absolute(path).ok();
     let physical = path.canonicalize().ok();
+    let itself = physical.clone().filter(|path| path.is_dir());
     let folders = [named, physical].into_iter().flatten();
-    folders.filter_map(|path| path.parent().map(Path::to_owned)).collect()
+    folders.filter_map(|path| path.parent().map(Path::to_owned)).chain(itself).collect()
 }
 
 fn first_of(problems: &[String]) -> String {
@@ -321,7 +329,7 @@ fn first_of(problems: &[String]) -> String {
 }
 
 fn tell(path: &Path, force: &InForce) {
-    for problem in &force.problems {
+    for problem in force.problems.iter().chain(&force.notes) {
         warn!(config = %path.display(), "{problem}");
     }
     if let Some(Proxy { https, http, no }) = force.config.as_ref().map(|config| &config.proxy)

@@ -194,6 +194,14 @@ pub struct Artifact {
     pub findings: Vec<Finding>,
 }
 
+impl Artifact {
+    /// Whether a verifier has said something of it.
+    #[must_use]
+    pub fn has_finding_by(&self, verifier: &str) -> bool {
+        self.findings.iter().any(|finding| finding.verifier == verifier)
+    }
+}
+
 /// Whether an artifact's own manifest was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {

@@ -2,6 +2,7 @@
 //! if root, or the user this process runs as, wrote it and nobody else can change it or put another in its place.
 //! Nothing here knows what is in a file.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -13,6 +14,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::limits;
+
+pub mod watched;
 
 /// Reads a trusted file of at most `limit` bytes. A symbolic link is followed; every directory and link on the
 /// way is held to the same rules as the file.
@@ -45,6 +48,61 @@ pub fn check(path: &Path) -> Result<(), Untrusted> {
     let metadata = physical.symlink_metadata().map_err(|error| Untrusted::io(path, error))?;
     check_owner(&physical, &metadata, own)?;
     check_mode(&physical, &metadata)
+}
+
+/// An entry of a trusted folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its name.
+    pub name: OsString,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry of a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, whatever it leads to.
+    Link,
+    /// A pipe, a socket or a device.
+    Other,
+}
+
+/// The entries of a folder in which nobody but root and this user can put any, at most `limit`, by their names.
+///
+/// # Errors
+/// Why the folder is not to be trusted or cannot be read, and the mend.
+pub fn list(path: &Path, limit: usize) -> Result<Vec<Entry>, Untrusted> {
+    let io = |error| Untrusted::io(path, error);
+    let own = rustix::process::geteuid().as_raw();
+    let physical = walk(path, |path, metadata| check_step(path, metadata, own))?;
+    let metadata = physical.symlink_metadata().map_err(io)?;
+    if !metadata.is_dir() {
+        return Err(Untrusted::NotFolder { path: physical });
+    }
+    check_owner(&physical, &metadata, own)?;
+    // In a sticky folder others cannot replace an entry, but they can add one.
+    check_mode(&physical, &metadata)?;
+    let mut entries = Vec::new();
+    for entry in physical.read_dir().map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entries.len() == limit {
+            return Err(Untrusted::TooMany { path: physical, limit });
+        }
+        let kind = match entry.file_type().map_err(io)? {
+            kind if kind.is_file() => EntryKind::File,
+            kind if kind.is_dir() => EntryKind::Folder,
+            kind if kind.is_symlink() => EntryKind::Link,
+            _ => EntryKind::Other,
+        };
+        entries.push(Entry { name: entry.file_name(), kind });
+    }
+    entries.sort();
+    Ok(entries)
 }
 
 /// The state of a path at one moment, to be compared with a later one: every directory and link on the way, and what
@@ -109,6 +167,20 @@ pub enum Untrusted {
     NotRegular {
         /// What it is.
         path: PathBuf,
+    },
+    /// It is no folder.
+    #[error("{} is not a folder; name a folder", path.display())]
+    NotFolder {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// It has more entries than the limit.
+    #[error("{} has more than {limit} entries; take away what does not belong there", path.display())]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
     },
     /// Another user could change it.
     #[error("{} belongs to uid {uid}; chown -h root {0}", path.display())]
@@ -487,6 +559,59 @@ mod tests {
             chown(&inner, Some(OTHER), None).unwrap();
             assert!(refusal(&path).contains("inner belongs to uid 12345"), "{}", refusal(&path));
         }
+    }
+
+    #[test]
+    fn a_folder_is_listed_by_name_and_kind_at_the_limit_and_refused_one_past_it() {
+        let folder = folder();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        file(&inner, "b.pem", "x");
+        symlink("b.pem", inner.join("a.pem")).unwrap();
+        fs::create_dir(inner.join("c")).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, inner.join("d"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let found: Vec<_> =
+            list(&inner, 4).unwrap().into_iter().map(|entry| (entry.name.into_string().unwrap(), entry.kind)).collect();
+        let kinds = [EntryKind::Link, EntryKind::File, EntryKind::Folder, EntryKind::Other];
+        assert_eq!(found, ["a.pem", "b.pem", "c", "d"].map(str::to_owned).into_iter().zip(kinds).collect::<Vec<_>>());
+        let refused = list(&inner, 3).unwrap_err().to_string();
+        assert!(refused.ends_with("inner has more than 3 entries; take away what does not belong there"), "{refused}");
+        symlink("inner", folder.path().join("link")).unwrap();
+        assert_eq!(list(&folder.path().join("link"), 4).unwrap().len(), 4, "a link on the way is held to the rules");
+    }
+
+    #[test]
+    fn a_folder_in_which_others_can_put_a_file_is_not_listed() {
+        let folder = folder();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        // Sticky or not: a file more is a certificate more.
+        for mode in [0o777, 0o1777] {
+            chmod(&inner, mode);
+            let refused = list(&inner, 1).unwrap_err().to_string();
+            assert!(refused.contains("inner can be written by everybody"), "{refused}");
+        }
+        chmod(&inner, 0o755);
+        assert_eq!(list(&inner, 1).unwrap(), []);
+        let refused = list(&file(folder.path(), "a", "x"), 1).unwrap_err().to_string();
+        assert!(refused.ends_with("a is not a folder; name a folder"), "{refused}");
+        assert!(list(&folder.path().join("none"), 1).unwrap_err().to_string().contains("No such file"));
+        if own() == 0 {
+            chown(&inner, Some(OTHER), None).unwrap();
+            assert!(list(&inner, 1).unwrap_err().to_string().contains("inner belongs to uid 12345"));
+        }
+    }
+
+    #[test]
+    fn a_stamp_of_a_folder_tells_a_file_more_and_a_file_less() {
+        let folder = folder();
+        let before = Stamp::of(folder.path());
+        let path = file(folder.path(), "a.pem", "x");
+        let with = Stamp::of(folder.path());
+        assert_ne!(before, with);
+        fs::remove_file(&path).unwrap();
+        assert_ne!(Stamp::of(folder.path()), with);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The configuration in its three formats: what is taken means the same when it is shown and read again, and what is
 //! not is told in one printable line for each problem.
 
-use ratify::config::{self, Config, KeyMaterial, Mode, Problems, VerifierKind};
+use ratify::config::{
+    self, Asks, Config, KeyMaterial, Mode, Problems, RegistryScopes, TrustPolicySource, VerifierKind,
+};
 use ratify::limits;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::assert_one_line;
 
@@ -34,6 +36,57 @@ fn configuration(file: &str, data: &[u8]) -> bool {
             false
         }
     }
+}
+
+/// A trust policy document in a file of its own: what is taken means the same inside a configuration, and no repository
+/// is in two of its statements.
+pub fn trust_policy(data: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(data) else { return false };
+    let statements = match config::trust_policy("policy.json", text) {
+        Ok(statements) => statements,
+        Err(problems) => {
+            assert_told("policy.json", &problems);
+            return false;
+        }
+    };
+    let mut repositories = Vec::new();
+    let mut names: Vec<&str> = statements.iter().map(|statement| statement.name.value.as_str()).collect();
+    for statement in &statements {
+        match &statement.scopes {
+            RegistryScopes::Any => {
+                repositories.push("*".to_owned());
+                assert!(statement.asks != Asks::Nothing, "nothing is verified anywhere: {statement:?}");
+            }
+            RegistryScopes::Repositories(found) => repositories.extend(found.iter().map(ToString::to_string)),
+        }
+    }
+    for list in [&mut repositories.iter().map(String::as_str).collect(), &mut names] {
+        let count = list.len();
+        list.sort_unstable();
+        list.dedup();
+        assert_eq!(list.len(), count, "{statements:?}");
+    }
+    let stores = statements
+        .iter()
+        .flat_map(|statement| statement.stores())
+        .map(|store| json!({ "type": store.value.store_type.as_str(), "name": store.value.name, "files": ["/a"] }));
+    let mut parameters = json!({ "trustPolicyDoc": serde_json::from_str::<Value>(text).unwrap() });
+    let stores: Vec<Value> = stores.collect();
+    if !stores.is_empty() {
+        parameters["certificates"] = json!(stores);
+    }
+    let verifiers = json!([{ "name": "a", "type": "notation", "parameters": parameters }]);
+    let file = json!({ "executors": [{ "scopes": ["registry.example"], "verifiers": verifiers }] }).to_string();
+    if file.len() as u64 > limits::CONFIG_BYTES {
+        return true;
+    }
+    let config = config::parse("config.json", &file, &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
+    assert_shown(&config);
+    let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let TrustPolicySource::Statements(inside) = &notation.policy else { panic!("{notation:?}") };
+    assert_eq!(serde_json::to_string(inside).unwrap(), serde_json::to_string(&statements).unwrap());
+    true
 }
 
 /// What is shown has no variables left.
@@ -100,6 +153,6 @@ pub fn expansion(data: &[u8]) -> bool {
 fn path(config: &Config) -> String {
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
     let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
-    let KeyMaterial::File(path) = &notation.certificate_authorities[0] else { panic!("{config:?}") };
+    let KeyMaterial::Path(path) = &notation.stores[0].material[0] else { panic!("{config:?}") };
     path.value.to_str().unwrap().to_owned()
 }

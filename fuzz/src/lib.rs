@@ -15,21 +15,23 @@ mod made;
 mod signatures;
 mod socket;
 mod store;
+mod timestamps;
 mod words;
 
-pub use configuration::{config_json, config_toml, config_yaml, expansion};
+pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
 pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
+pub use timestamps::{stamp, timestamp};
 pub use words::{digest, json, manifest, reason, reference, report, scope};
 
 /// Gives a parser some bytes; whether it took them.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 39] = [
+pub const TARGETS: [(&str, Target); 42] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -67,7 +69,10 @@ pub const TARGETS: [(&str, Target); 39] = [
     ("report", report),
     ("scope", scope),
     ("signed", signed),
+    ("stamp", stamp),
     ("time", time),
+    ("timestamp", timestamp),
+    ("trust_policy", trust_policy),
     ("wire", wire),
 ];
 

@@ -25,7 +25,7 @@ pub(super) fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
 }
 
 pub(super) const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
+pub(super) const SET: u8 = 0x31;
 const BIT_STRING: u8 = 0x03;
 const UTF8_STRING: u8 = 0x0c;
 
@@ -51,7 +51,7 @@ impl<'a> Draft<'a> {
     /// The certificate, signed.
     pub(super) fn sign(&self) -> Vec<u8> {
         let tbs = self.tbs();
-        let signature = sign(&ECDSA_P256_SHA256_ASN1_SIGNING, &tbs);
+        let signature = sign_der(&tbs);
         self.with(&tbs, &signature)
     }
 
@@ -96,6 +96,15 @@ pub(super) const OF_CA: &[u8] =
 /// keyUsage that says digitalSignature.
 pub(super) const OF_LEAF: &[u8] = b"\x30\x0e\x06\x03\x55\x1d\x0f\x01\x01\xff\x04\x04\x03\x02\x07\x80";
 
+/// keyUsage that says digitalSignature, and extendedKeyUsage that says timeStamping.
+pub(super) const OF_TSA: &[u8] =
+    b"\x30\x0e\x06\x03\x55\x1d\x0f\x01\x01\xff\x04\x04\x03\x02\x07\x80\x30\x16\x06\x03\x55\x1d\x25\x01\x01\xff\x04\x0c\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x08";
+
+/// A signature as certificates and CMS have it (RFC 3279, section 2.2.3).
+pub(super) fn sign_der(message: &[u8]) -> Vec<u8> {
+    sign(&ECDSA_P256_SHA256_ASN1_SIGNING, message)
+}
+
 /// A signature of JWS by ES256 (RFC 7518, section 3.4).
 pub(super) fn sign_jws(message: &[u8]) -> Vec<u8> {
     sign(&ECDSA_P256_SHA256_FIXED_SIGNING, message)
@@ -116,7 +125,7 @@ pub(super) fn known_key() -> &'static [u8] {
 const EC_P256: [u8; 21] = *b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
 /// The AlgorithmIdentifier of ecdsa-with-SHA256.
-const ECDSA_WITH_SHA256: [u8; 12] = *b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+pub(super) const ECDSA_WITH_SHA256: [u8; 12] = *b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
 
 /// The key of RFC 6979, appendix A.2.5: public, and so trusted by nobody.
 const PRIVATE: [u8; 32] = *b"\xc9\xaf\xa9\xd8\x45\xba\x75\x16\x6b\x5c\x21\x57\x67\xb1\xd6\x93\x4e\x50\xc3\xdb\x36\xe8\x9b\x12\x7b\x8a\x62\x2b\x12\x0f\x67\x21";

@@ -20,10 +20,13 @@ pub(super) enum Format {
 
 /// Reports all problems of a configuration and of the trust files that it names.
 pub(super) fn check(file: &Path) -> Result<Exit, Stop> {
-    let problems = match assemble::load(file).and_then(|config| assemble::assemble(&config, file)) {
-        Ok(assembled) => assembled.problems,
-        Err(problems) => problems.lines(),
+    let (problems, notes) = match assemble::load(file).and_then(|config| assemble::assemble(&config, file)) {
+        Ok(assembled) => (assembled.problems, assembled.notes),
+        Err(problems) => (problems.lines(), Vec::new()),
     };
+    for note in notes {
+        out::line(format_args!("note: {note}"))?;
+    }
     if problems.is_empty() {
         out::line(format_args!("{}: no problems", file.display()))?;
         return Ok(Exit::Done);

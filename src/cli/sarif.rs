@@ -1,10 +1,11 @@
 //! Writes verdicts as a SARIF 2.1.0 log, for code-scanning pages and the tools that read them: one result for each
-//! image that is not simply allowed, and one for each check that failed or could not be made.
+//! image that is not simply allowed, and one for each check that failed, could not be made, was not asked for or is not
+//! enforced.
 
 use serde_json::{Value, json};
 
 use crate::cli::verify::Verified;
-use crate::report::{Outcome, Tree};
+use crate::report::{Logged, Outcome, Tree};
 use crate::verdict::Token;
 
 /// One log of one run.
@@ -36,14 +37,19 @@ fn of_image(verified: &Verified) -> Vec<Value> {
 
 fn failures(tree: &Tree, token: Token, reference: &str, found: &mut Vec<Value>) {
     for finding in &tree.findings {
-        let cause = match &finding.outcome {
-            Outcome::Passed(_) => continue,
-            Outcome::Skipped { cause } => cause.clone(),
-            Outcome::Failed(failure) => failure.cause.clone(),
-            Outcome::Fault { cause } => cause.to_string(),
+        let causes = match &finding.outcome {
+            Outcome::Passed(pass) => {
+                let not_enforced = |it: &Logged| format!("{} is not enforced: {}", it.validation.as_str(), it.cause);
+                pass.logged.iter().map(not_enforced).collect()
+            }
+            Outcome::Skipped { cause } => vec![cause.clone()],
+            Outcome::Failed(failure) => vec![failure.cause.clone()],
+            Outcome::Fault { cause } => vec![cause.to_string()],
         };
         // A note: the verdict above says what it came to.
-        found.push(result(token, "note", &format!("{} on {}: {cause}", finding.verifier, tree.digest), reference));
+        found.extend(causes.into_iter().map(|cause| {
+            result(token, "note", &format!("{} on {}: {cause}", finding.verifier, tree.digest), reference)
+        }));
     }
     for referrer in &tree.referrers {
         failures(referrer, token, reference, found);

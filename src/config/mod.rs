@@ -14,6 +14,7 @@ mod problem;
 mod proxy;
 mod schema;
 mod show;
+mod vault;
 #[cfg(test)]
 mod tests;
 
@@ -30,11 +31,15 @@ use crate::limits;
 
 pub use credentials::{AzureIdentity, CredentialSource, Password, Realm};
 pub use kubelet::{KubeletProvider, kubelet_providers};
-pub use notation::{Action, Level, StoreType, VerifyTimestamp};
+pub use notation::{
+    Action, Asks, Level, Named, Notation, RegistryScopes, Statement, StoreName, StoreType, TrustPolicySource,
+    TrustStore, Undefined, VerifyTimestamp,
+};
 pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
 pub use show::{to_json, to_toml};
+pub use vault::{AzureVault, VaultItem};
 
 /// Parses a configuration. `file` is its path, for messages, and its ending tells the format: TOML, JSON (`.json`) or
 /// YAML (`.yaml`, `.yml`). `environment` answers for `${NAME}`.
@@ -52,6 +57,21 @@ pub fn parse(file: &str, text: &str, environment: &dyn Fn(&str) -> Option<String
     };
     match config {
         Some(config) if decoder.problems.is_empty() => Ok(config),
+        _ => Err(decoder.problems),
+    }
+}
+
+/// Parses a trust policy document in a file of its own, which is JSON as notation has it. `file` is its path, for
+/// messages.
+///
+/// # Errors
+/// All problems at once.
+pub fn trust_policy(file: &str, text: &str) -> Result<Vec<Statement>, Problems> {
+    let mut decoder = Decoder::new(file, &|_| None);
+    let statements = file::read_json(text, &mut decoder.problems)
+        .and_then(|root| decode::trust_policy(&mut decoder, &Item::root(&root)));
+    match statements {
+        Some(statements) if decoder.problems.is_empty() => Ok(statements),
         _ => Err(decoder.problems),
     }
 }
@@ -253,22 +273,15 @@ pub enum VerifierKind {
     Notation(Notation),
 }
 
-/// What a Notation verifier trusts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notation {
-    /// Where the certificates of the trust store of type `ca` are; at least one source.
-    pub certificate_authorities: Vec<KeyMaterial>,
-    /// Whose signatures count, as written; `*`, as in Ratify v2, where none is written.
-    pub trusted_identities: Vec<Spanned<String>>,
-}
-
 /// Where certificates or keys come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum KeyMaterial {
-    /// A file, by its absolute path.
-    File(Spanned<PathBuf>),
+    /// A file, or a folder of files, by its absolute path.
+    Path(Spanned<PathBuf>),
     /// PEM in the configuration itself, as written.
     Inline(Spanned<String>),
+    /// Entries of a key vault.
+    Vault(Spanned<AzureVault>),
 }
 
 impl KeyMaterial {
@@ -276,8 +289,9 @@ impl KeyMaterial {
     #[must_use]
     pub fn place(&self) -> &Place {
         match self {
-            Self::File(path) => &path.place,
+            Self::Path(path) => &path.place,
             Self::Inline(pem) => &pem.place,
+            Self::Vault(vault) => &vault.place,
         }
     }
 }

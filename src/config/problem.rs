@@ -82,6 +82,16 @@ impl Problems {
         if self.is_empty() { Vec::new() } else { self.to_string().lines().map(str::to_owned).collect() }
     }
 
+    /// The first of them as shown, and how many more there are; empty where nothing is wrong.
+    #[must_use]
+    pub fn first(&self) -> String {
+        match self.lines().as_slice() {
+            [] => String::new(),
+            [only] => only.clone(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        }
+    }
+
     fn insert(&mut self, problem: Problem) {
         self.list.insert(problem);
         if self.list.len() > limits::CONFIG_PROBLEMS {

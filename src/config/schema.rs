@@ -3,6 +3,8 @@
 //! say, the decoder says: names and scopes given twice, rules that name no verifier, thresholds above their rules.
 
 mod credentials;
+mod notation;
+mod vault;
 
 use std::time::Duration;
 
@@ -62,6 +64,7 @@ pub fn schema() -> Value {
                 "listen": with_default(json!(""), described("An address of loopback with its port, or unix:PATH; empty: nowhere.",
                     or_variable(json!({ "type": "string", "pattern": METRICS_ADDRESS, "maxLength": limits::EXPANDED_BYTES })))),
             })),
+            "keyManagementProviders": notation::providers(),
             "executors": {
                 "description": "Who answers for which scopes.",
                 "type": "array",
@@ -79,9 +82,12 @@ pub fn schema() -> Value {
             },
             "executor": executor(),
             "verifier": verifier(),
-            "certificates": certificates(),
+            "certificates": notation::certificates(),
+            "trustPolicyDoc": notation::trust_policy_doc(),
+            "trustPolicy": notation::trust_policy(),
             "store": store(),
             "credential": credentials::credential(),
+            "vault": vault::vault(),
             "policyEnforcer": policy_enforcer(),
             "rule": rule(),
         },
@@ -153,22 +159,6 @@ fn executor() -> Value {
 
 fn verifier() -> Value {
     let name = format!("^[A-Za-z0-9._-]{{1,{}}}$", limits::VERIFIER_NAME_BYTES);
-    let parameters = json!({
-        "type": "object",
-        "additionalProperties": false,
-        "required": ["certificates"],
-        "properties": {
-            "certificates": {
-                "description": "The root certificates that are trusted.",
-                "type": "array",
-                "minItems": 1,
-                "items": { "$ref": "#/$defs/certificates" },
-            },
-            "trustedIdentities": with_default(json!(["*"]), literals("Whose signatures count: x509.subject: and \
-                attributes of the subject, or * for everybody whom the certificates vouch for.")),
-            "scopes": { "description": "Has one value; the executor's scopes hold.", "const": ["*"] },
-        },
-    });
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -176,37 +166,7 @@ fn verifier() -> Value {
         "properties": {
             "name": or_variable(json!({ "type": "string", "pattern": name })),
             "type": or_variable(json!({ "enum": ["notation"] })),
-            "parameters": parameters,
-        },
-    })
-}
-
-fn certificates() -> Value {
-    let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
-    json!({
-        "type": "object",
-        "additionalProperties": false,
-        "anyOf": [{ "required": ["files"] }, { "required": ["inline"] }],
-        "properties": {
-            "type": word(&["ca"], "ca", "The type of the trust store."),
-            "files": {
-                "description": "Absolute paths of files with certificates in PEM.",
-                "type": "array",
-                "minItems": 1,
-                "items": or_variable(path),
-            },
-            "inline": {
-                "description": "Certificates in PEM.",
-                "anyOf": [
-                    { "$ref": "#/$defs/pem" },
-                    {
-                        "type": "object",
-                        "additionalProperties": false,
-                        "required": ["certs"],
-                        "properties": { "certs": { "$ref": "#/$defs/pem" } },
-                    },
-                ],
-            },
+            "parameters": notation::parameters(),
         },
     })
 }

@@ -1,14 +1,17 @@
 //! Writes an effective configuration as a file again, with every default written out. Read back, it means the same.
 //! It shows no secret: a proxy's password and a registry's are masked.
 
+mod notation;
+mod vault;
+
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use crate::artifact::Digest;
 use crate::config::{
-    Checks, Config, CredentialSource, Direct, Executor, Folder, KeyMaterial, Listen, LogFormat, LogLevel, Mode,
-    Password, ProxyUrl, Realm, Rule, Store, Unmatched, Verifier, VerifierKind,
+    Checks, Config, CredentialSource, Direct, Executor, Folder, Listen, LogFormat, LogLevel, Mode, Password, ProxyUrl,
+    Realm, Rule, Store, Unmatched, Verifier, VerifierKind,
 };
 use crate::secret::Secret;
 
@@ -110,23 +113,7 @@ fn checks_table(checks: &Checks) -> ChecksTable<'_> {
 
 fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
     let VerifierKind::Notation(notation) = &verifier.kind;
-    VerifierTable {
-        name: &verifier.name,
-        r#type: "notation",
-        parameters: NotationTable {
-            certificates: notation.certificate_authorities.iter().map(source).collect(),
-            trusted_identities: notation.trusted_identities.iter().map(|identity| identity.value.as_str()).collect(),
-        },
-    }
-}
-
-fn source(material: &KeyMaterial) -> CertificatesTable<'_> {
-    match material {
-        KeyMaterial::File(path) => {
-            CertificatesTable { r#type: "ca", files: Some([unexpanded(&path.value.to_string_lossy())]), inline: None }
-        }
-        KeyMaterial::Inline(pem) => CertificatesTable { r#type: "ca", files: None, inline: Some(&pem.value) },
-    }
+    VerifierTable { name: &verifier.name, r#type: "notation", parameters: notation::table(notation) }
 }
 
 fn store(store: &Store) -> Typed<StoreTable<'_>> {
@@ -277,23 +264,7 @@ struct Typed<P> {
 struct VerifierTable<'a> {
     name: &'a str,
     r#type: &'static str,
-    parameters: NotationTable<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NotationTable<'a> {
-    certificates: Vec<CertificatesTable<'a>>,
-    trusted_identities: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct CertificatesTable<'a> {
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<[String; 1]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inline: Option<&'a str>,
+    parameters: notation::NotationTable<'a>,
 }
 
 #[derive(Serialize)]

@@ -7,8 +7,10 @@ use crate::config::{Config, Mode, VerifierKind};
 
 mod credentials;
 mod formats;
+mod notation;
 mod schema;
 mod show;
+mod vault;
 
 const CERTIFICATES: &str = "certificates = [{ files = [\"/t/ca.pem\"] }]";
 
@@ -103,7 +105,11 @@ fn what_is_left_out_has_its_default() {
     let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
     assert_eq!(checks.policy, Rule { verifier: None, threshold: 1, rules: vec![leaf] });
     let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
-    assert_eq!(notation.trusted_identities[0].value, "*");
+    let TrustPolicySource::Implied(Statement { scopes, asks, .. }) = &notation.policy else { panic!("{notation:?}") };
+    let Asks::Signature { level, verify_timestamp, stores, identities } = asks else { panic!("{asks:?}") };
+    assert_eq!((scopes, stores, *level), (&RegistryScopes::Any, &Named::All, Level::STRICT));
+    assert_eq!((*verify_timestamp, identities[0].value.as_str()), (VerifyTimestamp::Always, "*"));
+    assert!(!notation.allow_skip && notation.user_metadata.is_empty());
 }
 
 #[test]
@@ -124,8 +130,9 @@ fn every_key_is_taken() {
         verifiers = [{{ name = "v.1_x-Y", type = "notation", parameters = {{
             certificates = [
                 {{ type = "ca", files = ["${{DIR}}/a.pem", "/b"], inline = "PEM 1" }},
-                {{ inline = {{ certs = "PEM 2" }} }}],
+                {{ type = "tsa", name = "stamps", inline = {{ certs = "PEM 2" }} }}],
             trustedIdentities = ["x509.subject: C=US"],
+            signatureVerification = {{ level = "audit" }}, userMetadata = {{ build = "1" }}, allowSkip = true,
             scopes = ["*"] }} }}]
         stores = [{{ type = "registry-store", parameters = {{ plainHttp = true, configPath = ":${{DIR}}:/b:", caBase64 = "UEVNCg==", userAgent = "me/1", maxBlobBytes = 1,
             maxManifestBytes = 2, allowCosignTag = true,
@@ -176,16 +183,12 @@ fn every_key_is_taken() {
     let checks = checks(audit);
     assert_eq!((checks.concurrency, checks.verifiers[0].name.as_str()), (3, "v.1_x-Y"));
     let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
-    let sources: Vec<_> = notation
-        .certificate_authorities
-        .iter()
-        .map(|source| match source {
-            KeyMaterial::File(path) => path.value.display().to_string(),
-            KeyMaterial::Inline(pem) => pem.value.clone(),
-        })
-        .collect();
-    assert_eq!(sources, ["/etc/trust/a.pem", "/b", "PEM 1", "PEM 2"]);
-    assert_eq!(notation.trusted_identities[0].value, "x509.subject: C=US");
+    assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/a.pem,/b,PEM 1", "tsa:stamps PEM 2"]);
+    let TrustPolicySource::Implied(Statement { scopes, asks, .. }) = &notation.policy else { panic!("{notation:?}") };
+    assert_eq!(*scopes, RegistryScopes::Any);
+    let Asks::Signature { level, identities, .. } = asks else { panic!("{asks:?}") };
+    assert_eq!((*level, identities[0].value.as_str()), (Level::AUDIT, "x509.subject: C=US"));
+    assert_eq!((notation.allow_skip, notation.user_metadata["build"].as_str()), (true, "1"));
 }
 
 #[test]
@@ -223,7 +226,7 @@ digests = ["sha256:1"]
              underscores and hyphens)",
             r#"12:10: executors[0].verifiers[0].type: unknown verifier type "notaton" (did you mean "notation"?)"#,
             "15:3: executors[0].verifiers[1].name: required key is missing",
-            "17:30: executors[0].verifiers[1].parameters.certificates[0]: names no certificates (add files or inline)",
+            "17:30: executors[0].verifiers[1].parameters.certificates[0]: names no certificates (add files, inline or azurekeyvault)",
             r#"17:45: executors[0].verifiers[1].parameters.certificates[0].fils: unknown key (did you mean "files"?)"#,
             "17:73: executors[0].verifiers[1].parameters.certificates[1].files[0]: \"a.pem\" is not an absolute path",
             "17:82: executors[0].verifiers[1].parameters.certificates[1].files[1]: environment variable NADA is not \
@@ -424,28 +427,9 @@ fn names_of_verifiers_at_the_limit_and_one_past_it() {
 
 #[test]
 fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
-    let later = "are not supported yet: ";
     for (text, column, key, message) in [
         ("", 14, ".certificates", "required key is missing".to_owned()),
         ("certificates = []", 31, ".certificates", "must not be empty".to_owned()),
-        (
-            "certificates = [{ type = \"tsa\", files = [\"/a\"] }]",
-            41,
-            ".certificates[0].type",
-            format!("trust stores of type \"tsa\" {later}timestamps come with a later release"),
-        ),
-        (
-            "certificates = [{ type = \"signingAuthority\", files = [\"/a\"] }]",
-            41,
-            ".certificates[0].type",
-            format!("trust stores of type \"signingAuthority\" {later}they come with a later release"),
-        ),
-        (
-            "certificates = [{ azurekeyvault = { vaultURL = \"x\" } }]",
-            34,
-            ".certificates[0].azurekeyvault",
-            "azurekeyvault is not available in this version".to_owned(),
-        ),
         ("certificates = [{ files = [] }]", 42, ".certificates[0].files", "must not be empty".to_owned()),
         (
             "certificates = [{ inline = { certs = \"PEM\", keys = \"PEM\" } }]",
@@ -464,13 +448,6 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
             43,
             ".certificates[0].inline",
             "expected a string, found a boolean".to_owned(),
-        ),
-        (
-            &format!("scopes = [\"a.io/b\"], {CERTIFICATES}"),
-            25,
-            ".scopes",
-            "only [\"*\"] is supported here (leave it out: the executor's own scopes say where the verifier counts)"
-                .to_owned(),
         ),
         (
             &format!("trustedIdentities = [], {CERTIFICATES}"),
@@ -806,8 +783,7 @@ fn numbers_at_their_limits_and_past_them() {
 fn variables_are_put_in_after_parsing_and_not_into_patterns_policies_and_pem() {
     let config = good(&verifier("certificates = [{ files = [\"${DIR}/$${DIR}/a b.pem\"] }]"));
     let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
-    let KeyMaterial::File(file) = &notation.certificate_authorities[0] else { panic!("{notation:?}") };
-    assert_eq!(file.value.to_str(), Some("/etc/trust/${DIR}/a b.pem"));
+    assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/${DIR}/a b.pem"]);
     let config = good(&executor("mode = \"deny\"").replace("/t/ca.pem", "/${HOSTILE}"));
     assert_eq!(config.executors[0].mode, Mode::Deny, "a value adds no key");
     for text in [

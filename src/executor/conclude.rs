@@ -115,11 +115,27 @@ fn why(policy: &Policy, report: &Report) -> String {
             format!("{verifier}: {}{of}{more}", failure.cause)
         }));
     }
+    let skipped: Vec<String> = unmet.iter().filter_map(|verifier| skipped_above(report, verifier)).collect();
+    if !skipped.is_empty() {
+        return join(skipped.into_iter());
+    }
     if unmet.is_empty() {
         return format!("what passed is not enough for the policy, which counts each signer once: {}", who(report));
     }
     let unmet: Vec<String> = unmet.into_iter().map(|name| format!("{name:?}")).collect();
     format!("no signature for verifier {}: {}", unmet.join(" and "), nothing_found(report))
+}
+
+/// Why a rule does not hold whose verifier asks for nothing: it has rules below it.
+fn skipped_above(report: &Report, verifier: &str) -> Option<String> {
+    let outcome =
+        report.findings().find(|(_, finding)| finding.verifier == verifier).map(|(_, finding)| &finding.outcome);
+    match outcome {
+        Some(Outcome::Skipped { cause }) => {
+            Some(format!("{verifier}: {cause}, and the rules below it are about what it would have verified"))
+        }
+        Some(Outcome::Passed(_) | Outcome::Failed(_) | Outcome::Fault { .. }) | None => None,
+    }
 }
 
 /// The failure that came furthest, the first of equals, and how many others there are.

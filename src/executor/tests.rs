@@ -123,6 +123,57 @@ impl Verifier for Told {
     }
 }
 
+/// Says the same of every image, and of each referrer that it is asked about after all.
+struct Foregone(&'static str, Outcome);
+
+#[async_trait]
+impl Verifier for Foregone {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+
+    fn foregone(&self, _: &Repository) -> Option<Outcome> {
+        Some(self.1.clone())
+    }
+
+    async fn verify(&self, _: Candidate<'_>) -> Outcome {
+        panic!("it has said what it has to say")
+    }
+}
+
+fn skip() -> Outcome {
+    Outcome::Skipped { cause: "level skip".to_owned() }
+}
+
+/// With verifiers of which some have their outcome beforehand.
+async fn judge_foregone(store: Memory, root: Rule, foregone: &[(&'static str, Outcome)]) -> Judged {
+    let verifiers = ["a", "b", "sbom"].map(|name| match foregone.iter().find(|(found, _)| *found == name) {
+        Some((_, outcome)) => Arc::new(Foregone(name, outcome.clone())) as Arc<dyn Verifier>,
+        None => Arc::new(Told(name)),
+    });
+    let executor = Executor::new(Arc::new(store), verifiers.to_vec(), Policy::new(root).unwrap(), 3);
+    let repository = "r.io/a".parse::<Reference>().unwrap().repository;
+    let deadline = Instant::now() + Duration::from_secs(8);
+    executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, deadline).await
+}
+
+fn holding(types: &[&str]) -> Memory {
+    let mut store = Memory::default();
+    types.iter().for_each(|content| drop(store.attach(&image(), content)));
+    store
+}
+
+/// A registry that answers nothing.
+fn down() -> Memory {
+    let mut store = Memory::default();
+    store.lists.insert(image().digest, Err(fault()));
+    store
+}
+
 fn leaf(verifier: &str) -> Rule {
     Rule { verifier: Some(verifier.to_owned()), threshold: 0, rules: Vec::new() }
 }
@@ -283,6 +334,84 @@ async fn a_nested_rule_asks_for_a_referrer_of_the_referrer() {
     elsewhere.attach(&bad, "a/pass/k");
     elsewhere.attach(&image(), "a/pass/k");
     assert!(judge(elsewhere, root()).await.starts_with("DENIED sbom: bad form"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skip_satisfies_its_leaf_and_exempts_without_a_request() {
+    for root in [
+        group(1, vec![leaf("a")]),
+        group(1, vec![leaf("a"), leaf("b")]),
+        group(1, vec![group(1, vec![leaf("a")]), leaf("b")]),
+    ] {
+        let judged = judge_foregone(down(), root, &[("a", skip())]).await;
+        assert_eq!((judged.class, judged.valid_until), (Class::Skipped, None));
+        assert_eq!(line(judged), "EXEMPT a: level skip");
+    }
+    let both = judge_foregone(down(), group(2, vec![leaf("a"), leaf("b")]), &[("a", skip()), ("b", skip())]).await;
+    assert_eq!(line(both), "EXEMPT a: level skip; b: level skip");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skip_satisfies_no_other_leaf_and_what_others_are_asked_for_is_still_asked() {
+    let root = || group(2, vec![leaf("a"), leaf("b")]);
+    let skipped = [("a", skip())];
+    assert_eq!(line(judge_foregone(holding(&["any/pass/k"]), root(), &skipped).await), "EXEMPT a: level skip; b: fine");
+    let unsigned = line(judge_foregone(holding(&[]), root(), &skipped).await);
+    assert_eq!(unsigned, "DENIED no signature for verifier \"b\": nothing refers to this image");
+    let failed = line(judge_foregone(holding(&["b/fail/identity"]), root(), &skipped).await);
+    assert!(failed.starts_with("DENIED b: bad identity"), "{failed}");
+    let unknown = line(judge_foregone(down(), root(), &skipped).await);
+    assert!(unknown.starts_with("UNAVAILABLE"), "{unknown}");
+    let three = group(2, vec![leaf("a"), leaf("b"), leaf("sbom")]);
+    assert!(line(judge_foregone(holding(&[]), three, &skipped).await).starts_with("DENIED"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skip_satisfies_no_rule_that_has_rules_below_it() {
+    let nested = || group(1, vec![Rule { verifier: Some("sbom".to_owned()), threshold: 1, rules: vec![leaf("a")] }]);
+    for attached in [false, true] {
+        let mut store = Memory::default();
+        if attached {
+            let sbom = store.attach(&image(), "sbom/pass");
+            store.attach(&sbom, "a/pass/k");
+        }
+        let line = line(judge_foregone(store, nested(), &[("sbom", skip())]).await);
+        let expected = "DENIED sbom: level skip, and the rules below it are about what it would have verified";
+        assert_eq!(line, expected);
+    }
+    // Nor is a skip of what stands below the image one of what stands below a referrer.
+    let mut store = Memory::default();
+    store.attach(&image(), "sbom/pass");
+    let line = line(judge_foregone(store, nested(), &[("a", skip())]).await);
+    assert!(line.starts_with("DENIED"), "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skip_said_of_a_referrer_means_nothing() {
+    let mut report = Report::new(image());
+    let referrer = report.add(Report::SUBJECT, describe("a signature"));
+    let finding = Finding { verifier: "a".to_owned(), outcome: skip() };
+    let artifact = report.get_mut(referrer).unwrap();
+    artifact.manifest = Read::Known("x".to_owned());
+    artifact.findings = vec![finding.clone()];
+    report.get_mut(Report::SUBJECT).unwrap().referrers = Listing::Whole(vec![referrer]);
+    let policy = Policy::new(group(1, vec![leaf("a")])).unwrap();
+    assert!(!policy.is_satisfied(&report));
+    assert_eq!(policy.standing(&report), crate::policy::Standing::Failed);
+    report.get_mut(Report::SUBJECT).unwrap().findings = vec![finding];
+    assert!(policy.is_satisfied(&report));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_foregone_is_the_reason_whatever_refers_to_the_image() {
+    let failure = Failure { stage: Stage::Authenticity, cause: "no trust policy applies".to_owned() };
+    let foregone = [("a", Outcome::Failed(failure))];
+    for types in [&[][..], &["a/pass/k", "a/fail/form"]] {
+        let line = line(judge_foregone(holding(types), group(1, vec![leaf("a")]), &foregone).await);
+        assert_eq!(line, "DENIED a: no trust policy applies");
+    }
+    let line = line(judge_foregone(holding(&["b/pass/k"]), group(1, vec![leaf("a"), leaf("b")]), &foregone).await);
+    assert_eq!(line, "ALLOWED b: fine");
 }
 
 #[tokio::test(start_paused = true)]
@@ -495,6 +624,23 @@ proptest! {
     fn a_check_that_did_not_pass_never_helps(types in evidence(), root in policies()) {
         let passed: Vec<String> = types.iter().filter(|content| content.contains("pass")).cloned().collect();
         prop_assert_eq!(token(&types, &root) == "ALLOWED", token(&passed, &root) == "ALLOWED");
+    }
+
+    #[test]
+    fn a_skip_is_worth_one_leaf_that_asks_for_nothing_and_no_more(types in evidence(), root in policies()) {
+        fn free(rule: &Rule) -> Rule {
+            match rule.verifier.as_deref() {
+                Some("a") => leaf("sbom"),
+                _ => Rule { rules: rule.rules.iter().map(free).collect(), ..rule.clone() },
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let types: Vec<&str> = types.iter().map(String::as_str).collect();
+        let skipped = line(runtime.block_on(judge_foregone(holding(&types), root.clone(), &[("a", skip())])));
+        let others: Vec<&str> = types.into_iter().filter(|content| !content.starts_with("a/")).chain(["sbom/pass"]).collect();
+        let expected = runtime.block_on(judge_types(&others, free(&root)));
+        prop_assert_eq!(skipped.starts_with("EXEMPT"), expected.starts_with("ALLOWED"), "{} {}", skipped, expected);
+        prop_assert!(!skipped.starts_with("ALLOWED"), "{}", skipped);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The rules for the certificate chain of a Notary Project signature (signature specification, "Certificate
-//! Requirements"). Called by verifiers with the chain in the order of the envelope, leaf first. Never builds a path,
-//! and says nothing about trust: a chain that holds may still end in a root that nobody trusts.
+//! The rules for the certificate chains of a Notary Project signature and of its timestamp (signature specification,
+//! "Certificate Requirements"). Called with a chain in its order, leaf first. Never builds a path, and says nothing
+//! about trust: a chain that holds may still end in a root that nobody trusts.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use der::{Encode, Reader, SliceReader};
 use x509_cert::Version;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
-use super::{Certificate, Name, rfc3339};
+use super::{Certificate, KeyKind, Name, rfc3339};
 use crate::limits;
 
 /// Checks a chain that signs code: every rule but the validity in time, which [`check_validity`] asks.
@@ -25,6 +25,26 @@ use crate::limits;
 /// # Errors
 /// The first rule that is broken, from the leaf on.
 pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) -> Result<(), Violation> {
+    check(chain, Purpose::CodeSigning, self_signed)
+}
+
+/// Checks a chain that signs timestamps, by the same rules but for those that the specification gives to timestamping
+/// certificates: an extendedKeyUsage that says timeStamping alone, and a keyUsage that need not be critical.
+///
+/// # Errors
+/// The first rule that is broken, from the leaf on.
+pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
+    check(chain, Purpose::TimeStamping, &[])
+}
+
+/// What a chain's leaf signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    CodeSigning,
+    TimeStamping,
+}
+
+fn check(chain: &[Certificate], purpose: Purpose, self_signed: &[Certificate]) -> Result<(), Violation> {
     let (Some(leaf), Some(root)) = (chain.first(), chain.last()) else { return Err(Violation::Empty) };
     if chain.len() > limits::CHAIN_CERTIFICATES {
         return Err(Violation::TooLong(chain.len()));
@@ -40,8 +60,11 @@ pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) ->
         check_signature(root, root)?;
     }
     // A chain of one certificate is a leaf that is its own root, and the rules for leaves alone apply.
-    check_leaf(leaf)?;
-    chain.iter().skip(1).enumerate().try_for_each(|(below, certificate)| check_ca(certificate, below))
+    match purpose {
+        Purpose::CodeSigning => check_code_signer(leaf)?,
+        Purpose::TimeStamping => check_timestamp_authority(leaf)?,
+    }
+    chain.iter().skip(1).enumerate().try_for_each(|(below, certificate)| check_ca(certificate, below, purpose))
 }
 
 /// Checks that every certificate of a chain is valid at a moment; its first and its last moment count.
@@ -151,7 +174,7 @@ pub enum Violation {
         subject: Name,
     },
     /// A leaf whose basicConstraints say `cA`.
-    #[error("certificate {subject} signs code: its basicConstraints must not say cA")]
+    #[error("certificate {subject} is a leaf: its basicConstraints must not say cA")]
     LeafIsCa {
         /// The certificate.
         subject: Name,
@@ -168,11 +191,13 @@ pub enum Violation {
         /// How many there are.
         found: usize,
     },
-    /// No keyUsage, or not critical.
-    #[error("certificate {subject}: its keyUsage must be present and critical")]
+    /// No keyUsage, or not critical where it must be.
+    #[error("certificate {subject}: its keyUsage must be {must}")]
     KeyUsage {
         /// The certificate.
         subject: Name,
+        /// What it must be.
+        must: &'static str,
     },
     /// A bit of keyUsage that must be set.
     #[error("certificate {subject}: its keyUsage must say {missing}")]
@@ -183,7 +208,7 @@ pub enum Violation {
         missing: &'static str,
     },
     /// Bits of keyUsage that a leaf must not have.
-    #[error("certificate {subject} signs code: its keyUsage must not say {}", found.join(", "))]
+    #[error("certificate {subject}: its keyUsage must not say {}", found.join(", "))]
     KeyUsageForbidden {
         /// The certificate.
         subject: Name,
@@ -197,6 +222,28 @@ pub enum Violation {
         subject: Name,
         /// The purposes.
         found: Vec<&'static str>,
+    },
+    /// A timestamp authority's extendedKeyUsage is another than the one that it must be (RFC 3161, section 2.3).
+    #[error(
+        "certificate {subject} signs timestamps: its extendedKeyUsage must be present, critical, and say timeStamping alone"
+    )]
+    NotTimeStamping {
+        /// The certificate.
+        subject: Name,
+    },
+    /// A timestamp authority's key that must not sign ("Algorithm Selection").
+    #[error("certificate {subject}: {key} must not sign timestamps: RSA of 2048, 3072 or 4096 bits, or EC")]
+    TimeStampingKey {
+        /// The certificate.
+        subject: Name,
+        /// Its key.
+        key: KeyKind,
+    },
+    /// An issuer's extendedKeyUsage leaves out what the leaf does.
+    #[error("certificate {subject}: its extendedKeyUsage does not allow what it issues to sign timestamps")]
+    CaPurpose {
+        /// The certificate.
+        subject: Name,
     },
     /// Its validity begins later.
     #[error("certificate {subject} is valid from {}, and it is {}", rfc3339(*not_before), rfc3339(*at))]
@@ -265,7 +312,7 @@ fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<()
 }
 
 /// "Root and Intermediate CA Certificates". `below` is the number of certificates between it and the leaf.
-fn check_ca(certificate: &Certificate, below: usize) -> Result<(), Violation> {
+fn check_ca(certificate: &Certificate, below: usize, purpose: Purpose) -> Result<(), Violation> {
     let subject = || certificate.subject();
     let constraints = basic_constraints(certificate)?;
     let Some((true, BasicConstraints { ca: true, path_len_constraint })) = constraints else {
@@ -274,19 +321,55 @@ fn check_ca(certificate: &Certificate, below: usize) -> Result<(), Violation> {
     if let Some(limit) = path_len_constraint.filter(|limit| below > usize::from(*limit)) {
         return Err(Violation::PathLength { subject: subject(), limit, found: below });
     }
-    if !key_usage(certificate)?.contains(KeyUsages::KeyCertSign) {
+    if !key_usage(certificate, purpose)?.contains(KeyUsages::KeyCertSign) {
         return Err(Violation::KeyUsageMissing { subject: subject(), missing: "keyCertSign" });
+    }
+    // An authority may have been told to issue for other purposes alone; notation asks this of timestamps too.
+    if purpose == Purpose::TimeStamping && certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE).is_some() {
+        let purposes = purposes(certificate)?;
+        let allowed = [rfc5912::ID_KP_TIME_STAMPING, rfc5280::ANY_EXTENDED_KEY_USAGE];
+        if !allowed.iter().any(|oid| says(&purposes, *oid)) {
+            return Err(Violation::CaPurpose { subject: subject() });
+        }
     }
     Ok(())
 }
 
-/// "Leaf Certificates".
-fn check_leaf(certificate: &Certificate) -> Result<(), Violation> {
+/// "Leaf Certificates", for codesigning.
+fn check_code_signer(certificate: &Certificate) -> Result<(), Violation> {
+    check_leaf(certificate, Purpose::CodeSigning)?;
+    let purposes = purposes(certificate)?;
+    let found: Vec<_> =
+        LEAF_FORBIDDEN_PURPOSES.iter().filter(|(oid, _)| says(&purposes, *oid)).map(|(_, name)| *name).collect();
+    if !found.is_empty() {
+        return Err(Violation::ExtendedKeyUsage { subject: certificate.subject(), found });
+    }
+    Ok(())
+}
+
+/// "Leaf Certificates", for timestamping.
+fn check_timestamp_authority(certificate: &Certificate) -> Result<(), Violation> {
+    check_leaf(certificate, Purpose::TimeStamping)?;
+    let subject = || certificate.subject();
+    let is_critical = certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE).is_some_and(|extension| extension.critical);
+    let purposes = purposes(certificate)?;
+    if !is_critical || purposes.len() != 1 || !says(&purposes, rfc5912::ID_KP_TIME_STAMPING) {
+        return Err(Violation::NotTimeStamping { subject: subject() });
+    }
+    match certificate.key() {
+        Ok(KeyKind::Ec(_) | KeyKind::Rsa { bits: 2048 | 3072 | 4096 }) => Ok(()),
+        Ok(key @ KeyKind::Rsa { .. }) => Err(Violation::TimeStampingKey { subject: subject(), key }),
+        Err(found) => Err(Violation::Key { subject: subject(), found }),
+    }
+}
+
+/// What "Leaf Certificates" asks of every leaf.
+fn check_leaf(certificate: &Certificate, purpose: Purpose) -> Result<(), Violation> {
     let subject = || certificate.subject();
     if basic_constraints(certificate)?.is_some_and(|(_, constraints)| constraints.ca) {
         return Err(Violation::LeafIsCa { subject: subject() });
     }
-    let usage = key_usage(certificate)?;
+    let usage = key_usage(certificate, purpose)?;
     if !usage.contains(KeyUsages::DigitalSignature) {
         return Err(Violation::KeyUsageMissing { subject: subject(), missing: "digitalSignature" });
     }
@@ -294,16 +377,6 @@ fn check_leaf(certificate: &Certificate) -> Result<(), Violation> {
         LEAF_FORBIDDEN_USAGES.iter().filter(|(bit, _)| usage.contains(*bit)).map(|(_, name)| *name).collect();
     if !found.is_empty() {
         return Err(Violation::KeyUsageForbidden { subject: subject(), found });
-    }
-    let purposes = purposes(certificate)
-        .map_err(|_| Violation::Extension { subject: subject(), extension: "extendedKeyUsage" })?;
-    let found: Vec<_> = LEAF_FORBIDDEN_PURPOSES
-        .iter()
-        .filter(|(oid, _)| oid.to_der().is_ok_and(|oid| purposes.contains(&oid.as_slice())))
-        .map(|(_, name)| *name)
-        .collect();
-    if !found.is_empty() {
-        return Err(Violation::ExtendedKeyUsage { subject: subject(), found });
     }
     Ok(())
 }
@@ -314,19 +387,34 @@ fn basic_constraints(certificate: &Certificate) -> Result<Option<(bool, BasicCon
         .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "basicConstraints" })
 }
 
-/// The keyUsage of a certificate that signs code, or signs one that does: present and critical.
-fn key_usage(certificate: &Certificate) -> Result<FlagSet<KeyUsages>, Violation> {
+/// The keyUsage of a certificate: present, and critical in a chain that signs code. For timestamping it only "SHOULD be
+/// marked critical".
+fn key_usage(certificate: &Certificate, purpose: Purpose) -> Result<FlagSet<KeyUsages>, Violation> {
     let found = certificate
         .decode::<KeyUsage>()
         .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "keyUsage" })?;
+    let must = match purpose {
+        Purpose::CodeSigning => "present and critical",
+        Purpose::TimeStamping => "present",
+    };
     match found {
-        Some((true, usage)) => Ok(usage.0),
-        Some((false, _)) | None => Err(Violation::KeyUsage { subject: certificate.subject() }),
+        Some((is_critical, usage)) if is_critical || purpose == Purpose::TimeStamping => Ok(usage.0),
+        Some(_) | None => Err(Violation::KeyUsage { subject: certificate.subject(), must }),
     }
 }
 
 /// The purposes in extendedKeyUsage, in DER: private ones may be longer than the type for object identifiers holds.
-fn purposes(certificate: &Certificate) -> der::Result<Vec<&[u8]>> {
+fn purposes(certificate: &Certificate) -> Result<Vec<&[u8]>, Violation> {
+    read_purposes(certificate)
+        .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "extendedKeyUsage" })
+}
+
+/// Whether purposes hold one.
+fn says(purposes: &[&[u8]], purpose: ObjectIdentifier) -> bool {
+    purpose.to_der().is_ok_and(|oid| purposes.contains(&oid.as_slice()))
+}
+
+fn read_purposes(certificate: &Certificate) -> der::Result<Vec<&[u8]>> {
     let Some(extension) = certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE) else { return Ok(Vec::new()) };
     let mut reader = SliceReader::new(extension.extn_value.as_bytes())?;
     let mut content = SliceReader::new(reader.sequence(|content| content.read_slice(content.remaining_len()))?)?;
@@ -775,6 +863,119 @@ mod tests {
     fn two_signature_algorithms_in_one_certificate_are_refused() {
         let inner = Some(algorithm(rfc5912::ECDSA_WITH_SHA_384, None));
         refused(check(&Template { inner, ..leaf() }, &intermediate(), &root()), "two different signature algorithms");
+    }
+
+    fn tsa() -> Template {
+        leaf().with(purposes_of(true, &[rfc5912::ID_KP_TIME_STAMPING]))
+    }
+
+    fn check_tsa(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), String> {
+        check_timestamping(&chain_of(leaf, intermediate, root)).map_err(|violation| violation.to_string())
+    }
+
+    #[test]
+    fn a_timestamping_chain_that_keeps_all_rules_is_taken() {
+        let stamps = rfc5912::ID_KP_TIME_STAMPING;
+        assert_eq!(check_tsa(&tsa(), &intermediate(), &root()), Ok(()));
+        for (leaf, intermediate, root) in [
+            // "SHOULD be marked critical".
+            (tsa().with(usage_of(false, &[DIGITAL_SIGNATURE])), intermediate(), root()),
+            (tsa(), intermediate().with(usage_of(false, &[KEY_CERT_SIGN])), root()),
+            (tsa(), intermediate(), root().with(usage_of(false, &[KEY_CERT_SIGN]))),
+            (tsa().with(constraints_of(false, false, None)), intermediate(), root()),
+            (tsa().with(usage_of(true, &[DIGITAL_SIGNATURE, 1])), intermediate(), root()),
+            (tsa(), intermediate().with(purposes_of(true, &[stamps])), root()),
+            (tsa(), intermediate().with(purposes_of(false, &[rfc5912::ID_KP_SERVER_AUTH, stamps])), root()),
+            (tsa(), intermediate(), root().with(purposes_of(false, &[rfc5280::ANY_EXTENDED_KEY_USAGE]))),
+            (tsa(), intermediate().with(constraints_of(true, true, Some(0))), root()),
+        ] {
+            assert_eq!(check_tsa(&leaf, &intermediate, &root), Ok(()));
+        }
+    }
+
+    #[test]
+    fn each_rule_for_timestamping_is_asked() {
+        let stamps = rfc5912::ID_KP_TIME_STAMPING;
+        let alone = "its extendedKeyUsage must be present, critical, and say timeStamping alone";
+        let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
+        for (leaf, expected) in [
+            (leaf(), alone),
+            (tsa().with(purposes_of(false, &[stamps])), alone),
+            (tsa().with(purposes_of(true, &[])), alone),
+            (tsa().with(purposes_of(true, &[stamps, stamps])), alone),
+            (tsa().with(purposes_of(true, &[stamps, vendor])), alone),
+            (tsa().with(purposes_of(true, &[rfc5912::ID_KP_CODE_SIGNING])), alone),
+            (tsa().with(purposes_of(true, &[rfc5280::ANY_EXTENDED_KEY_USAGE])), alone),
+            (tsa().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, b"x")), "extendedKeyUsage cannot be read"),
+            (tsa().without(rfc5280::ID_CE_KEY_USAGE), "its keyUsage must be present"),
+            (tsa().with(usage_of(true, &[1])), "its keyUsage must say digitalSignature"),
+            (tsa().with(usage_of(true, &[DIGITAL_SIGNATURE, 2])), "must not say keyEncipherment"),
+            (tsa().with(usage_of(false, &[DIGITAL_SIGNATURE, KEY_CERT_SIGN])), "must not say keyCertSign"),
+            (tsa().with(constraints_of(true, true, None)), "its basicConstraints must not say cA"),
+        ] {
+            refused(check_tsa(&leaf, &intermediate(), &root()), expected);
+        }
+        let purpose = "its extendedKeyUsage does not allow what it issues to sign timestamps";
+        let server = || purposes_of(false, &[rfc5912::ID_KP_SERVER_AUTH]);
+        for (intermediate, root, expected) in [
+            (intermediate().with(server()), root(), purpose),
+            (intermediate(), root().with(server()), purpose),
+            (intermediate().without(rfc5280::ID_CE_KEY_USAGE), root(), "its keyUsage must be present"),
+            (intermediate().with(usage_of(true, &[DIGITAL_SIGNATURE])), root(), "its keyUsage must say keyCertSign"),
+            (intermediate().with(constraints_of(false, true, None)), root(), "present, critical, and say cA"),
+            (intermediate().without(rfc5280::ID_CE_BASIC_CONSTRAINTS), root(), "present, critical, and say cA"),
+            (intermediate(), root().with(constraints_of(true, true, Some(0))), "its pathLenConstraint is 0"),
+        ] {
+            refused(check_tsa(&tsa(), &intermediate, &root), expected);
+        }
+        assert_eq!(check_timestamping(&[]), Err(Violation::Empty));
+        let chain = chain_of(&tsa(), &intermediate(), &root());
+        assert!(matches!(check_timestamping(&chain[..2]), Err(Violation::NotSelfSigned { .. })));
+        assert!(matches!(check_code_signing(&chain, &[]), Err(Violation::ExtendedKeyUsage { .. })));
+    }
+
+    #[test]
+    fn keys_of_the_specification_alone_sign_timestamps() {
+        let root_key = Key::get(Kind::P256, 2);
+        let check = |key: &Key| {
+            let leaf = Template { issuer: ROOT.to_owned(), ..tsa() }.sign(key, root_key);
+            check_timestamping(&[leaf, root().sign(root_key, root_key)]).map_err(|violation| violation.to_string())
+        };
+        for kind in [Kind::P256, Kind::P384, Kind::P521, Kind::Rsa2048, Kind::Rsa3072, Kind::Rsa4096] {
+            assert_eq!(check(Key::get(kind, 0)), Ok(()), "{kind:?}");
+        }
+        refused(check(Key::get(Kind::Ed25519, 0)), "is not supported");
+        // One byte more than 2048 bits.
+        let modulus = tlv(2, &[vec![1], vec![0xff; 256]].concat());
+        let odd = spki::SubjectPublicKeyInfoOwned {
+            algorithm: algorithm(rfc5912::RSA_ENCRYPTION, Some(Any::from(Null))),
+            subject_public_key: der::asn1::BitString::from_bytes(&tlv(0x30, &[modulus, vec![2, 3, 1, 0, 1]].concat()))
+                .unwrap(),
+        };
+        let leaf = Template { issuer: ROOT.to_owned(), spki: Some(odd), ..tsa() }.sign(root_key, root_key);
+        let found = check_timestamping(&[leaf, root().sign(root_key, root_key)]).map_err(|it| it.to_string());
+        refused(found, "RSA-2049 must not sign timestamps");
+    }
+
+    #[test]
+    fn a_self_signed_timestamp_authority_keeps_the_rules_for_leaves() {
+        let key = Key::get(Kind::P256, 0);
+        let alone = Template { issuer: LEAF.to_owned(), ..tsa() }.sign(key, key);
+        assert_eq!(check_timestamping(&[alone]), Ok(()));
+    }
+
+    #[test]
+    fn sha_1_is_refused_anywhere_in_a_timestamping_chain() {
+        let sha1 = Some(algorithm(rfc5912::SHA_1_WITH_RSA_ENCRYPTION, Some(Any::from(Null))));
+        let [leaf_key, root_key] = [Key::get(Kind::P256, 0), Key::get(Kind::Rsa2048, 2)];
+        let of = |outer, root_outer| {
+            let leaf = Template { issuer: ROOT.to_owned(), outer, ..tsa() }.sign(leaf_key, root_key);
+            let root = Template { outer: root_outer, ..root() }.sign(root_key, root_key);
+            check_timestamping(&[leaf, root]).map_err(|violation| violation.to_string())
+        };
+        assert_eq!(of(None, None), Ok(()));
+        refused(of(sha1.clone(), None), "signature algorithm sha1WithRSAEncryption is not supported");
+        refused(of(None, sha1), "signature algorithm sha1WithRSAEncryption is not supported");
     }
 
     #[test]

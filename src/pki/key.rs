@@ -1,9 +1,10 @@
-//! Public keys and signature algorithms of certificates: which ones are taken, and the primitive that checks them.
-//! Called by [`Certificate`](super::Certificate) and by the chain rules. Never guesses: an algorithm, a curve or
+//! Public keys and signature algorithms of certificates and of CMS: which ones are taken, and the primitive that checks
+//! them. Called by [`Certificate`](super::Certificate), by the chain rules and for timestamps. Never guesses: an algorithm, a curve or
 //! parameters that are not in these tables are refused by name.
 
 use std::fmt;
 
+use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{self, VerificationAlgorithm};
 use const_oid::ObjectIdentifier;
 use const_oid::db::{DB, rfc5912};
@@ -94,12 +95,29 @@ fn rsa_bits(bytes: &[u8]) -> der::Result<usize> {
     reader.finish(bits)
 }
 
-/// The hash function of a signature.
+/// A hash function that is taken. SHA-1 is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hash {
+pub(super) enum Hash {
     Sha256,
     Sha384,
     Sha512,
+}
+
+impl Hash {
+    /// The hash function that an identifier names; its name when it is none that is taken.
+    pub(super) fn of(algorithm: &AlgorithmIdentifierRef<'_>) -> Result<Self, String> {
+        plain_hash(algorithm).map(|(hash, _)| hash).ok_or_else(|| name(algorithm.oid))
+    }
+
+    /// What it makes of a message.
+    pub(super) fn digest(self, message: &[u8]) -> Digest {
+        let function = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(function, message)
+    }
 }
 
 /// A certificate's signature algorithm.
@@ -117,8 +135,25 @@ pub(super) fn primitive(
     algorithm: &AlgorithmIdentifierOwned,
     issuer: KeyKind,
 ) -> Result<&'static dyn VerificationAlgorithm, String> {
+    of_scheme(scheme(algorithm)?, issuer)
+        .ok_or_else(|| format!("{}, but its issuer's key is {issuer}", name(algorithm.oid)))
+}
+
+/// The primitive for the signature of CMS by the algorithm it states and the signer's key. RSA as such (RFC 3370,
+/// section 3.2) signs by PKCS #1 with the hash function that the signer states for the content.
+pub(super) fn signer_primitive(
+    algorithm: &AlgorithmIdentifierOwned,
+    hash: Hash,
+    signer: KeyKind,
+) -> Result<&'static dyn VerificationAlgorithm, String> {
+    let is_rsa = algorithm.oid == rfc5912::RSA_ENCRYPTION;
+    let scheme = if is_rsa && has_no_parameters(algorithm) { Scheme::Pkcs1(hash) } else { scheme(algorithm)? };
+    of_scheme(scheme, signer).ok_or_else(|| format!("{}, but the signer's key is {signer}", name(algorithm.oid)))
+}
+
+fn of_scheme(scheme: Scheme, key: KeyKind) -> Option<&'static dyn VerificationAlgorithm> {
     use {Curve::*, Hash::*, KeyKind::*, Scheme::*};
-    Ok(match (scheme(algorithm)?, issuer) {
+    Some(match (scheme, key) {
         (Pkcs1(Sha256), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA256,
         (Pkcs1(Sha384), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA384,
         (Pkcs1(Sha512), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA512,
@@ -134,9 +169,7 @@ pub(super) fn primitive(
         (Ecdsa(Sha256), Ec(P521)) => &signature::ECDSA_P521_SHA256_ASN1,
         (Ecdsa(Sha384), Ec(P521)) => &signature::ECDSA_P521_SHA384_ASN1,
         (Ecdsa(Sha512), Ec(P521)) => &signature::ECDSA_P521_SHA512_ASN1,
-        (Pkcs1(_) | Pss(_), Ec(_)) | (Ecdsa(_), Rsa { .. }) => {
-            return Err(format!("{}, but its issuer's key is {issuer}", name(algorithm.oid)));
-        }
+        (Pkcs1(_) | Pss(_), Ec(_)) | (Ecdsa(_), Rsa { .. }) => return None,
     })
 }
 
@@ -155,11 +188,12 @@ fn scheme(algorithm: &AlgorithmIdentifierOwned) -> Result<Scheme, String> {
         }
         other => return Err(name(other)),
     };
-    // Absent for ECDSA (RFC 5758, section 3.2), NULL for RSA (RFC 4055, section 5), where some leave it out.
-    if algorithm.parameters.as_ref().is_some_and(|parameters| !parameters.is_null()) {
-        return Err(format!("{} with parameters", name(algorithm.oid)));
-    }
-    Ok(scheme)
+    if has_no_parameters(algorithm) { Ok(scheme) } else { Err(format!("{} with parameters", name(algorithm.oid))) }
+}
+
+/// Absent for ECDSA (RFC 5758, section 3.2), NULL for RSA (RFC 4055, section 5), where some leave it out.
+fn has_no_parameters(algorithm: &AlgorithmIdentifierOwned) -> bool {
+    algorithm.parameters.as_ref().is_none_or(der::asn1::Any::is_null)
 }
 
 /// The hash function of RSASSA-PSS parameters (RFC 4055, section 3.1) that are consistent: one function for message

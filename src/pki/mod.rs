@@ -17,15 +17,18 @@ use x509_cert::ext::pkix::BasicConstraints;
 use crate::limits;
 
 pub mod chain;
+mod cms;
 mod key;
 pub mod name;
 mod pem;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timestamp;
 
+pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
-pub use pem::{BadBundle, anchors_from_pem};
+pub use pem::{BadBundle, anchors, anchors_from_pem};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
 /// Two are equal when their bytes are. A copy costs next to nothing.

@@ -1,12 +1,55 @@
-//! Trusted certificates as operators keep them: bundles of PEM blocks (RFC 7468). Called when configuration is
+//! Trusted certificates as operators keep them: bundles of PEM blocks (RFC 7468), or DER. Called when configuration is
 //! assembled. Never takes a bundle in part: one bad block refuses it all, because a root that is silently left out
 //! is an outage, and a key among certificates is a leak.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use der::{Decode as _, Header, Reader as _, SliceReader};
 
 use super::{BadCertificate, Certificate};
 use crate::limits;
+
+/// Parses the certificates of a file: a PEM bundle, or DER, where several stand one after the other.
+///
+/// # Errors
+/// See [`BadBundle`]; a file without a certificate is one.
+pub fn anchors(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
+    // A certificate has more bytes than a length of one byte can tell; no text has such a byte after its first "0".
+    match bytes {
+        [DER_SEQUENCE, length, ..] if *length >= 0x80 => anchors_from_der(bytes),
+        _ => anchors_from_pem(bytes),
+    }
+}
+
+fn anchors_from_der(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
+    check_size(bytes)?;
+    let mut certificates = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let at = bytes.len().saturating_sub(rest.len());
+        let bad = |cause| BadBundle::Der { at, cause };
+        let certificate;
+        (certificate, rest) = split_der(rest).map_err(|error| bad(BadCertificate::Malformed(error)))?;
+        certificates.push(Certificate::from_der(certificate).map_err(bad)?);
+    }
+    Ok(certificates)
+}
+
+/// The first value and what follows it.
+fn split_der(bytes: &[u8]) -> der::Result<(&[u8], &[u8])> {
+    let mut reader = SliceReader::new(bytes)?;
+    let content = Header::decode(&mut reader)?.length;
+    reader.read_slice(content)?;
+    let end = usize::try_from(reader.position())?;
+    Ok(bytes.split_at_checked(end).unwrap_or((bytes, &[])))
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), BadBundle> {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::TRUST_FILE_BYTES {
+        return Err(BadBundle::TooLarge(bytes.len()));
+    }
+    Ok(())
+}
 
 /// Parses the certificates of a PEM bundle, in its order. Text outside of the blocks is passed over
 /// (RFC 7468, section 2), a block of another kind is an error.
@@ -14,9 +57,7 @@ use crate::limits;
 /// # Errors
 /// See [`BadBundle`]; a bundle without a certificate is one.
 pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::TRUST_FILE_BYTES {
-        return Err(BadBundle::TooLarge(bytes.len()));
-    }
+    check_size(bytes)?;
     let mut certificates = Vec::new();
     let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).map(|(number, line)| (number, line.trim_ascii()));
     while let Some((line, text)) = lines.next() {
@@ -115,6 +156,14 @@ pub enum BadBundle {
         line: usize,
         /// What is wrong with it.
         cause: base64::DecodeError,
+    },
+    /// A certificate in DER that cannot be parsed.
+    #[error("byte {at}: {cause}")]
+    Der {
+        /// Where it begins, counted from 0.
+        at: usize,
+        /// Why.
+        cause: BadCertificate,
     },
     /// A block that is no certificate.
     #[error("line {line}: {cause}")]
@@ -223,6 +272,41 @@ mod tests {
         assert_eq!(anchors_from_pem(b""), Err(BadBundle::Empty));
         assert_eq!(anchors_from_pem(b"\n# nothing here\n"), Err(BadBundle::Empty));
         assert_eq!(anchors_from_pem(&certificate(2)), Err(BadBundle::LooksLikeDer));
+    }
+
+    #[test]
+    fn certificates_in_der_are_read_alone_and_one_after_the_other() {
+        let chain = chain();
+        let der: Vec<u8> = chain.iter().flat_map(|certificate| certificate.der().to_vec()).collect();
+        assert_eq!(anchors(chain[0].der()), Ok(chain[..1].to_vec()));
+        assert_eq!(anchors(&der), Ok(chain.clone()));
+        // Text that begins as DER does is text.
+        let text = format!("0 s:CN=signer\n{}", pem("CERTIFICATE", chain[2].der()));
+        assert_eq!(anchors(text.as_bytes()), Ok(chain[2..].to_vec()));
+        assert_eq!(anchors(b"0"), Err(BadBundle::LooksLikeDer));
+        assert_eq!(anchors(b""), Err(BadBundle::Empty));
+    }
+
+    #[test]
+    fn der_of_which_one_byte_is_wrong_missing_or_too_many_is_refused_as_a_whole() {
+        let chain = chain();
+        let first = chain[0].der().len();
+        for (more, expected) in [
+            (&b"x"[..], "it is no X.509 certificate in DER"),
+            (b"\n", "it is no X.509 certificate in DER"),
+            (&chain[1].der()[..chain[1].der().len() - 1], "it is no X.509 certificate in DER"),
+            (b"\x30\x82\x00\x00", "it is no X.509 certificate in DER"),
+            (b"\x30\x80\x00\x00", "it is no X.509 certificate in DER"),
+        ] {
+            let found = anchors(&[chain[0].der(), more].concat()).unwrap_err().to_string();
+            assert!(found.starts_with(&format!("byte {first}: ")) && found.contains(expected), "{found}");
+        }
+        let limit = usize::try_from(limits::TRUST_FILE_BYTES).unwrap();
+        let mut large = chain[0].der().to_vec();
+        large.resize(limit, b' ');
+        assert!(matches!(anchors(&large), Err(BadBundle::Der { .. })));
+        large.push(b' ');
+        assert_eq!(anchors(&large), Err(BadBundle::TooLarge(limit + 1)));
     }
 
     #[test]

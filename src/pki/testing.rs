@@ -109,7 +109,7 @@ impl Key {
     }
 
     /// Signs as in certificates: RSA by PKCS #1, ECDSA in DER.
-    fn sign_certificate(&self, algorithm: &AlgorithmIdentifierOwned, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign_certificate(&self, algorithm: &AlgorithmIdentifierOwned, message: &[u8]) -> Vec<u8> {
         match (self.kind, algorithm.oid) {
             (Kind::P256, _) => self.ecdsa(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, message),
             (Kind::P384, _) => self.ecdsa(&signature::ECDSA_P384_SHA384_ASN1_SIGNING, message),
@@ -204,9 +204,13 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     match content.len() {
         short @ 0..=0x7f => bytes.push(short as u8),
         byte @ 0x80..=0xff => bytes.extend([0x81, byte as u8]),
-        long => {
+        long @ 0x100..=0xffff => {
             bytes.push(0x82);
             bytes.extend((long as u16).to_be_bytes());
+        }
+        longer => {
+            bytes.push(0x83);
+            bytes.extend(&(longer as u32).to_be_bytes()[1..]);
         }
     }
     [bytes, content.to_vec()].concat()

@@ -9,3 +9,4 @@ pub mod registries;
 pub mod registry;
 pub mod site;
 pub mod tools;
+pub mod tsa;

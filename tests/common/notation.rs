@@ -67,10 +67,18 @@ impl Authority {
         fs::write(folder.join("leaf.ext"), LEAF_EXTENSIONS).unwrap();
         fs::write(folder.join("ca.cnf"), CA_CONFIG).unwrap();
         fs::write(folder.join("index.txt"), "").unwrap();
-        openssl(&folder, "req -x509 -new -key ca.key -sha256 -days 30 -out ca.crt -subj")
+        fs::write(folder.join("ca.ext"), CA_EXTENSIONS).unwrap();
+        openssl(&folder, "req -new -key ca.key -out ca.csr -subj")
             .arg("/C=US/ST=WA/O=ratifyd test/CN=test root")
-            .args(["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"])
             .succeed();
+        // Valid for a while already: a timestamp says within how many seconds it was made.
+        let hour_ago = SystemTime::now() - Duration::from_secs(60 * 60);
+        openssl(
+            &folder,
+            "ca -batch -notext -selfsign -config ca.cnf -keyfile ca.key -extfile ca.ext -in ca.csr -out ca.crt",
+        )
+        .args(["-outdir", ".", "-days", "30", "-startdate", &utc(hour_ago)])
+        .succeed();
         Self { folder, issuing: Mutex::new(()) }
     }
 
@@ -125,6 +133,11 @@ impl Signer {
         self.sign_with(reference, &[]);
     }
 
+    /// The folder that is its home: notation's configuration is below `notation`.
+    pub fn home(&self) -> &Path {
+        &self.folder
+    }
+
     /// Signs an image in its registry, with more arguments for notation.
     pub fn sign_with(&self, reference: &str, arguments: &[&str]) {
         let mut notation = Command::new(tool("notation"));
@@ -140,7 +153,8 @@ pub fn wait_past(moment: SystemTime) {
     until("the clock", || SystemTime::now() > moment + Duration::from_secs(1));
 }
 
-fn new_key(file: &Path, key: Key) {
+/// Makes a private key.
+pub fn new_key(file: &Path, key: Key) {
     let (algorithm, options) = match key {
         Key::Rsa(bits) => ("RSA", vec![format!("rsa_keygen_bits:{bits}")]),
         Key::Curve(name) => ("EC", vec![format!("ec_paramgen_curve:{name}"), "ec_param_enc:named_curve".to_owned()]),
@@ -189,6 +203,10 @@ fn utc(moment: SystemTime) -> String {
 const LEAF_EXTENSIONS: &str = "basicConstraints=critical,CA:FALSE
 keyUsage=critical,digitalSignature
 extendedKeyUsage=codeSigning
+";
+
+const CA_EXTENSIONS: &str = "basicConstraints=critical,CA:TRUE
+keyUsage=critical,keyCertSign
 ";
 
 const CA_CONFIG: &str = "[ca]

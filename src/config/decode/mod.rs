@@ -3,15 +3,22 @@
 
 mod credentials;
 mod node;
+mod notation;
 mod policy;
 mod proxy;
 mod store;
+mod trust_policy;
+mod trust_store;
+mod vault;
 mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use trust_policy::trust_policy;
+
 use crate::artifact::Digest;
+use crate::config::decode::trust_store::Providers;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{
     Access, Checks, Config, Executor, Log, LogFormat, LogLevel, Mode, Place, Remember, Spanned, Store, Unmatched,
@@ -25,8 +32,12 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
         Some(item) => decoder.choice(&item, &[("deny", Unmatched::Deny), ("allow", Unmatched::Allow)]),
         None => Some(Unmatched::Deny),
     };
+    let providers = match table.optional("keyManagementProviders") {
+        Some(item) => trust_store::providers(decoder, &item),
+        None => Providers::default(),
+    };
     let executors = match decoder.required(&mut table, "executors") {
-        Some(item) => executors(decoder, &item),
+        Some(item) => executors(decoder, &item, &providers),
         None => None,
     };
     let access = optional(decoder, &mut table, "access", access);
@@ -124,10 +135,10 @@ const LEVELS: [(&str, LogLevel); 5] = [
     ("trace", LogLevel::Trace),
 ];
 
-fn executors(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<Executor>> {
+fn executors(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers) -> Option<Vec<Executor>> {
     let items = decoder.filled_array(item)?;
     let mut seen = BTreeMap::new();
-    let executors: Vec<_> = items.iter().map(|item| executor(decoder, item, &mut seen)).collect();
+    let executors: Vec<_> = items.iter().map(|item| executor(decoder, item, providers, &mut seen)).collect();
     executors.into_iter().collect()
 }
 
@@ -146,7 +157,7 @@ enum ModeWord {
 const MODES: [(&str, ModeWord); 4] =
     [("enforce", ModeWord::Enforce), ("audit", ModeWord::Audit), ("allow", ModeWord::Allow), ("deny", ModeWord::Deny)];
 
-fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, seen: &mut Scopes) -> Option<Executor> {
+fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, seen: &mut Scopes) -> Option<Executor> {
     let mut table = decoder.table(item)?;
     let scopes = match decoder.required(&mut table, "scopes") {
         Some(item) => scopes(decoder, &item, seen),
@@ -175,9 +186,9 @@ fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, seen: &mut Scopes) -> Op
         None => Some(limits::CONCURRENCY),
     };
     let checks = match word {
-        Some(ModeWord::Enforce | ModeWord::Audit) => checks(decoder, &mut table, concurrency),
+        Some(ModeWord::Enforce | ModeWord::Audit) => checks(decoder, &mut table, providers, concurrency),
         // Whoever sets the mode to allow or deny for a while leaves the checks where they are; they stay checked.
-        _ if has_checks(&mut table) => checks(decoder, &mut table, concurrency),
+        _ if has_checks(&mut table) => checks(decoder, &mut table, providers, concurrency),
         _ => None,
     };
     decoder.finish(table);
@@ -197,9 +208,14 @@ fn has_checks(table: &mut Table<'_>) -> bool {
     table.optional("verifiers").is_some_and(|verifiers| !verifiers.is_empty_array()) || has_policy
 }
 
-fn checks(decoder: &mut Decoder<'_>, table: &mut Table<'_>, concurrency: Option<usize>) -> Option<Checks> {
+fn checks(
+    decoder: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    providers: &Providers,
+    concurrency: Option<usize>,
+) -> Option<Checks> {
     let item = decoder.required(table, "verifiers");
-    let verifiers = item.as_ref().and_then(|item| verifier::verifiers(decoder, item));
+    let verifiers = item.as_ref().and_then(|item| verifier::verifiers(decoder, item, providers));
     let policy = match (table.optional("policyEnforcer"), &verifiers) {
         (Some(item), Some(verifiers)) => policy::enforcer(decoder, &item, &verifiers.names),
         (None, Some(verifiers)) => item.as_ref().and_then(|item| policy::all(decoder, item, &verifiers.names)),

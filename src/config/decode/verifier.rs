@@ -1,9 +1,9 @@
-//! Verifiers and what they trust, as written in the file.
+//! Verifiers, as written in the file.
 
-use std::path::{Path, PathBuf};
-
-use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
-use crate::config::{KeyMaterial, Notation, Spanned, Verifier, VerifierKind};
+use crate::config::decode::notation::notation;
+use crate::config::decode::trust_store::Providers;
+use crate::config::file::decoder::{Decoder, Item, quote, suggest};
+use crate::config::{Spanned, Verifier, VerifierKind};
 use crate::limits;
 
 /// Types of verifiers that exist.
@@ -21,14 +21,19 @@ pub struct Verifiers {
 }
 
 /// The verifiers of an executor.
-pub fn verifiers(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Verifiers> {
+pub fn verifiers(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers) -> Option<Verifiers> {
     let items = decoder.filled_array(item)?;
     let mut names = Vec::new();
-    let all: Vec<_> = items.iter().map(|item| verifier(decoder, item, &mut names)).collect();
+    let all: Vec<_> = items.iter().map(|item| verifier(decoder, item, providers, &mut names)).collect();
     Some(Verifiers { all: all.into_iter().collect(), names })
 }
 
-fn verifier(decoder: &mut Decoder<'_>, item: &Item<'_>, names: &mut Vec<Spanned<String>>) -> Option<Verifier> {
+fn verifier(
+    decoder: &mut Decoder<'_>,
+    item: &Item<'_>,
+    providers: &Providers,
+    names: &mut Vec<Spanned<String>>,
+) -> Option<Verifier> {
     let mut table = decoder.table(item)?;
     let name = match decoder.required(&mut table, "name") {
         Some(item) => name(decoder, &item, names),
@@ -47,7 +52,7 @@ fn verifier(decoder: &mut Decoder<'_>, item: &Item<'_>, names: &mut Vec<Spanned<
         }
     };
     decoder.finish(table);
-    let kind = parameters.and_then(|parameters| notation(decoder, &parameters)).map(VerifierKind::Notation);
+    let kind = parameters.and_then(|parameters| notation(decoder, &parameters, providers)).map(VerifierKind::Notation);
     Some(Verifier { name: name?, kind: kind? })
 }
 
@@ -82,139 +87,4 @@ fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
         decoder.problems.push_with_hint(&item.place(), message, suggest(&found, &TYPES, "known"));
     }
     None
-}
-
-fn notation(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Notation> {
-    let mut table = decoder.table(item)?;
-    let authorities = match decoder.required(&mut table, "certificates") {
-        Some(item) => certificates(decoder, &item),
-        None => None,
-    };
-    let identities = match table.optional("trustedIdentities") {
-        Some(item) => identities(decoder, &item),
-        // As in Ratify v2. The certificates are the operator's own choice, so this trusts all that they issue.
-        None => Some(vec![Spanned { value: "*".to_owned(), place: table.place_of("trustedIdentities") }]),
-    };
-    if let Some(item) = table.optional("scopes") {
-        scopes(decoder, &item);
-    }
-    decoder.finish(table);
-    Some(Notation { certificate_authorities: authorities?, trusted_identities: identities? })
-}
-
-fn identities(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
-    let items = decoder.array(item)?;
-    if items.is_empty() {
-        // Ratify v2 reads an empty list as everybody, which is not what it looks like.
-        let hint = "write [\"*\"] to trust every identity that the certificates vouch for";
-        decoder.problems.push_with_hint(&item.place(), "must not be empty", hint);
-        return None;
-    }
-    let identities: Vec<_> = items.iter().map(|item| decoder.literal(item)).collect();
-    identities.into_iter().collect()
-}
-
-/// Ratify v2 hands these to the trust policy that it makes up; there, `["*"]` is the default. Anything narrower
-/// is a restriction that belongs to the executor.
-fn scopes(decoder: &mut Decoder<'_>, item: &Item<'_>) {
-    let Some(items) = decoder.array(item) else { return };
-    let texts: Vec<_> = items.iter().map(Item::as_text).collect();
-    if texts != [Some("*")] {
-        let hint = "leave it out: the executor's own scopes say where the verifier counts";
-        decoder.problems.push_with_hint(&item.place(), "only [\"*\"] is supported here", hint);
-    }
-}
-
-/// The types of Notation's trust stores.
-#[derive(Clone, Copy)]
-enum StoreType {
-    Ca,
-    Tsa,
-    SigningAuthority,
-}
-
-fn certificates(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<KeyMaterial>> {
-    let items = decoder.filled_array(item)?;
-    let sources: Vec<_> = items.iter().map(|item| trust_store(decoder, item)).collect();
-    let sources: Option<Vec<_>> = sources.into_iter().collect();
-    sources.map(|sources| sources.into_iter().flatten().collect())
-}
-
-fn trust_store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<KeyMaterial>> {
-    let mut table = decoder.table(item)?;
-    let store_type = match table.optional("type") {
-        Some(item) => store_type(decoder, &item),
-        None => Some(()),
-    };
-    let material = key_material(decoder, &mut table);
-    decoder.finish(table);
-    store_type.and(material)
-}
-
-/// Ignoring a trust store of another type would judge signatures by other rules than were asked for.
-fn store_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
-    let types = [("ca", StoreType::Ca), ("tsa", StoreType::Tsa), ("signingAuthority", StoreType::SigningAuthority)];
-    let refusal = match decoder.choice(item, &types)? {
-        StoreType::Ca => return Some(()),
-        StoreType::Tsa => "trust stores of type \"tsa\" are not supported yet: timestamps come with a later release",
-        StoreType::SigningAuthority => {
-            "trust stores of type \"signingAuthority\" are not supported yet: they come with a later release"
-        }
-    };
-    decoder.problems.push(&item.place(), refusal);
-    None
-}
-
-fn key_material(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<KeyMaterial>> {
-    let elsewhere = decoder.refused(table, "azurekeyvault", "azurekeyvault is not available in this version");
-    let files_item = table.optional("files");
-    let inline_item = table.optional("inline");
-    if files_item.is_none() && inline_item.is_none() {
-        if !elsewhere {
-            decoder.problems.push_with_hint(table.place(), "names no certificates", "add files or inline");
-        }
-        return None;
-    }
-    let files = files_item.map_or_else(|| Some(Vec::new()), |item| files(decoder, &item));
-    let inline = inline_item.map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item).map(|inline| vec![inline]));
-    let mut material = files?;
-    material.extend(inline?);
-    Some(material)
-}
-
-fn files(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<KeyMaterial>> {
-    let items = decoder.filled_array(item)?;
-    let files: Vec<_> = items.iter().map(|item| file(decoder, item)).collect();
-    files.into_iter().collect()
-}
-
-fn file(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
-    let text = decoder.string(item)?;
-    // A relative path would name another file for whoever is started elsewhere.
-    if !Path::new(&text).is_absolute() {
-        decoder.problems.push(&item.place(), format!("{} is not an absolute path", quote(&text)));
-        return None;
-    }
-    Some(KeyMaterial::File(Spanned { value: PathBuf::from(text), place: item.place() }))
-}
-
-fn inline(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
-    if !item.is_table() {
-        return pem(decoder, item);
-    }
-    let mut table = decoder.table(item)?;
-    let certs = decoder.required(&mut table, "certs");
-    decoder.refused(&mut table, "keys", "keys have no use here: a notation verifier trusts certificates");
-    decoder.finish(table);
-    certs.and_then(|item| pem(decoder, &item))
-}
-
-/// Certificates are public, and are shown with the configuration; a private key among them must not be.
-fn pem(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
-    let pem = decoder.literal(item)?;
-    if pem.value.contains("PRIVATE KEY-----") {
-        decoder.problems.push(&pem.place, "a private key has no place here: a notation verifier trusts certificates");
-        return None;
-    }
-    Some(KeyMaterial::Inline(pem))
 }

@@ -59,6 +59,11 @@ impl<'a> Item<'a> {
         self.node.value == Value::Other("null")
     }
 
+    /// Whether it is an array.
+    pub fn is_array(&self) -> bool {
+        matches!(self.node.value, Value::Array(_))
+    }
+
     /// Whether it is a table.
     pub fn is_table(&self) -> bool {
         matches!(self.node.value, Value::Table(_))
@@ -141,6 +146,23 @@ impl<'e> Decoder<'e> {
         }
     }
 
+    /// The keys of a table that takes any, each with where it stands and its value.
+    pub fn entries<'a>(&mut self, item: &Item<'a>) -> Option<Vec<(Spanned<String>, Item<'a>)>> {
+        match &item.node.value {
+            Value::Table(entries) => Some(
+                entries
+                    .iter()
+                    .map(|entry| {
+                        let path = join(&item.path, &entry.key);
+                        let key = Spanned { value: entry.key.clone(), place: place(entry.position, path.clone()) };
+                        (key, Item { node: &entry.node, path })
+                    })
+                    .collect(),
+            ),
+            _ => self.unexpected(item, "a table"),
+        }
+    }
+
     /// The items of an array that must have one.
     pub fn filled_array<'a>(&mut self, item: &Item<'a>) -> Option<Vec<Item<'a>>> {
         let items = self.array(item)?;
@@ -181,6 +203,12 @@ impl<'e> Decoder<'e> {
         Some(Spanned { value: text.to_owned(), place: item.place() })
     }
 
+    /// One of several words, as written.
+    pub fn literal_choice<T: Copy>(&mut self, item: &Item<'_>, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.literal(item)?.value;
+        self.one_of(item, &text, choices)
+    }
+
     /// A boolean.
     pub fn boolean(&mut self, item: &Item<'_>) -> Option<bool> {
         match item.node.value {
@@ -203,11 +231,15 @@ impl<'e> Decoder<'e> {
     /// One of several words.
     pub fn choice<T: Copy>(&mut self, item: &Item<'_>, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.string(item)?;
+        self.one_of(item, &text, choices)
+    }
+
+    fn one_of<T: Copy>(&mut self, item: &Item<'_>, text: &str, choices: &[(&'static str, T)]) -> Option<T> {
         let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-            let hint = suggest(&text, &words, "known");
-            self.problems.push_with_hint(&item.place(), format!("unknown value {}", quote(&text)), hint);
+            let hint = suggest(text, &words, "known");
+            self.problems.push_with_hint(&item.place(), format!("unknown value {}", quote(text)), hint);
         }
         found
     }

@@ -23,6 +23,11 @@ pub fn read(file: &str, text: &str, problems: &mut Problems) -> Option<Node> {
     }
 }
 
+/// Reads a whole file that is JSON, whatever its name.
+pub fn read_json(text: &str, problems: &mut Problems) -> Option<Node> {
+    json::read(text, problems)
+}
+
 /// Where something stands: line and column count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {

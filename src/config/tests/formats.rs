@@ -201,12 +201,14 @@ fn ratify_v2_s_own_config_json_is_refused_by_its_cosign_verifier_and_works_uncha
     assert_eq!(rules.as_array_mut().unwrap().remove(0)["verifierName"], "cosign-1");
     let config = parse("config.json", &json(&value), &defined).unwrap_or_else(|problems| panic!("{problems}"));
     let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
-    let KeyMaterial::File(file) = &notation.certificate_authorities[0] else { panic!("{notation:?}") };
-    assert_eq!(file.value.to_str(), Some("/etc/trust/ca.pem"));
-    assert_eq!(
-        (config.executors[0].scopes[0].value.as_str(), notation.trusted_identities[0].value.as_str()),
-        ("ghcr.io", "*")
-    );
+    assert_eq!(super::notation::sources(notation), ["ca:ratify /etc/trust/ca.pem"]);
+    let TrustPolicySource::Implied(Statement { asks: Asks::Signature { level, identities, .. }, .. }) =
+        &notation.policy
+    else {
+        panic!("{notation:?}")
+    };
+    assert_eq!((config.executors[0].scopes[0].value.as_str(), identities[0].value.as_str()), ("ghcr.io", "*"));
+    assert_eq!(*level, Level::STRICT);
 }
 
 /// Pieces of JSON and YAML: well formed, half formed, and wrong.

@@ -58,10 +58,17 @@ name = "v"
 type = "notation"
 
 [executors.verifiers.parameters]
+allowSkip = false
+scopes = ["*"]
 trustedIdentities = ["*"]
+
+[executors.verifiers.parameters.signatureVerification]
+level = "strict"
+verifyTimestamp = "always"
 
 [[executors.verifiers.parameters.certificates]]
 type = "ca"
+name = "ratify"
 files = ["/t/ca.pem"]
 
 [executors.policyEnforcer]

@@ -16,11 +16,12 @@ pub(super) enum Identities {
     Subjects(Vec<Subject>),
 }
 
-/// One `x509.subject: ...` of the configuration.
+/// One identity of the configuration: `x509.subject: ...`, or another kind, which only a plugin could match.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     written: String,
-    attributes: Vec<(AttributeType, String)>,
+    /// None: of another kind.
+    attributes: Option<Vec<(AttributeType, String)>>,
 }
 
 /// Why text is no trusted identity.
@@ -43,7 +44,15 @@ pub enum BadIdentity {
 impl Subject {
     /// Parses one identity.
     pub(super) fn parse(written: &str) -> Result<Self, BadIdentity> {
-        let name = written.strip_prefix(X509_SUBJECT).ok_or(BadIdentity::UnknownKind)?;
+        let (kind, name) = written.split_once(':').ok_or(BadIdentity::UnknownKind)?;
+        if kind != X509_SUBJECT {
+            // One in another case matches nobody, and is hardly meant so.
+            return if kind.trim().is_empty() || kind.trim().eq_ignore_ascii_case(X509_SUBJECT) {
+                Err(BadIdentity::UnknownKind)
+            } else {
+                Ok(Self { written: written.to_owned(), attributes: None })
+            };
+        }
         let attributes = parse(name).map_err(BadIdentity::Name)?;
         for (index, (kind, _)) in attributes.iter().enumerate() {
             if attributes.iter().take(index).any(|(other, _)| other == kind) {
@@ -55,18 +64,22 @@ impl Subject {
                 return Err(BadIdentity::Missing(required));
             }
         }
-        Ok(Self { written: written.to_owned(), attributes })
+        Ok(Self { written: written.to_owned(), attributes: Some(attributes) })
     }
 
     /// Whether every certificate that the other one allows is allowed by this one: then they overlap. This is what
     /// notation refuses. Two identities that only share some certificates overlap too by the specification's words,
     /// but do no harm, and notation takes them.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        self.attributes.iter().all(|attribute| other.attributes.contains(attribute))
+        match (&self.attributes, &other.attributes) {
+            (Some(wide), Some(narrow)) => wide.iter().all(|attribute| narrow.contains(attribute)),
+            _ => false,
+        }
     }
 
     fn allows(&self, subject: &Name) -> bool {
-        self.attributes.iter().all(|(kind, expected)| {
+        let Some(attributes) = &self.attributes else { return false };
+        attributes.iter().all(|(kind, expected)| {
             subject.attributes().iter().any(|(found, value)| found == kind && *value == Value::Text(expected.clone()))
         })
     }
@@ -106,4 +119,4 @@ impl Identities {
     }
 }
 
-const X509_SUBJECT: &str = "x509.subject:";
+const X509_SUBJECT: &str = "x509.subject";

@@ -1,6 +1,6 @@
-//! The Notation verifier: judges one Notary Project signature (`notation sign`) against configured roots and
-//! identities. This file takes the envelope out of the store; everything it then decides is [`verify_envelope`],
-//! a pure function. Never looks at other referrers, never asks whether one signature is enough.
+//! The Notation verifier: judges one Notary Project signature (`notation sign`) by the statement of a trust policy that
+//! is about its repository. This file takes the envelope out of the store; everything it then decides is
+//! [`verify_envelope`], a pure function. Never looks at other referrers, never asks whether one signature is enough.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,6 +11,7 @@ use crate::artifact::{Descriptor, Manifest};
 use crate::config::Action;
 use crate::limits;
 use crate::pki::Certificate;
+use crate::reference::Repository;
 use crate::report::{Failure, Outcome, Pass, Stage, Validation};
 use crate::revocation::{NotGood, Question, Revocation};
 use crate::verifier::{Candidate, Verifier};
@@ -21,6 +22,7 @@ mod cose;
 mod envelope;
 mod identity;
 mod jws;
+mod policy;
 #[cfg(test)]
 mod testing;
 mod timestamp;
@@ -28,29 +30,31 @@ mod trust;
 mod verify;
 
 pub use identity::BadIdentity;
+pub use policy::{Statement, TrustPolicy};
 pub use trust::{BadTrust, Problem, Trust};
 pub use verify::verify_envelope;
 
 use verify::{Sound, Unmet};
 
-/// Judges Notary Project signatures by one set of roots and identities.
+/// Judges Notary Project signatures by the statement of a trust policy that is about their repository.
 #[derive(Debug)]
 pub struct NotationVerifier {
     name: String,
-    trust: Trust,
+    policy: TrustPolicy,
     revocation: Arc<Revocation>,
 }
 
 impl NotationVerifier {
     /// A verifier of this configured name.
     #[must_use]
-    pub fn new(name: String, trust: Trust, revocation: Arc<Revocation>) -> Self {
-        Self { name, trust, revocation }
+    pub fn new(name: String, policy: impl Into<TrustPolicy>, revocation: Arc<Revocation>) -> Self {
+        Self { name, policy: policy.into(), revocation }
     }
 
     /// Checks what bytes can tell, then asks others, then says what it came to.
     async fn judge(&self, candidate: Candidate<'_>, media_type: &str, bytes: &[u8]) -> Result<Pass, Outcome> {
-        let mut sound = Sound::new(media_type, bytes, candidate.subject, &self.trust, candidate.now)?;
+        let trust = self.policy.trust(candidate.repository)?;
+        let mut sound = Sound::new(media_type, bytes, candidate.subject, trust, candidate.now)?;
         if let Some(demand) = sound.demand() {
             return Err(verify::demanded(demand));
         }
@@ -92,6 +96,10 @@ impl Verifier for NotationVerifier {
         artifact_type == ARTIFACT_TYPE
     }
 
+    fn foregone(&self, repository: &Repository) -> Option<Outcome> {
+        self.policy.trust(repository).err()
+    }
+
     async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
         let layer = match layer(candidate.manifest) {
             Ok(layer) => layer,
@@ -124,8 +132,7 @@ mod tests {
     use crate::artifact::{Digest, IMAGE_MANIFEST};
     use crate::pki::anchors_from_pem;
     use crate::pki::testing::now;
-    use crate::reference::{Reference, Repository};
-    use crate::report::Pass;
+    use crate::reference::Reference;
     use crate::store::{Error, Listed, Store};
     use bytes::Bytes;
     use tokio::time::Instant;

@@ -53,9 +53,7 @@ impl Trust {
             if certificates.is_empty() {
                 problems.push(Problem::NoAnchor);
             }
-            // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
-            let leaves = certificates.iter().filter(|anchor| !anchor.is_ca() && !anchor.is_self_signed());
-            problems.extend(leaves.map(|anchor| Problem::Leaf { subject: anchor.subject() }));
+            problems.extend(certificates.iter().filter_map(|anchor| check_anchor(store_type, anchor)));
             trust.self_signed.extend(certificates.iter().filter(|anchor| anchor.is_self_signed()).cloned());
             trust.store(store_type).extend(certificates);
         }
@@ -151,6 +149,12 @@ pub enum Problem {
         /// The certificate.
         subject: Name,
     },
+    /// A certificate that no timestamp's chain may end in.
+    #[error("certificate {subject} is no root: trust stores of type tsa hold self-signed CA certificates alone")]
+    NotRoot {
+        /// The certificate.
+        subject: Name,
+    },
     /// No identity.
     #[error("there is no trusted identity: name at least one, or \"*\" for every signer of the trusted certificates")]
     NoIdentity,
@@ -173,6 +177,19 @@ pub enum Problem {
         /// The one that allows less, or the same.
         narrow: String,
     },
+}
+
+fn check_anchor(store_type: StoreType, anchor: &Certificate) -> Option<Problem> {
+    match (store_type, anchor.is_ca(), anchor.is_self_signed()) {
+        // "Timestamping Authority (TSA) root certificates" ("Trust Store").
+        (StoreType::Tsa, true, true) => None,
+        (StoreType::Tsa, _, _) => Some(Problem::NotRoot { subject: anchor.subject() }),
+        // What is neither is a pinned leaf: nothing would ever say that its issuer took it back.
+        (StoreType::Ca | StoreType::SigningAuthority, false, false) => {
+            Some(Problem::Leaf { subject: anchor.subject() })
+        }
+        (StoreType::Ca | StoreType::SigningAuthority, _, _) => None,
+    }
 }
 
 fn read(written: &[String], problems: &mut Vec<Problem>) -> Identities {
@@ -244,11 +261,34 @@ mod tests {
     }
 
     #[test]
+    fn only_roots_vouch_for_timestamps() {
+        let of = |certificates: Vec<Certificate>| {
+            let stores = vec![(StoreType::Ca, root()), (StoreType::Tsa, certificates)];
+            match Trust::of(stores, &["*".to_owned()]) {
+                Ok(trust) => Ok(trust.timestamp_authorities().map(<[_]>::len)),
+                Err(BadTrust(problems)) => Err(problems.iter().map(Problem::to_string).collect::<Vec<_>>()),
+            }
+        };
+        let key = Key::get(Kind::P256, 0);
+        assert_eq!(of(root()), Ok(Some(1)));
+        let forged = Template::ca(ROOT, ROOT).sign(key, Key::get(Kind::P256, 1));
+        let leaf = Template::leaf(LEAF, LEAF).sign(key, key);
+        for wrong in [leaf, forged, chain().remove(1), chain().remove(0)] {
+            let found = of(vec![root().remove(0), wrong]).unwrap_err();
+            assert!(found.len() == 1 && found[0].contains("is no root: trust stores of type tsa"), "{found:?}");
+        }
+        assert_eq!(of(vec![]), Err(vec!["there is no trusted certificate".to_owned()]));
+    }
+
+    #[test]
     fn only_those_whose_own_key_signed_them_are_known_to_be_self_signed() {
         let [one, two] = [Key::get(Kind::P256, 0), Key::get(Kind::P256, 1)];
         let new_with_old = Template::ca(ROOT, ROOT).sign(one, two);
         let root = chain().remove(2);
-        let stores = vec![(StoreType::Ca, vec![new_with_old, root.clone()]), (StoreType::Tsa, vec![chain().remove(1)])];
+        let stores = vec![
+            (StoreType::Ca, vec![new_with_old, root.clone()]),
+            (StoreType::SigningAuthority, vec![chain().remove(1)]),
+        ];
         assert_eq!(Trust::of(stores, &["*".to_owned()]).unwrap().self_signed(), [root]);
     }
 
@@ -279,7 +319,8 @@ mod tests {
             (&[" *"], "expected \"x509.subject:"),
             (&["C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
             (&["x509.Subject: C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
-            (&["did:web:acme"], "expected \"x509.subject:"),
+            (&["x509.SUBJECT : C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
+            (&[": C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
             (&["x509.subject:"], "expected TYPE=VALUE"),
             (&["x509.subject: ST=WA, O=acme"], "C is missing"),
             (&["x509.subject: C=US, O=acme"], "ST is missing"),
@@ -297,6 +338,20 @@ mod tests {
             let found = problems(root(), identities);
             assert!(found.len() == 1 && found[0].contains(expected), "{identities:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn identities_of_another_kind_are_taken_and_match_nobody_here() {
+        let key = Key::get(Kind::P256, 0);
+        let full = "x509.subject: C=US, ST=WA, O=acme";
+        let texts = |identities: &[&str]| identities.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        for identities in [&["did:web:acme"][..], &["did:web:acme", "did:web:acme"], &["did:web:acme", full]] {
+            assert_eq!(problems(root(), identities), [""; 0], "{identities:?}");
+            let trust = Trust::new(root(), &texts(identities)).unwrap();
+            let allowed = trust.identities().allow(&Template::leaf("O=acme,ST=WA,C=US", ROOT).sign(key, key).subject());
+            assert_eq!(allowed.is_ok(), identities.contains(&full), "{allowed:?}");
+        }
+        assert_eq!(problems(root(), &["*", "did:web:acme"]).len(), 1, "* stands alone all the same");
     }
 
     #[test]
