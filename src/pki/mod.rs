@@ -254,7 +254,7 @@ fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
 fn content(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (first, rest) = bytes.split_first().filter(|_| tag & LONG_TAG != LONG_TAG)?;
     let (length, rest) = match first {
-        0..0x80 => (usize::from(*first), rest),
+        0..=0x7f => (usize::from(*first), rest),
         0x81..=0x84 => {
             let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
             (digits.iter().fold(0, |number, digit| number << 8 | usize::from(*digit)), rest)
