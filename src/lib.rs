@@ -56,6 +56,8 @@ pub mod store;
 pub mod revocation;
 #[cfg(feature = "notation")]
 pub mod pki;
+#[cfg(feature = "notation")]
+pub mod runner;
 #[cfg(feature = "core")]
 pub mod trust;
 #[cfg(feature = "core")]

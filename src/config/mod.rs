@@ -17,7 +17,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub struct Config {
     pub cache: Cache,
     /// Where the daemon tells its counters.
     pub metrics: Metrics,
+    /// Where plugins are, and how they are run.
+    pub plugins: Plugins,
 }
 
 /// What becomes of a pull that no scope matches.
@@ -150,6 +152,30 @@ pub enum Folder {
 pub struct Metrics {
     /// The address; none: nowhere.
     pub listen: Option<Listen>,
+}
+
+/// Where plugins are, and how they are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plugins {
+    /// Their folder, by its absolute path.
+    pub path: PathBuf,
+    /// As whom they are run where the daemon is root, by name or number.
+    pub user: String,
+    /// The socket of who runs them where it is not.
+    pub socket: PathBuf,
+    /// How long each may take.
+    pub timeout: Duration,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/usr/libexec/ratifyd/plugins"),
+            user: "ratifyd-plugins".to_owned(),
+            socket: PathBuf::from("/run/ratifyd/plugins.sock"),
+            timeout: limits::PLUGIN_TIMEOUT,
+        }
+    }
 }
 
 /// An address on this machine.
@@ -260,6 +286,8 @@ pub struct Notation {
     pub certificate_authorities: Vec<KeyMaterial>,
     /// Whose signatures count, as written; `*`, as in Ratify v2, where none is written.
     pub trusted_identities: Vec<Spanned<String>>,
+    /// What verification plugins are told.
+    pub plugin_config: BTreeMap<String, String>,
 }
 
 /// Where certificates or keys come from.

@@ -62,6 +62,15 @@ pub fn schema() -> Value {
                 "listen": with_default(json!(""), described("An address of loopback with its port, or unix:PATH; empty: nowhere.",
                     or_variable(json!({ "type": "string", "pattern": METRICS_ADDRESS, "maxLength": limits::EXPANDED_BYTES })))),
             })),
+            "plugins": table("Programs of others that have a say in verdicts: where they are, and how they are run.", json!({
+                "path": with_default(json!("/usr/libexec/ratifyd/plugins"), described("Their folder, by its absolute path.", or_variable(path()))),
+                "user": with_default(json!("ratifyd-plugins"), described("As whom they run where the daemon is root, by name or \
+                    number; never root.", or_variable(json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]+$",
+                    "maxLength": limits::USER_NAME_BYTES, "not": { "pattern": "^(root|0+)$" } })))),
+                "socket": with_default(json!("/run/ratifyd/plugins.sock"), described("The socket of who runs them where it is not.",
+                    or_variable(path()))),
+                "timeout": duration(limits::PLUGIN_TIMEOUT, limits::PLUGIN_TIMEOUT_MAX, "How long each may take"),
+            })),
             "executors": {
                 "description": "Who answers for which scopes.",
                 "type": "array",
@@ -166,6 +175,13 @@ fn verifier() -> Value {
             },
             "trustedIdentities": with_default(json!(["*"]), literals("Whose signatures count: x509.subject: and \
                 attributes of the subject, or * for everybody whom the certificates vouch for.")),
+            "pluginConfig": {
+                "description": "What verification plugins are told: names and texts.",
+                "type": "object",
+                "maxProperties": limits::PLUGIN_CONFIG,
+                "additionalProperties": { "type": "string", "maxLength": limits::EXPANDED_BYTES },
+                "default": {},
+            },
             "scopes": { "description": "Has one value; the executor's scopes hold.", "const": ["*"] },
         },
     });
@@ -182,7 +198,6 @@ fn verifier() -> Value {
 }
 
 fn certificates() -> Value {
-    let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -193,7 +208,7 @@ fn certificates() -> Value {
                 "description": "Absolute paths of files with certificates in PEM.",
                 "type": "array",
                 "minItems": 1,
-                "items": or_variable(path),
+                "items": or_variable(path()),
             },
             "inline": {
                 "description": "Certificates in PEM.",
@@ -218,13 +233,12 @@ fn store() -> Value {
     );
     let config_path = json!({ "anyOf": [folders, { "type": "array", "items": folders }] });
     let base64 = r"^[\r\n]*(([A-Za-z0-9+/][\r\n]*){4})*(([A-Za-z0-9+/][\r\n]*){2}=[\r\n]*=[\r\n]*|([A-Za-z0-9+/][\r\n]*){3}=[\r\n]*)?$";
-    let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
     let layout = json!({
         "description": "Where the OCI layout is.",
         "type": "object",
         "additionalProperties": false,
         "required": ["path"],
-        "properties": { "path": described("A folder or an archive, by its absolute path.", or_variable(path)) },
+        "properties": { "path": described("A folder or an archive, by its absolute path.", or_variable(path())) },
     });
     let of_type = |name: &str, required: Value, parameters: Value| {
         json!({
@@ -308,6 +322,11 @@ fn threshold() -> Value {
         "maximum": limits::POLICY_RULES,
         "default": 0,
     })
+}
+
+/// An absolute path.
+fn path() -> Value {
+    json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES })
 }
 
 /// A number of bytes.

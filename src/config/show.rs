@@ -1,7 +1,7 @@
 //! Writes an effective configuration as a file again, with every default written out. Read back, it means the same.
 //! It shows no secret: a proxy's password and a registry's are masked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -75,6 +75,12 @@ fn file(config: &Config) -> File<'_> {
                 Some(Listen::Unix(path)) => format!("unix:{}", unexpanded(&path.to_string_lossy())),
             },
         },
+        plugins: PluginsTable {
+            path: unexpanded(&config.plugins.path.to_string_lossy()),
+            user: &config.plugins.user,
+            socket: unexpanded(&config.plugins.socket.to_string_lossy()),
+            timeout: humantime::format_duration(config.plugins.timeout).to_string(),
+        },
         executors: config.executors.iter().map(executor).collect(),
     }
 }
@@ -116,6 +122,7 @@ fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
         parameters: NotationTable {
             certificates: notation.certificate_authorities.iter().map(source).collect(),
             trusted_identities: notation.trusted_identities.iter().map(|identity| identity.value.as_str()).collect(),
+            plugin_config: notation.plugin_config.iter().map(|(name, value)| (name.as_str(), unexpanded(value))).collect(),
         },
     }
 }
@@ -206,6 +213,7 @@ struct File<'a> {
     proxy: ProxyTable<'a>,
     cache: CacheTable,
     metrics: MetricsTable,
+    plugins: PluginsTable<'a>,
     executors: Vec<ExecutorTable<'a>>,
 }
 
@@ -234,6 +242,14 @@ struct CacheTable {
 #[derive(Serialize)]
 struct MetricsTable {
     listen: String,
+}
+
+#[derive(Serialize)]
+struct PluginsTable<'a> {
+    path: String,
+    user: &'a str,
+    socket: String,
+    timeout: String,
 }
 
 #[derive(Serialize)]
@@ -285,6 +301,8 @@ struct VerifierTable<'a> {
 struct NotationTable<'a> {
     certificates: Vec<CertificatesTable<'a>>,
     trusted_identities: Vec<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    plugin_config: BTreeMap<&'a str, String>,
 }
 
 #[derive(Serialize)]

@@ -35,6 +35,7 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
     let proxy = proxy::proxy(decoder, &mut table);
     let cache = optional(decoder, &mut table, "cache", node::cache);
     let metrics = optional(decoder, &mut table, "metrics", node::metrics);
+    let plugins = optional(decoder, &mut table, "plugins", node::plugins);
     decoder.finish(table);
     Some(Config {
         unmatched: unmatched?,
@@ -45,6 +46,7 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
         proxy: proxy?,
         cache: cache?,
         metrics: metrics?,
+        plugins: plugins?,
     })
 }
 

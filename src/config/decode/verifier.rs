@@ -1,5 +1,6 @@
 //! Verifiers and what they trust, as written in the file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
@@ -98,8 +99,28 @@ fn notation(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Notation> {
     if let Some(item) = table.optional("scopes") {
         scopes(decoder, &item);
     }
+    let plugin_config = match table.optional("pluginConfig") {
+        Some(item) => plugin_config(decoder, &item),
+        None => Some(BTreeMap::new()),
+    };
     decoder.finish(table);
-    Some(Notation { certificate_authorities: authorities?, trusted_identities: identities? })
+    Some(Notation {
+        certificate_authorities: authorities?,
+        trusted_identities: identities?,
+        plugin_config: plugin_config?,
+    })
+}
+
+/// What plugins are told: names and texts.
+fn plugin_config(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<BTreeMap<String, String>> {
+    let members = decoder.members(item)?;
+    if members.len() > limits::PLUGIN_CONFIG {
+        decoder.problems.push(&item.place(), format!("more than {} pairs", limits::PLUGIN_CONFIG));
+        return None;
+    }
+    let pairs: Vec<_> =
+        members.into_iter().map(|(name, value)| decoder.string(&value).map(|value| (name, value))).collect();
+    pairs.into_iter().collect()
 }
 
 fn identities(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {

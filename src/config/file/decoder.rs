@@ -103,6 +103,19 @@ impl<'e> Decoder<'e> {
         }
     }
 
+    /// The members of a table whose keys are the operator's own.
+    pub fn members<'a>(&mut self, item: &Item<'a>) -> Option<Vec<(String, Item<'a>)>> {
+        match &item.node.value {
+            Value::Table(entries) => Some(
+                entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), Item { node: &entry.node, path: join(&item.path, &entry.key) }))
+                    .collect(),
+            ),
+            _ => self.unexpected(item, "a table"),
+        }
+    }
+
     /// The value of a key that must be there.
     pub fn required<'a>(&mut self, table: &mut Table<'a>, key: &'static str) -> Option<Item<'a>> {
         let item = table.optional(key);

@@ -47,6 +47,12 @@ memory = 8388608
 [metrics]
 listen = ""
 
+[plugins]
+path = "/usr/libexec/ratifyd/plugins"
+user = "ratifyd-plugins"
+socket = "/run/ratifyd/plugins.sock"
+timeout = "5s"
+
 [[executors]]
 scopes = ["a.io"]
 mode = "enforce"

@@ -41,9 +41,11 @@ pub enum BadIdentity {
 }
 
 impl Subject {
-    /// Parses one identity.
-    pub(super) fn parse(written: &str) -> Result<Self, BadIdentity> {
-        let name = written.strip_prefix(X509_SUBJECT).ok_or(BadIdentity::UnknownKind)?;
+    /// Parses one identity; none is one of another kind, which no certificate has and a plugin may know.
+    pub(super) fn parse(written: &str) -> Result<Option<Self>, BadIdentity> {
+        let Some(name) = written.strip_prefix(X509_SUBJECT) else {
+            return if is_other_kind(written) { Ok(None) } else { Err(BadIdentity::UnknownKind) };
+        };
         let attributes = parse(name).map_err(BadIdentity::Name)?;
         for (index, (kind, _)) in attributes.iter().enumerate() {
             if attributes.iter().take(index).any(|(other, _)| other == kind) {
@@ -55,7 +57,7 @@ impl Subject {
                 return Err(BadIdentity::Missing(required));
             }
         }
-        Ok(Self { written: written.to_owned(), attributes })
+        Ok(Some(Self { written: written.to_owned(), attributes }))
     }
 
     /// Whether every certificate that the other one allows is allowed by this one: then they overlap. This is what
@@ -101,9 +103,22 @@ impl Identities {
         if subjects.iter().any(|subject| subject.allows(signer)) {
             return Ok(());
         }
+        if subjects.is_empty() {
+            return Err(format!("no trusted identity is of a kind that the signer {signer} could have: x509.subject"));
+        }
         let expected: Vec<String> = subjects.iter().map(Subject::to_string).collect();
         Err(format!("the signer {signer} is none of the trusted identities: {}", expected.join("; ")))
     }
+}
+
+/// "Other types of trusted identities may be supported, by using an alternate prefix": a word and a value, such as
+/// `arn:aws:signer:...`. What looks like a slip of the pen in [`X509_SUBJECT`] is none.
+fn is_other_kind(written: &str) -> bool {
+    let of_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c);
+    written.split_once(':').is_some_and(|(kind, value)| {
+        let is_slip = kind.contains("509") || kind.contains("subj");
+        !kind.is_empty() && kind.chars().all(of_word) && !is_slip && !value.trim().is_empty()
+    })
 }
 
 const X509_SUBJECT: &str = "x509.subject:";

@@ -17,6 +17,8 @@ pub struct Trust {
     signing_authorities: Vec<Certificate>,
     timestamp_authorities: Option<Vec<Certificate>>,
     identities: Identities,
+    /// As written, which is how plugins get them.
+    written: Vec<String>,
     level: Level,
     verify_timestamp: VerifyTimestamp,
     annotations: BTreeMap<String, String>,
@@ -42,6 +44,7 @@ impl Trust {
             signing_authorities: Vec::new(),
             timestamp_authorities: None,
             identities: Identities::Any,
+            written: identities.to_vec(),
             level: Level::STRICT,
             verify_timestamp: VerifyTimestamp::Always,
             annotations: BTreeMap::new(),
@@ -119,6 +122,11 @@ impl Trust {
         &self.annotations
     }
 
+    /// The trusted signers, as written: those of other kinds too, which plugins alone understand.
+    pub(super) fn written_identities(&self) -> &[String] {
+        &self.written
+    }
+
     /// The trusted signers.
     pub(super) fn identities(&self) -> &Identities {
         &self.identities
@@ -179,7 +187,8 @@ fn read(written: &[String], problems: &mut Vec<Problem>) -> Identities {
     let mut subjects: Vec<Subject> = Vec::new();
     for written in written {
         let subject = match Subject::parse(written) {
-            Ok(subject) => subject,
+            Ok(Some(subject)) => subject,
+            Ok(None) => continue,
             Err(cause) => {
                 problems.push(Problem::Identity { written: written.clone(), cause });
                 continue;
@@ -251,6 +260,11 @@ mod tests {
     }
 
     #[test]
+    fn identities_of_other_kinds_are_taken_for_plugins() {
+        assert_eq!(problems(root(), &["did:web:acme", "arn:aws:signer:eu:1:/signing-profiles/a"]), [""; 0]);
+    }
+
+    #[test]
     fn each_rule_for_identities_is_asked() {
         let full = "x509.subject: C=US, ST=WA, O=acme, OU=x";
         for (identities, expected) in [
@@ -261,7 +275,10 @@ mod tests {
             (&[" *"], "expected \"x509.subject:"),
             (&["C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
             (&["x509.Subject: C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
-            (&["did:web:acme"], "expected \"x509.subject:"),
+            (&["x509.subjct: C=US, ST=WA, O=acme"], "expected \"x509.subject:"),
+            (&["Arn:aws:x"], "expected \"x509.subject:"),
+            (&["arn: "], "expected \"x509.subject:"),
+            (&["a b:c"], "expected \"x509.subject:"),
             (&["x509.subject:"], "expected TYPE=VALUE"),
             (&["x509.subject: ST=WA, O=acme"], "C is missing"),
             (&["x509.subject: C=US, O=acme"], "ST is missing"),
