@@ -11,6 +11,7 @@ use ratify::verdict::printable;
 mod configuration;
 mod credentials;
 mod made;
+mod plugins;
 mod signatures;
 mod socket;
 mod store;
@@ -18,6 +19,7 @@ mod words;
 
 pub use configuration::{config_json, config_toml, config_yaml, expansion};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
+pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
 pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
@@ -27,7 +29,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 37] = [
+pub const TARGETS: [(&str, Target); 40] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -55,12 +57,15 @@ pub const TARGETS: [(&str, Target); 37] = [
     ("manifest", manifest),
     ("name", name),
     ("pem", pem),
+    ("plugin_answer", plugin_answer),
+    ("plugin_metadata", plugin_metadata),
     ("public_key", public_key),
     ("reason", reason),
     ("redirect", redirect),
     ("reference", reference),
     ("referrers", referrers),
     ("report", report),
+    ("runner", runner),
     ("scope", scope),
     ("signed", signed),
     ("time", time),

@@ -120,6 +120,11 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// Where its key (`leaf.key`), its certificate (`leaf.crt`) and notation's files for it lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Signs an image in its registry.
     pub fn sign(&self, reference: &str) {
         self.sign_with(reference, &[]);

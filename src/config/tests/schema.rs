@@ -60,6 +60,7 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
         "minimum" => integer(value).is_none_or(|value| value >= what.as_i64().unwrap()),
         "maximum" => integer(value).is_none_or(|value| value <= what.as_i64().unwrap()),
         "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= what.as_u64().unwrap()),
+        "maxProperties" => value.as_object().is_none_or(|table| table.len() as u64 <= what.as_u64().unwrap()),
         "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= what.as_u64().unwrap()),
         "items" => value.as_array().is_none_or(|items| items.iter().all(|item| accepts(root, what, item))),
         "required" => value
@@ -69,8 +70,10 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
             table.iter().all(|(key, value)| what.get(key).is_none_or(|schema| accepts(root, schema, value)))
         }),
         "additionalProperties" => {
-            assert_eq!(what, false);
-            value.as_object().is_none_or(|table| table.keys().all(|key| words["properties"].get(key).is_some()))
+            let is_known = |key: &String| words.get("properties").is_some_and(|known| known.get(key).is_some());
+            value.as_object().is_none_or(|table| {
+                table.iter().all(|(key, value)| is_known(key) || accepts(root, what, value))
+            })
         }
         other => panic!("{other} is not a word of the checker"),
     })
