@@ -21,13 +21,13 @@ use crate::policy::Policy;
 #[cfg(feature = "layout")]
 use crate::reference::Reference;
 use crate::revocation::Revocation;
+use crate::runner::{self, Runner};
 use crate::scope::{Pattern, Scopes};
 use crate::store::Store;
 #[cfg(feature = "layout")]
 use crate::store::layout::{self, LayoutReference, LayoutStore};
 use crate::store::registry;
 use crate::store::registry::disk::Disk;
-use crate::runner::{self, Runner};
 use crate::trust::{self, Stamp, Untrusted};
 use crate::verifier::Verifier;
 use crate::verifier::notation::{self, BadTrust, NotationVerifier, Problem, Trust};
@@ -302,10 +302,10 @@ impl Assembly {
             config::Mode::Deny => Mode::Deny,
             config::Mode::Enforce(checks) => {
                 Mode::Verify { executor: self.executor(checks, &store, config), audit: false }
-            },
+            }
             config::Mode::Audit(checks) => {
                 Mode::Verify { executor: self.executor(checks, &store, config), audit: true }
-            },
+            }
         };
         Some(Rules { mode, pins: executor.digests.clone(), store })
     }
@@ -357,7 +357,8 @@ impl Assembly {
                     let (folder, runner) = self.plugins(&config.plugins);
                     let plugins = notation::Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
-                    let inner: Arc<dyn Verifier> = Arc::new(NotationVerifier::new(name, trust, revocation).with_plugins(plugins));
+                    let inner: Arc<dyn Verifier> =
+                        Arc::new(NotationVerifier::new(name, trust, revocation).with_plugins(plugins));
                     verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
                 }
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),

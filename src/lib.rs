@@ -54,10 +54,14 @@ pub mod verifier;
 pub mod store;
 #[cfg(feature = "notation")]
 pub mod revocation;
+#[cfg(all(feature = "registry", feature = "notation"))]
+pub mod keyvault;
 #[cfg(feature = "notation")]
 pub mod pki;
 #[cfg(feature = "notation")]
 pub mod runner;
+#[cfg(feature = "registry")]
+pub mod azure;
 #[cfg(feature = "core")]
 pub mod trust;
 #[cfg(feature = "core")]
@@ -66,6 +70,8 @@ pub mod config;
 pub mod wire;
 #[cfg(feature = "core")]
 pub mod metrics;
+#[cfg(feature = "core")]
+pub mod cache;
 
 // Words: plain values; no async, no I/O, no clock.
 #[cfg(feature = "core")]

@@ -501,6 +501,31 @@ pub const LAYOUT_ENTRIES: usize = 4096;
 /// Most files in an archive that holds an OCI layout.
 pub const LAYOUT_FILES: usize = 65_536;
 
+/// Largest answer of a key vault, in bytes: a secret has at most 25 KiB, a page of versions 25 entries (Azure Key Vault's
+/// service limits).
+pub const VAULT_REPLY_BYTES: u64 = 256 * 1024;
+
+/// Most pages of a list of versions that are read.
+pub const VAULT_PAGES: usize = 16;
+
+/// Most certificates that are named in one key vault.
+pub const VAULT_ITEMS: usize = 32;
+
+/// How often a key vault is read, unless configured.
+pub const VAULT_REFRESH: Duration = Duration::from_secs(10 * 60);
+
+/// The least time between two readings of a key vault.
+pub const VAULT_REFRESH_MIN: Duration = Duration::from_secs(60);
+
+/// How soon a key vault that could not be read is tried again.
+pub const VAULT_RETRY: Duration = Duration::from_secs(30);
+
+/// How long the first reading of a key vault is waited for before the rest goes on without it.
+pub const VAULT_FIRST: Duration = Duration::from_secs(6);
+
+/// How long trust from elsewhere stays in force when it cannot be read again, unless configured.
+pub const TRUST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The day on which this program was built: no honest clock stands before it. Seconds since 1970, from
 /// `SOURCE_DATE_EPOCH` where that was set at the build.
 #[must_use]

@@ -15,6 +15,8 @@ use rustix::io::Errno;
 
 use crate::limits;
 
+pub mod watched;
+
 /// Reads a trusted file of at most `limit` bytes. A symbolic link is followed; every directory and link on the
 /// way is held to the same rules as the file.
 ///

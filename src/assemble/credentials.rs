@@ -2,6 +2,7 @@
 //! are asked, and again when a file changes.
 
 use super::environment;
+use crate::azure::Who;
 use crate::config::{CredentialSource, Password, Proxy};
 use crate::store::registry::credentials::azure::{Azure, Options};
 use crate::store::registry::credentials::docker::DockerConfig;
@@ -31,9 +32,7 @@ fn provider(source: &CredentialSource, proxy: &Proxy) -> Box<dyn Provider> {
         CredentialSource::Azure { identity, client_id, tenant_id, endpoints } => {
             let options = Options {
                 name: identity.provider(),
-                identity: *identity,
-                client_id: client_id.clone(),
-                tenant_id: tenant_id.clone(),
+                who: Who { identity: *identity, client_id: client_id.clone(), tenant_id: tenant_id.clone() },
                 endpoints: endpoints.clone(),
             };
             Box::new(Azure::new(options, &environment, proxy.clone()))

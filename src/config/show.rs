@@ -122,7 +122,11 @@ fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
         parameters: NotationTable {
             certificates: notation.certificate_authorities.iter().map(source).collect(),
             trusted_identities: notation.trusted_identities.iter().map(|identity| identity.value.as_str()).collect(),
-            plugin_config: notation.plugin_config.iter().map(|(name, value)| (name.as_str(), unexpanded(value))).collect(),
+            plugin_config: notation
+                .plugin_config
+                .iter()
+                .map(|(name, value)| (name.as_str(), unexpanded(value)))
+                .collect(),
         },
     }
 }

@@ -21,7 +21,8 @@ use crate::verdict::Class;
 pub(super) async fn run(program: &Program, user: Option<User>, until: Instant) -> Result<Ran, Fault> {
     let start = Instant::now();
     let mut running = start_as(program, user).await.map_err(|error| Fault::new(format!("cannot be run: {error}")))?;
-    let (stdin, stdout, stderr) = (running.child.stdin.take(), running.child.stdout.take(), running.child.stderr.take());
+    let (stdin, stdout, stderr) =
+        (running.child.stdin.take(), running.child.stdout.take(), running.child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
             // A program need not read what it is given.
@@ -30,7 +31,8 @@ pub(super) async fn run(program: &Program, user: Option<User>, until: Instant) -
         Ok(())
     };
     let end = async {
-        let status = running.child.wait().await.map_err(|error| Fault::new(format!("cannot be waited for: {error}")))?;
+        let status =
+            running.child.wait().await.map_err(|error| Fault::new(format!("cannot be waited for: {error}")))?;
         // What it leaves behind would hold its output open.
         running.group.kill();
         Ok(status)

@@ -113,7 +113,8 @@ impl Runner {
         } else {
             remote::ask(&self.options.socket, &program, until).await
         };
-        let ran = ran.map_err(|fault| NotRun::Fault(Fault::of(fault.class(), format!("{}: {fault}", path.display()))))?;
+        let ran =
+            ran.map_err(|fault| NotRun::Fault(Fault::of(fault.class(), format!("{}: {fault}", path.display()))))?;
         let looked = path.clone();
         if blocking(move || Stamp::of(&looked)).await? == before {
             Ok((ran, before))

@@ -88,7 +88,8 @@ fn is_left_open(fd: &str) -> bool {
 async fn a_plugin_has_its_memory_files_and_time_of_the_processor_bounded_and_leaves_no_core() {
     let programs = Programs::new();
     // What it reads comes once its bounds are set.
-    let path = programs.put("program", "#!/bin/sh\nread line\nulimit -H -c; ulimit -H -n; ulimit -H -d; ulimit -H -t\n");
+    let path =
+        programs.put("program", "#!/bin/sh\nread line\nulimit -H -c; ulimit -H -n; ulimit -H -d; ulimit -H -t\n");
     let program = Program { path, arguments: vec![], input: b"go\n".to_vec() };
     // As the same user, which needs no rights: as another one it needs CAP_SYS_RESOURCE, which not every root has.
     let ran = child::run(&program, None, Instant::now() + LONG).await.unwrap();
@@ -153,7 +154,8 @@ async fn the_pulls_deadline_ends_a_plugin_before_its_own_time() {
         return;
     }
     let programs = Programs::new();
-    let program = Program { path: programs.put("program", "#!/bin/sh\nsleep 1000\n"), arguments: vec![], input: vec![] };
+    let program =
+        Program { path: programs.put("program", "#!/bin/sh\nsleep 1000\n"), arguments: vec![], input: vec![] };
     let start = Instant::now();
     let ran = runner(LONG).run(program, start + Duration::from_millis(500)).await;
     assert!(matches!(&ran, Err(NotRun::Fault(fault)) if fault.class() == Class::Time), "{ran:?}");
@@ -232,7 +234,8 @@ async fn a_plugin_that_is_replaced_while_it_runs_gives_no_answer() {
     }
     let programs = Programs::new();
     let open = programs.open_folder();
-    let script = format!("#!/bin/sh\n: >{0}/started\nwhile [ ! -e {0}/go ]; do sleep 0.01; done\necho ran\n", open.display());
+    let script =
+        format!("#!/bin/sh\n: >{0}/started\nwhile [ ! -e {0}/go ]; do sleep 0.01; done\necho ran\n", open.display());
     let path = programs.put("program", &script);
     let replace = async {
         while !open.join("started").exists() {
@@ -255,8 +258,7 @@ async fn only_so_many_plugins_run_at_once_and_who_waits_for_one_too_long_is_told
     let programs = Programs::new();
     let runner = runner(LONG);
     let seats = runner.seats.acquire_many(u32::try_from(limits::PLUGINS).unwrap()).await.unwrap();
-    let program =
-        Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
+    let program = Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
     let ran = runner.run(program.clone(), Instant::now() + Duration::from_millis(100)).await;
     let Err(NotRun::Fault(fault)) = ran else { panic!("{ran:?}") };
     assert!(fault.class() == Class::Time && fault.to_string().contains("while other plugins ran"), "{fault}");
@@ -296,8 +298,7 @@ async fn a_runner_that_is_root_runs_nothing() {
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let mut asks = runner(LONG);
     (asks.is_root, asks.options.socket) = (false, socket);
-    let program =
-        Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
+    let program = Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
     let serves = async { serve(listener.accept().await.unwrap().0).await };
     let (ran, served) = tokio::join!(asks.run(program, Instant::now() + LONG), serves);
     assert_eq!(served, Ok(()));

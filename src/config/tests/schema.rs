@@ -71,9 +71,9 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
         }),
         "additionalProperties" => {
             let is_known = |key: &String| words.get("properties").is_some_and(|known| known.get(key).is_some());
-            value.as_object().is_none_or(|table| {
-                table.iter().all(|(key, value)| is_known(key) || accepts(root, what, value))
-            })
+            value
+                .as_object()
+                .is_none_or(|table| table.iter().all(|(key, value)| is_known(key) || accepts(root, what, value)))
         }
         other => panic!("{other} is not a word of the checker"),
     })

@@ -14,11 +14,11 @@ use tower::{Service, ServiceExt as _};
 
 use super::auth::Keys;
 use super::breaker::{Breaker, Leave, Why};
-use super::cache::Cache;
 use super::exchange::{Again, Answer, Failed, Get, what};
 use super::gate::{Gate, Turn};
 use super::hosts::{Capabilities, Host};
 use super::retry::{Patience, jitter};
+use crate::cache::Cache;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::store::Error;

@@ -18,7 +18,6 @@ pub mod hosts;
 mod tls;
 pub mod redirect;
 pub mod link;
-mod cache;
 pub mod disk;
 mod flights;
 
@@ -33,7 +32,6 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use self::cache::Cache;
 use self::clients::Clients;
 use self::credentials::Chain;
 use self::disk::Disk;
@@ -43,6 +41,7 @@ use self::hosts::Hosts;
 use self::tls::Tls;
 use self::transport::{Need, Question, Transport, Turn};
 use crate::artifact::{Algorithm, Descriptor, Digest, Manifest};
+use crate::cache::Cache;
 use crate::config::Proxy;
 use crate::json;
 use crate::limits;

@@ -7,7 +7,6 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::Keys;
-use super::cache::Cache;
 use super::clients::Clients;
 use super::credentials::Chain;
 use super::door::Door;
@@ -15,6 +14,7 @@ use super::exchange::{Answer, Bound, Exchange, Get, Redirects};
 use super::hosts::{Capabilities, Host, Hosts};
 use super::redirect::{self, Place};
 use super::tls::Tls;
+use crate::cache::Cache;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::reference::Repository;

@@ -127,12 +127,7 @@ impl Verifier for NotationVerifier {
 
 /// Has a plugin check what it can, of what is not to be skipped, and takes its answers. What it does not answer is
 /// a fault at every level.
-async fn ask_plugin(
-    plugins: &Plugins,
-    hired: &Hired,
-    sound: &mut Sound<'_>,
-    deadline: Instant,
-) -> Result<(), Outcome> {
+async fn ask_plugin(plugins: &Plugins, hired: &Hired, sound: &mut Sound<'_>, deadline: Instant) -> Result<(), Outcome> {
     let Some(demand) = sound.demand() else { return Ok(()) };
     let is_asked = |capability: &&Capability| sound.action(capability.validation()) != Action::Skip;
     let checks: BTreeSet<Capability> = hired.capabilities.iter().filter(is_asked).copied().collect();

@@ -19,9 +19,9 @@ use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
-use super::cache::Cache;
 use super::credentials::{Chain, Credential, Found, Wanted};
 use super::exchange::{Again, Answer, Bound, Exchange, Failed, Get, Redirects, what};
+use crate::cache::Cache;
 use crate::json;
 use crate::limits;
 use crate::secret::Secret;

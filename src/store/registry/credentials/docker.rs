@@ -13,16 +13,16 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::cache::kept::Kept;
 use crate::json;
 use crate::limits;
 use crate::reference::canonical_host;
 use crate::secret::Secret;
 use crate::store::registry::credentials::glob::Glob;
 use crate::store::registry::credentials::helper::{self, IDENTITY};
-use crate::store::registry::credentials::kept::Kept;
 use crate::store::registry::credentials::program::Programs;
-use crate::store::registry::credentials::watched::{Unread, Watched, json_cause};
 use crate::store::registry::credentials::{Credential, Provider, Wanted};
+use crate::trust::watched::{Unread, Watched, json_cause};
 
 /// The provider over one file, or over the first of several that is there.
 pub struct DockerConfig {

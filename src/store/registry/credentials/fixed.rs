@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::limits;
 use crate::secret::Secret;
-use crate::store::registry::credentials::watched::{Unread, Watched};
 use crate::store::registry::credentials::{Credential, Provider, Wanted};
+use crate::trust::watched::{Unread, Watched};
 
 /// The provider `static`.
 pub struct Fixed {

@@ -8,7 +8,7 @@ use crate::reference::DOCKER_HUB;
 use crate::secret::Secret;
 use crate::store::registry::credentials::Credential;
 use crate::store::registry::credentials::program::{Program, Programs, look_up};
-use crate::store::registry::credentials::watched::json_cause;
+use crate::trust::watched::json_cause;
 
 /// Asks a helper for a registry. `path` is where programs are looked for.
 ///

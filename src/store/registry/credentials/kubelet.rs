@@ -11,15 +11,15 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::cache::Cache;
+use crate::cache::kept::Kept;
 use crate::config::kubelet_providers;
 use crate::limits;
-use crate::store::registry::cache::Cache;
 use crate::store::registry::credentials::glob::Glob;
-use crate::store::registry::credentials::kept::Kept;
 use crate::store::registry::credentials::program::{Program, Programs};
 use crate::store::registry::credentials::response::{Reach, Response};
-use crate::store::registry::credentials::watched::{Unread, Watched};
 use crate::store::registry::credentials::{Credential, Provider, Wanted};
+use crate::trust::watched::{Unread, Watched};
 
 /// The provider over all that a kubelet's configuration names.
 pub struct Kubelet {

@@ -8,11 +8,9 @@ pub mod helper;
 pub mod kubelet;
 pub mod response;
 pub mod fixed;
-mod kept;
 mod program;
 #[cfg(test)]
 mod testing;
-pub mod watched;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};

@@ -11,8 +11,8 @@ use crate::limits;
 use crate::reference::DOCKER_HUB;
 use crate::secret::Secret;
 use crate::store::registry::credentials::glob::Glob;
-use crate::store::registry::credentials::watched::json_cause;
 use crate::store::registry::credentials::{Credential, Wanted};
+use crate::trust::watched::json_cause;
 
 /// A response.
 #[derive(Debug)]

@@ -101,8 +101,7 @@ impl Metadata {
             return Err(format!("it speaks contract version {found}, and {CONTRACT} is spoken here"));
         }
         let version = short(&written.version);
-        let version =
-            Version::parse(&written.version).map_err(|_| format!("its version {version:?} is not SemVer"))?;
+        let version = Version::parse(&written.version).map_err(|_| format!("its version {version:?} is not SemVer"))?;
         let has = |capability: &Capability| written.capabilities.iter().any(|name| name == capability.as_str());
         Ok(Self { version, capabilities: Capability::ALL.into_iter().filter(has).collect() })
     }

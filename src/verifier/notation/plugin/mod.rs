@@ -56,9 +56,9 @@ impl Plugins {
             Some(metadata) => metadata,
             None => self.ask(&path, &demand.plugin, deadline).await?,
         };
-        metadata.serves(demand.min_version.as_deref()).map_err(|cause| {
-            denied(format!("plugin {}: {cause}; install one that does", path.display()))
-        })?;
+        metadata
+            .serves(demand.min_version.as_deref())
+            .map_err(|cause| denied(format!("plugin {}: {cause}; install one that does", path.display())))?;
         Ok(Hired { path, capabilities: metadata.capabilities })
     }
 
@@ -122,7 +122,9 @@ impl Plugins {
             Err(NotRun::Untrusted(untrusted)) => {
                 Err(denied(format!("the plugin that the signature demands must not be run: {untrusted}")))
             }
-            Err(NotRun::Fault(fault)) => Err(Outcome::Fault { cause: Fault::of(fault.class(), format!("plugin {fault}")) }),
+            Err(NotRun::Fault(fault)) => {
+                Err(Outcome::Fault { cause: Fault::of(fault.class(), format!("plugin {fault}")) })
+            }
         }
     }
 

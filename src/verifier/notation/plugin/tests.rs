@@ -119,11 +119,8 @@ impl Store for OneBlob {
 async fn verify(verifier: &NotationVerifier) -> Outcome {
     let envelope = Draft::new().critical("io.cncf.notary.verificationPlugin", NAME.into()).sign();
     let layer = Descriptor { media_type: "application/jose+json".into(), ..subject() };
-    let manifest = Manifest {
-        artifact_type: super::super::ARTIFACT_TYPE.into(),
-        subject: Some(subject()),
-        layers: vec![layer],
-    };
+    let manifest =
+        Manifest { artifact_type: super::super::ARTIFACT_TYPE.into(), subject: Some(subject()), layers: vec![layer] };
     let reference: Reference = format!("registry.example/acme/app@{}", subject().digest).parse().unwrap();
     let candidate = Candidate {
         store: &OneBlob(envelope.into()),
@@ -175,7 +172,8 @@ async fn a_plugin_is_asked_what_the_specification_says_and_answers_for_identity_
     if lacks_root() {
         return;
     }
-    let site = Site::with(&metadata(&[REVOCATION, IDENTITY, "SIGNATURE_GENERATOR.RAW"]), &answer(Some(true), Some(true)));
+    let site =
+        Site::with(&metadata(&[REVOCATION, IDENTITY, "SIGNATURE_GENERATOR.RAW"]), &answer(Some(true), Some(true)));
     // Our own check of identity would refuse this one: the plugin's takes its place.
     passed(site.verify(trust(NOBODY_HERE)).await);
     assert_eq!(site.asked(), ["get-plugin-metadata", "verify-signature"]);
@@ -184,9 +182,8 @@ async fn a_plugin_is_asked_what_the_specification_says_and_answers_for_identity_
     let certificates = request["signature"]["certificateChain"].take();
     let expected: Vec<String> = {
         use base64::Engine as _;
-        let encode = |certificate: &crate::pki::Certificate| {
-            base64::engine::general_purpose::STANDARD.encode(certificate.der())
-        };
+        let encode =
+            |certificate: &crate::pki::Certificate| base64::engine::general_purpose::STANDARD.encode(certificate.der());
         chain().iter().map(encode).collect()
     };
     assert_eq!(certificates, json!(expected));
@@ -289,10 +286,16 @@ async fn an_answer_that_leaves_something_open_or_cannot_be_read_is_a_fault_at_ev
         (answer(None, Some(true)).to_string(), "it does not answer SIGNATURE_VERIFIER.TRUSTED_IDENTITY"),
         ("{}".to_owned(), "it does not answer"),
         (r#"{"verificationResults":null,"processedAttributes":[]}"#.to_owned(), "it does not answer"),
-        (good.replace("}}", r#"},"SIGNATURE_VERIFIER.MORE":{"success":true}}"#), r#"it answers "SIGNATURE_VERIFIER.MORE", which it was not asked"#),
+        (
+            good.replace("}}", r#"},"SIGNATURE_VERIFIER.MORE":{"success":true}}"#),
+            r#"it answers "SIGNATURE_VERIFIER.MORE", which it was not asked"#,
+        ),
         (good.replace("true", "\"true\""), "its answer cannot be read"),
         (good.replace("\"success\":true", "\"Success\":true"), "its answer cannot be read"),
-        (format!(r#"{{"verificationResults":{{"{IDENTITY}":[true],"{REVOCATION}":[true]}}}}"#), "its answer cannot be read"),
+        (
+            format!(r#"{{"verificationResults":{{"{IDENTITY}":[true],"{REVOCATION}":[true]}}}}"#),
+            "its answer cannot be read",
+        ),
         (r#"[{},[]]"#.to_owned(), "its answer cannot be read"),
         (good[..good.len() / 2].to_owned(), "its answer cannot be read"),
         (format!("{good}{good}"), "its answer cannot be read"),
@@ -314,7 +317,8 @@ async fn a_plugin_that_breaks_is_a_fault_in_its_own_words() {
     if lacks_root() {
         return;
     }
-    let error = |code| format!("printf '%s\\n' '{{\"errorCode\":\"{code}\",\"errorMessage\":\"one\\ntwo\"}}' >&2; exit 1");
+    let error =
+        |code| format!("printf '%s\\n' '{{\"errorCode\":\"{code}\",\"errorMessage\":\"one\\ntwo\"}}' >&2; exit 1");
     for (does, words, class) in [
         (error("VALIDATION_ERROR"), "verify-signature: VALIDATION_ERROR: one two", Class::Unchecked),
         (error("THROTTLED"), "THROTTLED: one two", Class::Throttled),
@@ -342,7 +346,10 @@ async fn a_plugin_that_is_not_what_the_signature_asks_for_refuses_it_with_its_pa
         metadata
     };
     for (metadata, words) in [
-        (metadata(&[]), "it can do neither SIGNATURE_VERIFIER.TRUSTED_IDENTITY nor SIGNATURE_VERIFIER.REVOCATION_CHECK"),
+        (
+            metadata(&[]),
+            "it can do neither SIGNATURE_VERIFIER.TRUSTED_IDENTITY nor SIGNATURE_VERIFIER.REVOCATION_CHECK",
+        ),
         (metadata(&["SIGNATURE_GENERATOR.ENVELOPE"]), "it can do neither"),
         (edited("name", json!("other")), r#"it says that its name is "other": its file must be notation-other"#),
         (edited("version", json!("v1.2.3")), r#"its version "v1.2.3" is not SemVer"#),
@@ -427,7 +434,9 @@ fn demand(plugin: &str, min_version: Option<&str>, attributes: Value) -> Demand 
 async fn no_name_leads_out_of_the_folder() {
     let plugins = Plugins::new("/".into(), Arc::new(runner(Duration::from_secs(1))), BTreeMap::new());
     let longest = "x".repeat(limits::PLUGIN_NAME_BYTES);
-    for name in ["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a b", "a\nb", "a\0b", "ä", &format!("{longest}x")] {
+    for name in
+        ["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a b", "a\nb", "a\0b", "ä", &format!("{longest}x")]
+    {
         let outcome = plugins.hire(&demand(name, None, json!({})), Instant::now()).await.unwrap_err();
         refused(outcome, Stage::Plugin, "which is no name");
     }
@@ -467,7 +476,8 @@ async fn critical_attributes_go_to_the_plugin_and_all_of_them_must_be_processed(
     let site = Site::new();
     let printed = answer(Some(true), None).to_string();
     let envelope = super::super::jws::parse(&Draft::new().sign()).unwrap();
-    let demand = demand(NAME, Some("1.0.0"), json!({ "com.example.a": "x", "com.example.b": null, "com.example.c": 7 }));
+    let demand =
+        demand(NAME, Some("1.0.0"), json!({ "com.example.a": "x", "com.example.b": null, "com.example.c": 7 }));
     let checks = BTreeSet::from([Capability::TrustedIdentity]);
     let identities = ["*".to_owned()];
     let question = Question { envelope: &envelope, demand: &demand, identities: &identities, checks: &checks };
@@ -492,9 +502,15 @@ async fn critical_attributes_go_to_the_plugin_and_all_of_them_must_be_processed(
         }
     }
     let request = site.request("verify-signature");
-    assert_eq!(request["signature"]["unprocessedAttributes"], json!(["com.example.a", "com.example.b", "com.example.c"]));
+    assert_eq!(
+        request["signature"]["unprocessedAttributes"],
+        json!(["com.example.a", "com.example.b", "com.example.c"])
+    );
     let attributes = &request["signature"]["criticalAttributes"];
-    assert_eq!(attributes["extendedAttributes"], json!({ "com.example.a": "x", "com.example.b": null, "com.example.c": 7 }));
+    assert_eq!(
+        attributes["extendedAttributes"],
+        json!({ "com.example.a": "x", "com.example.b": null, "com.example.c": 7 })
+    );
     assert_eq!(attributes["verificationPluginMinVersion"], "1.0.0");
 }
 

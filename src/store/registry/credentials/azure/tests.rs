@@ -1,76 +1,16 @@
 //! Against servers on loopback that speak the documented exchanges.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+
+use std::path::PathBuf;
 
 use super::*;
+use crate::azure::testing::Server;
+use crate::config::AzureIdentity;
+use crate::limits;
 use crate::store::registry::credentials::testing::{Scripts, ask};
-
-/// A server that answers with these statuses and bodies, in turn, the last one for ever, and keeps what it was sent.
-#[derive(Clone)]
-struct Server {
-    host: String,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn start(answers: Vec<(u16, String)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let (kept, mut answers) = (Arc::clone(&requests), VecDeque::from(answers));
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let request = read_request(&mut stream).await;
-                kept.lock().unwrap().push(request);
-                let (status, body) =
-                    if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }.unwrap();
-                let head =
-                    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
-                let _ = stream.shutdown().await;
-            }
-        });
-        Self { host, requests }
-    }
-
-    fn count(&self) -> usize {
-        self.requests.lock().unwrap().len()
-    }
-
-    fn last(&self) -> String {
-        self.requests.lock().unwrap().last().unwrap().clone()
-    }
-
-    /// The form of the last request.
-    fn form(&self) -> BTreeMap<String, String> {
-        let request = self.last();
-        let (_, body) = request.split_once("\r\n\r\n").unwrap();
-        url::form_urlencoded::parse(body.as_bytes()).into_owned().collect()
-    }
-}
-
-async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length =
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned));
-            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return text;
-            }
-        }
-        let mut more = [0; 4096];
-        let read = stream.read(&mut more).await.unwrap();
-        bytes.extend_from_slice(&more[..read]);
-    }
-}
 
 /// A refresh token that lives so long.
 fn refresh_token(seconds: u64) -> String {
@@ -89,18 +29,13 @@ const METADATA_ANSWER: &str =
 fn options(identity: AzureIdentity, endpoints: &[&Server]) -> Options {
     let endpoints = endpoints.iter().map(|server| server.host.clone()).collect();
     let (client_id, tenant_id) = (Some("client".to_owned()), Some("tenant".to_owned()));
-    Options { name: "azureWorkloadIdentity", identity, client_id, tenant_id, endpoints }
+    Options { name: "azureWorkloadIdentity", who: Who { identity, client_id, tenant_id }, endpoints }
 }
 
 /// A provider that asks these servers.
 fn provider(options: Options, authority: &Server, token: PathBuf) -> Azure {
-    let variables = |name: &str| match name {
-        "AZURE_FEDERATED_TOKEN_FILE" => Some(token.display().to_string()),
-        _ => None,
-    };
-    let identity = identity(&options, format!("http://{}/", authority.host), &variables);
-    let doors = Doors { metadata: format!("http://{}", authority.host), scheme: "http" };
-    Azure::with(options, identity, doors, Proxy::default())
+    let entra = Entra::at(&options.who, RESOURCE.to_owned(), &authority.host, &token);
+    Azure::with(options, entra, "http")
 }
 
 fn form(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -237,9 +172,7 @@ async fn what_is_missing_of_an_identity_is_named_and_only_where_it_matters() {
     let none = |_: &str| None;
     let bare = |identity| Options {
         name: "azureWorkloadIdentity",
-        identity,
-        client_id: None,
-        tenant_id: None,
+        who: Who { identity, client_id: None, tenant_id: None },
         endpoints: vec!["*.azurecr.io".to_owned()],
     };
     let workload = Azure::new(bare(AzureIdentity::Workload), &none, Proxy::default());
@@ -249,6 +182,4 @@ async fn what_is_missing_of_an_identity_is_named_and_only_where_it_matters() {
     let plain = |name: &str| (name == "AZURE_AUTHORITY_HOST").then(|| "http://login.example".to_owned());
     let plain = Azure::new(bare(AzureIdentity::Workload), &plain, Proxy::default());
     assert!(ask(&plain, "a.azurecr.io/a").await.unwrap_err().contains("no https URL"));
-    let any = Azure::new(bare(AzureIdentity::Any), &none, Proxy::default());
-    assert!(matches!(any.identity, Ok(Identity::Managed { client: None, tenant: None })));
 }

@@ -144,8 +144,6 @@ mod tests {
     use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use crate::store::registry::credentials::testing::Scripts;
-
     static PARSED: AtomicUsize = AtomicUsize::new(0);
 
     fn text(_: &Path, bytes: &[u8]) -> Result<String, String> {
@@ -155,12 +153,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_read_again_when_it_changes_and_a_bad_one_does_not_leave_the_old_content_in_force() {
-        let scripts = Scripts::new();
-        let watched = Watched::new(scripts.path("file"), 5, text);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let watched = Watched::new(path.clone(), 5, text);
         let now = async || watched.now().await.map(|text| text.to_string());
         let absent = now().await.unwrap_err();
         assert!(matches!(&absent, Unread::Absent(cause) if cause.contains("create it")), "{absent:?}");
-        let path = scripts.file("file", "one");
+        fs::write(&path, "one").unwrap();
         assert_eq!(now().await, Ok("one".to_owned()));
         let first = watched.now().await.unwrap();
         let all = futures_util::future::join_all((0..9).map(|_| watched.now())).await;

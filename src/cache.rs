@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub mod kept;
+
 /// A memory of at most `capacity` units of weight.
-pub(super) struct Cache<K, V> {
+pub struct Cache<K, V> {
     capacity: u64,
     /// None: a value lives until it is pushed out. Zero: nothing is kept.
     lifetime: Option<Duration>,
@@ -18,30 +20,34 @@ pub(super) struct Cache<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
-    pub(super) fn new(capacity: u64, lifetime: Option<Duration>) -> Self {
+    /// An empty memory.
+    #[must_use]
+    pub fn new(capacity: u64, lifetime: Option<Duration>) -> Self {
         let inner = Inner { entries: HashMap::new(), order: BTreeMap::new(), used: 0, tick: 0 };
         Self { capacity, lifetime, inner: Mutex::new(inner) }
     }
 
-    pub(super) fn get(&self, key: &K, now: Instant) -> Option<V> {
+    /// The value of a key.
+    pub fn get(&self, key: &K, now: Instant) -> Option<V> {
         self.lock().get(key, self.lifetime, now)
     }
 
     /// Keeps a value, unless it alone is heavier than the capacity.
-    pub(super) fn insert(&self, key: K, value: V, weight: u64, now: Instant) {
+    pub fn insert(&self, key: K, value: V, weight: u64, now: Instant) {
         if self.lifetime != Some(Duration::ZERO) {
             self.lock().insert(key, value, weight, self.capacity, now);
         }
     }
 
     /// The weight of all values.
-    pub(super) fn used(&self) -> u64 {
+    #[must_use]
+    pub fn used(&self) -> u64 {
         self.lock().used
     }
 
     /// The value of a key; where there is none, the one that `make` yields, which is kept. Two callers at once get
     /// the same one.
-    pub(super) fn get_or_insert(&self, key: K, weight: u64, now: Instant, make: impl FnOnce() -> V) -> V {
+    pub fn get_or_insert(&self, key: K, weight: u64, now: Instant, make: impl FnOnce() -> V) -> V {
         let mut inner = self.lock();
         if let Some(value) = inner.get(&key, self.lifetime, now) {
             return value;
@@ -52,7 +58,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// Forgets a value.
-    pub(super) fn remove(&self, key: &K) {
+    pub fn remove(&self, key: &K) {
         self.lock().remove(key);
     }
 

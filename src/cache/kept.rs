@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::cache::Cache;
 use crate::limits;
-use crate::store::registry::cache::Cache;
 
 /// At most [`limits::CREDENTIALS_KEPT`] answers; the one longest unused goes first.
-pub(super) struct Kept<K, V> {
+pub struct Kept<K, V> {
     slots: Cache<K, Arc<Slot<V>>>,
 }
 
@@ -30,13 +30,24 @@ struct Answer<V> {
     until: Instant,
 }
 
+impl<K: Clone + Eq + Hash + Debug, V: Clone> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<K: Clone + Eq + Hash + Debug, V: Clone> Kept<K, V> {
-    pub(super) fn new() -> Self {
+    /// Nothing is kept yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self { slots: Cache::new(limits::CREDENTIALS_KEPT, None) }
     }
 
     /// The answer that is kept, else the one that `ask` gets, with how long it may be kept.
-    pub(super) async fn get<F>(&self, key: K, ask: impl FnOnce() -> F) -> Result<V, String>
+    ///
+    /// # Errors
+    /// As `ask` says.
+    pub async fn get<F>(&self, key: K, ask: impl FnOnce() -> F) -> Result<V, String>
     where
         F: Future<Output = Result<(V, Duration), String>>,
     {
@@ -62,7 +73,7 @@ impl<K: Clone + Eq + Hash + Debug, V: Clone> Kept<K, V> {
     }
 
     /// Forgets an answer. A question that is under way is not disturbed.
-    pub(super) fn forget(&self, key: &K) {
+    pub fn forget(&self, key: &K) {
         self.slots.remove(key);
     }
 }
