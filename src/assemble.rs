@@ -5,8 +5,9 @@
 //! is not: the rest of the node goes on, and what depends on the file answers MISCONFIGURED.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -19,15 +20,16 @@ use crate::policy::Policy;
 #[cfg(feature = "layout")]
 use crate::reference::Reference;
 use crate::revocation::Revocation;
+use crate::runner::{self, Runner};
 use crate::scope::{Pattern, Scopes};
 use crate::store::Store;
 #[cfg(feature = "layout")]
 use crate::store::layout::{self, LayoutReference, LayoutStore};
 use crate::store::registry;
 use crate::store::registry::disk::Disk;
-use crate::trust::{self, Stamp};
+use crate::trust::{self, Stamp, Untrusted};
 use crate::verifier::Verifier;
-use crate::verifier::notation::NotationVerifier;
+use crate::verifier::notation::{NotationVerifier, Plugins, files_of};
 
 mod credentials;
 mod notation;
@@ -43,6 +45,9 @@ use vaults::Vaults;
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
+
+/// Where the folder of plugins is named.
+static PLUGINS: LazyLock<Place> = LazyLock::new(|| Place { line: 1, column: 1, path: "plugins.path".to_owned() });
 
 /// What a configuration and its trust files came to.
 pub struct Assembled {
@@ -259,6 +264,8 @@ struct Assembly {
     metrics: Arc<Metrics>,
     disk: Option<Arc<Disk>>,
     revocation: Arc<Revocation>,
+    /// Where plugins are, and who runs them.
+    plugins: Option<(PathBuf, Arc<Runner>)>,
 }
 
 impl Assembly {
@@ -278,6 +285,7 @@ impl Assembly {
             metrics: Arc::default(),
             disk: None,
             revocation: Arc::default(),
+            plugins: None,
         }
     }
 
@@ -290,13 +298,44 @@ impl Assembly {
         }
     }
 
+    /// Who runs plugins. Each file that could be one is part of what decides.
+    fn plugins(&mut self, plugins: &config::Plugins) -> (PathBuf, Arc<Runner>) {
+        if let Some(known) = &self.plugins {
+            return known.clone();
+        }
+        let config::Plugins { path, user, socket, timeout } = plugins.clone();
+        let runner = Arc::new(Runner::new(runner::Options { user, socket, timeout }));
+        self.stamps.push((path.clone(), Stamp::of(&path)));
+        let files = files_of(&path).unwrap_or_else(|cause| {
+            self.trust_problems.push(&PLUGINS, cause);
+            Vec::new()
+        });
+        for file in files {
+            self.stamps.push((file.clone(), Stamp::of(&file)));
+            let name = file.display().to_string();
+            match runner.digest(&file) {
+                Ok(digest) => self.absorb(&name, &digest),
+                Err(Untrusted::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {}
+                Err(untrusted) => {
+                    self.trust_problems.push(&PLUGINS, format!("this plugin is not run: {untrusted}"));
+                    self.absorb(&name, untrusted.to_string().as_bytes());
+                }
+            }
+        }
+        self.plugins.insert((path, runner)).clone()
+    }
+
     fn rules(&mut self, executor: &config::Executor, config: &Config) -> Option<Rules> {
         let store = self.store(executor, config)?;
         let mode = match &executor.mode {
             config::Mode::Allow => Mode::Allow,
             config::Mode::Deny => Mode::Deny,
-            config::Mode::Enforce(checks) => Mode::Verify { executor: self.executor(checks, &store), audit: false },
-            config::Mode::Audit(checks) => Mode::Verify { executor: self.executor(checks, &store), audit: true },
+            config::Mode::Enforce(checks) => {
+                Mode::Verify { executor: self.executor(checks, &store, config), audit: false }
+            }
+            config::Mode::Audit(checks) => {
+                Mode::Verify { executor: self.executor(checks, &store, config), audit: true }
+            }
         };
         Some(Rules { mode, pins: executor.digests.clone(), store })
     }
@@ -338,15 +377,18 @@ impl Assembly {
     }
 
     /// The executor of a scope; or why nobody can verify there.
-    fn executor(&mut self, checks: &Checks, store: &Arc<dyn Store>) -> Result<Arc<Executor>, String> {
+    fn executor(&mut self, checks: &Checks, store: &Arc<dyn Store>, config: &Config) -> Result<Arc<Executor>, String> {
         let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
         let mut broken = None;
         for verifier in &checks.verifiers {
-            let VerifierKind::Notation(notation) = &verifier.kind;
-            match self.notation(notation) {
+            let VerifierKind::Notation(trusted) = &verifier.kind;
+            match self.notation(trusted) {
                 Ok(policy) => {
+                    let (folder, runner) = self.plugins(&config.plugins);
+                    let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
+                    let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
                     let inner: Arc<dyn Verifier> =
-                        Arc::new(NotationVerifier::new(verifier.name.clone(), policy, Arc::clone(&self.revocation)));
+                        Arc::new(NotationVerifier::new(name, policy, revocation).with_plugins(plugins));
                     verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
                 }
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),
@@ -421,6 +463,43 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_that_comes_goes_or_changes_is_another_generation_and_one_that_others_can_change_a_problem() {
+        use crate::runner::testing::{Programs, chmod, lacks_root};
+        if lacks_root() {
+            return;
+        }
+        let (_folder, config) = node(FIXTURES[0], FIXTURES[1]);
+        let programs = Programs::new();
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("{text}[plugins]\npath = {:?}\n", programs.folder())).unwrap();
+        let stale = |found: &Assembled| found.stamps.iter().any(|(path, stamp)| *stamp != Stamp::of(path));
+        let mut seen = vec![];
+        let mut differs = |change: &dyn Fn(), before: &Assembled| {
+            change();
+            assert!(stale(before));
+            let found = assembled(&config);
+            assert!(!seen.contains(&found.admission.generation));
+            seen.push(found.admission.generation);
+            found
+        };
+        let first = assembled(&config);
+        let found = differs(&|| drop(programs.put("notation-a", "#!/bin/sh\n")), &first);
+        let found = differs(&|| drop(programs.put("notation-a", "#!/bin/sh\n\n")), &found);
+        let found = differs(&|| drop(programs.put("b/notation-b", "#!/bin/sh\n")), &found);
+        assert_eq!(found.problems, [""; 0]);
+        let found = differs(&|| chmod(&programs.folder().join("b/notation-b"), 0o757), &found);
+        let expected = "plugins.path: this plugin is not run: ";
+        assert!(found.problems.len() == 1 && found.problems[0].contains(expected), "{:?}", found.problems);
+        fs::remove_dir_all(programs.folder().join("b")).unwrap();
+        fs::remove_file(programs.folder().join("notation-a")).unwrap();
+        assert!(stale(&found));
+        assert_eq!(assembled(&config).admission.generation, first.admission.generation);
+        // What is no plugin decides nothing.
+        programs.put("README", "");
+        assert_eq!(assembled(&config).admission.generation, first.admission.generation);
+    }
+
+    #[test]
     fn certificates_may_stand_in_the_configuration_itself_and_a_bad_one_is_a_problem_with_its_place() {
         let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
         let text = |pem: &str| {
@@ -431,7 +510,9 @@ mod tests {
         };
         fs::write(&config, text(FIXTURES[1])).unwrap();
         let found = assembled(&config);
-        assert!(found.problems.is_empty() && found.stamps.is_empty(), "{:?}", found.problems);
+        // The folder of plugins alone is looked at.
+        let stamps: Vec<_> = found.stamps.iter().map(|(path, _)| path.display().to_string()).collect();
+        assert_eq!((found.problems, stamps), (Vec::new(), vec!["/usr/libexec/ratifyd/plugins".to_owned()]));
         let repository = "r.example/a".parse::<Reference>().unwrap().repository;
         let (_, rules) = found.admission.scopes.find(&repository).unwrap();
         assert!(matches!(rules.mode, Mode::Verify { executor: Ok(_), .. }));

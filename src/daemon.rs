@@ -11,6 +11,7 @@ mod metrics;
 
 use std::future::{Future, pending};
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ use crate::daemon::folders::Folders;
 use crate::daemon::metrics::Endpoint;
 use crate::limits;
 use crate::live::Live;
+use crate::runner;
 use crate::service::Service;
 use crate::wire::v1::admin_server::AdminServer;
 use crate::wire::v1::image_verifier_server::ImageVerifierServer;
@@ -66,12 +68,24 @@ struct Arguments {
     /// Socket to listen on, unless systemd hands one over
     #[arg(long, value_name = "PATH", env = client::SOCKET_VARIABLE, default_value = client::SOCKET)]
     socket: PathBuf,
+    #[command(subcommand)]
+    errand: Option<Errand>,
+}
+
+/// What else this program is.
+#[derive(Clone, Copy, clap::Subcommand)]
+enum Errand {
+    /// Run one plugin for the daemon, as ratifyd-plugins@.service does: the request comes on the socket that is stdin
+    RunPlugin,
 }
 
 /// Runs the daemon until it is asked to stop.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Errand::RunPlugin) = arguments.errand {
+        return run_plugin();
+    }
     // Whoever shares this uid must not read the memory of what decides.
     let undumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().and_then(|runtime| {
@@ -89,6 +103,30 @@ pub fn main() -> ExitCode {
             let priority = if journal::is_stderr() { journal::ERROR } else { "" };
             // Nobody is left to tell when that fails too.
             let _ = writeln!(io::stderr(), "{priority}ratifyd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves one request of another daemon, and ends.
+fn run_plugin() -> ExitCode {
+    // The program that it runs has the same user, and must not look into it.
+    let outcome = set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| error.to_string());
+    let outcome = outcome.and_then(|()| {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        let stream = std::os::unix::net::UnixStream::from(stdin);
+        stream.set_nonblocking(true).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| error.to_string())?.block_on(async {
+            let stream = tokio::net::UnixStream::from_std(stream).map_err(|error| error.to_string())?;
+            runner::serve(stream).await
+        })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            // Nobody is left to tell when that fails too.
+            let _ = writeln!(io::stderr(), "ratifyd run-plugin: {cause}");
             ExitCode::FAILURE
         }
     }

@@ -58,6 +58,8 @@ pub mod revocation;
 pub mod keyvault;
 #[cfg(feature = "notation")]
 pub mod pki;
+#[cfg(feature = "notation")]
+pub mod runner;
 #[cfg(feature = "registry")]
 pub mod azure;
 #[cfg(feature = "core")]

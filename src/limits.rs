@@ -220,6 +220,56 @@ pub const HELPER_KEPT: Duration = Duration::from_secs(60);
 /// Longest time that a credential is kept, whatever the one who gave it says: a day, as for remote trust.
 pub const CREDENTIAL_KEPT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Largest executable of a plugin, in bytes: what `notation plugin install` takes (plugin extensibility specification,
+/// "Package and release a plugin").
+pub const PLUGIN_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most entries of the folder of plugins. Nobody has more than a handful.
+pub const PLUGIN_ENTRIES: usize = 256;
+
+/// Longest name of a plugin, in bytes: with `notation-` before it, it is a file name (NAME_MAX, limits.h).
+pub const PLUGIN_NAME_BYTES: usize = 246;
+
+/// Most pairs of `pluginConfig`; each is at most [`EXPANDED_BYTES`] long.
+pub const PLUGIN_CONFIG: usize = 64;
+
+/// Longest name of a user, in bytes (useradd(8), systemd.exec(5)).
+pub const USER_NAME_BYTES: usize = 31;
+
+/// How long a plugin may run, unless configured: below the shim's own deadline, so that the reason names the plugin that
+/// hangs.
+pub const PLUGIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time that may be configured: no call has longer.
+pub const PLUGIN_TIMEOUT_MAX: Duration = CALL_TIMEOUT;
+
+/// Taken off the deadline of a pull, so that what a plugin did is told before the walk's own time is up.
+pub const PLUGIN_MARGIN: Duration = Duration::from_millis(50);
+
+/// Most plugins under way at once, those of all pulls together.
+pub const PLUGINS: usize = 8;
+
+/// Largest input of a plugin, in bytes: an envelope's certificates and attributes, in base64 again, and the trust policy.
+pub const PLUGIN_INPUT_BYTES: u64 = 2 * ENVELOPE_BYTES + CONFIG_BYTES;
+
+/// Most bytes that a plugin may print. Answers have some hundred; notation takes 64 MiB.
+pub const PLUGIN_OUTPUT_BYTES: u64 = 1024 * 1024;
+
+/// Most bytes that a plugin may write to stderr: an error is a line or two, logs may stand before it.
+pub const PLUGIN_ERROR_BYTES: u64 = 64 * 1024;
+
+/// Most memory that a plugin may write to, in bytes (RLIMIT_DATA, getrlimit(2)).
+pub const PLUGIN_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Most files that a plugin may have open.
+pub const PLUGIN_OPEN_FILES: u64 = 256;
+
+/// Most bytes of what goes before input and output on the runner's socket: a path, arguments, a cause.
+pub const RUNNER_HEAD_BYTES: u64 = 16 * 1024;
+
+/// How long a request to the runner may take to come, and how much longer than the program the runner's answer.
+pub const RUNNER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Largest answer of a token service (Microsoft Entra, instance metadata, ACR's exchange), in bytes. Theirs have 2 to
 /// 5 KiB.
 pub const TOKEN_REPLY_BYTES: u64 = 64 * 1024;

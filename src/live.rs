@@ -74,7 +74,7 @@ impl InForce {
             let config = force.config.as_ref()?;
             // A password is no part of the generation, and its store must know the new one.
             let stores: Vec<_> = config.executors.iter().map(|executor| executor.store.clone()).collect();
-            Some((config.proxy.clone(), config.cache.clone(), config.metrics.clone(), stores))
+            Some((config.proxy.clone(), config.cache.clone(), config.metrics.clone(), config.plugins.clone(), stores))
         };
         generation(self) == generation(other)
             && rest(self) == rest(other)

@@ -174,6 +174,8 @@ pub enum Stage {
     Expiry,
     /// A certificate was taken back by its issuer.
     Revocation,
+    /// All that can be seen here held, but not what a plugin that the signature demands would have to see.
+    Plugin,
 }
 
 /// Where an artifact stands in a [`Report`].

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -105,6 +106,51 @@ pub fn list(path: &Path, limit: usize) -> Result<Vec<Entry>, Untrusted> {
     Ok(entries)
 }
 
+/// Checks a program that decides something: nobody but root, and `owner` where it is another, can change it or put
+/// another in its place, and it is no symbolic link. Returns its state before the check.
+///
+/// # Errors
+/// Why it is not to be trusted or is no program, and the mend.
+pub fn check_program(path: &Path, owner: u32) -> Result<Stamp, Untrusted> {
+    let stamp = Stamp::of(path);
+    let found = path.symlink_metadata().map_err(|error| Untrusted::io(path, error))?;
+    if found.is_symlink() {
+        return Err(Untrusted::Link { path: path.to_owned() });
+    }
+    let physical = walk(path, |path, metadata| check_step(path, metadata, owner))?;
+    let metadata = physical.symlink_metadata().map_err(|error| Untrusted::io(path, error))?;
+    check_file(&physical, &metadata, owner, limits::PLUGIN_FILE_BYTES)?;
+    // Whoever runs it is another user, and none of its group.
+    if metadata.mode() & 0o005 != 0o005 {
+        return Err(Untrusted::NotExecutable { path: physical, mode: metadata.mode() & 0o7777 });
+    }
+    Ok(stamp)
+}
+
+/// The SHA-256 of a program, checked like [`check_program`], and the state that it was read in.
+///
+/// # Errors
+/// As [`check_program`].
+pub fn digest_program(path: &Path, owner: u32) -> Result<[u8; 32], Untrusted> {
+    let io = |error| Untrusted::io(path, error);
+    for _ in 0..limits::TRUST_READS {
+        let stamp = check_program(path, owner)?;
+        let mut context = Context::new(&SHA256);
+        let mut file = File::open(path).map_err(io)?.take(limits::PLUGIN_FILE_BYTES);
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            match file.read(&mut chunk).map_err(io)? {
+                0 => break,
+                bytes => context.update(chunk.get(..bytes).unwrap_or_default()),
+            }
+        }
+        if stamp == Stamp::of(path) {
+            return Ok(context.finish().as_ref().try_into().unwrap_or_default());
+        }
+    }
+    Err(Untrusted::Changing { path: path.to_owned() })
+}
+
 /// The state of a path at one moment, to be compared with a later one: every directory and link on the way, and what
 /// they lead to. Taken before a file is read, it tells whether what was read, or why it was not, may have changed since.
 #[derive(Clone, Debug)]
@@ -181,6 +227,20 @@ pub enum Untrusted {
         path: PathBuf,
         /// The limit.
         limit: usize,
+    },
+    /// A symbolic link where none may be.
+    #[error("{} is a symbolic link; put the file itself there", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
+    /// A program that others cannot run.
+    #[error("{} cannot be run by others (mode {mode:04o}); chmod 755 {0}", path.display())]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// Another user could change it.
     #[error("{} belongs to uid {uid}; chown -h root {0}", path.display())]

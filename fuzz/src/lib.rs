@@ -13,6 +13,7 @@ mod cose;
 mod credentials;
 mod made;
 mod revocation;
+mod plugins;
 mod signatures;
 mod socket;
 mod store;
@@ -22,6 +23,7 @@ mod words;
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
+pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
@@ -33,7 +35,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 44] = [
+pub const TARGETS: [(&str, Target); 47] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -65,12 +67,15 @@ pub const TARGETS: [(&str, Target); 44] = [
     ("name", name),
     ("ocsp", ocsp),
     ("pem", pem),
+    ("plugin_answer", plugin_answer),
+    ("plugin_metadata", plugin_metadata),
     ("public_key", public_key),
     ("reason", reason),
     ("redirect", redirect),
     ("reference", reference),
     ("referrers", referrers),
     ("report", report),
+    ("runner", runner),
     ("scope", scope),
     ("signed", signed),
     ("stamp", stamp),

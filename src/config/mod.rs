@@ -97,6 +97,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// How it is found out whether certificates were revoked.
     pub revocation: Revocation,
+    /// Where plugins are, and how they are run.
+    pub plugins: Plugins,
 }
 
 /// What becomes of a pull that no scope matches.
@@ -197,6 +199,30 @@ impl Default for Revocation {
             crl_timeout: limits::CRL_TIMEOUT,
             max_crl_bytes: limits::CRL_BYTES,
             crl_folder: None,
+        }
+    }
+}
+
+/// Where plugins are, and how they are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plugins {
+    /// Their folder, by its absolute path.
+    pub path: PathBuf,
+    /// As whom they are run where the daemon is root, by name or number.
+    pub user: String,
+    /// The socket of who runs them where it is not.
+    pub socket: PathBuf,
+    /// How long each may take.
+    pub timeout: Duration,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/usr/libexec/ratifyd/plugins"),
+            user: "ratifyd-plugins".to_owned(),
+            socket: PathBuf::from("/run/ratifyd/plugins.sock"),
+            timeout: limits::PLUGIN_TIMEOUT,
         }
     }
 }

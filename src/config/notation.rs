@@ -20,6 +20,8 @@ pub struct Notation {
     pub stores: Vec<TrustStore>,
     /// What every signature must state (user metadata).
     pub user_metadata: BTreeMap<String, String>,
+    /// What verification plugins are told.
+    pub plugin_config: BTreeMap<String, String>,
     /// Whether a statement of level `skip` exempts what it is about; else it satisfies nothing.
     pub allow_skip: bool,
 }

@@ -73,6 +73,15 @@ pub fn schema() -> Value {
                     or_variable(json!({ "type": "string", "pattern": "^(/|$)", "maxLength": limits::EXPANDED_BYTES })))),
             })),
             "keyManagementProviders": notation::providers(),
+            "plugins": table("Programs of others that have a say in verdicts: where they are, and how they are run.", json!({
+                "path": with_default(json!("/usr/libexec/ratifyd/plugins"), described("Their folder, by its absolute path.", or_variable(path()))),
+                "user": with_default(json!("ratifyd-plugins"), described("As whom they run where the daemon is root, by name or \
+                    number; never root.", or_variable(json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]+$",
+                    "maxLength": limits::USER_NAME_BYTES, "not": { "pattern": "^(root|0+)$" } })))),
+                "socket": with_default(json!("/run/ratifyd/plugins.sock"), described("The socket of who runs them where it is not.",
+                    or_variable(path()))),
+                "timeout": duration(limits::PLUGIN_TIMEOUT, limits::PLUGIN_TIMEOUT_MAX, "How long each may take"),
+            })),
             "executors": {
                 "description": "Who answers for which scopes.",
                 "type": "array",
@@ -186,13 +195,12 @@ fn store() -> Value {
     );
     let config_path = json!({ "anyOf": [folders, { "type": "array", "items": folders }] });
     let base64 = r"^[\r\n]*(([A-Za-z0-9+/][\r\n]*){4})*(([A-Za-z0-9+/][\r\n]*){2}=[\r\n]*=[\r\n]*|([A-Za-z0-9+/][\r\n]*){3}=[\r\n]*)?$";
-    let path = json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES });
     let layout = json!({
         "description": "Where the OCI layout is.",
         "type": "object",
         "additionalProperties": false,
         "required": ["path"],
-        "properties": { "path": described("A folder or an archive, by its absolute path.", or_variable(path)) },
+        "properties": { "path": described("A folder or an archive, by its absolute path.", or_variable(path())) },
     });
     let of_type = |name: &str, required: Value, parameters: Value| {
         json!({
@@ -276,6 +284,11 @@ fn threshold() -> Value {
         "maximum": limits::POLICY_RULES,
         "default": 0,
     })
+}
+
+/// An absolute path.
+fn path() -> Value {
+    json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES })
 }
 
 /// A number of bytes.

@@ -86,6 +86,12 @@ fn file(config: &Config) -> File<'_> {
             max_crl_bytes: config.revocation.max_crl_bytes,
             crl_folder: unexpanded(&config.revocation.crl_folder.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
         },
+        plugins: PluginsTable {
+            path: unexpanded(&config.plugins.path.to_string_lossy()),
+            user: &config.plugins.user,
+            socket: unexpanded(&config.plugins.socket.to_string_lossy()),
+            timeout: humantime::format_duration(config.plugins.timeout).to_string(),
+        },
         executors: config.executors.iter().map(executor).collect(),
     }
 }
@@ -202,6 +208,7 @@ struct File<'a> {
     cache: CacheTable,
     metrics: MetricsTable,
     revocation: RevocationTable,
+    plugins: PluginsTable<'a>,
     executors: Vec<ExecutorTable<'a>>,
 }
 
@@ -240,6 +247,14 @@ struct RevocationTable {
     crl_timeout: String,
     max_crl_bytes: u64,
     crl_folder: String,
+}
+
+#[derive(Serialize)]
+struct PluginsTable<'a> {
+    path: String,
+    user: &'a str,
+    socket: String,
+    timeout: String,
 }
 
 #[derive(Serialize)]

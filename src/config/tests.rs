@@ -591,6 +591,54 @@ fn revocation_is_asked_within_its_bounds() {
 }
 
 #[test]
+fn plugins_lie_in_an_absolute_folder_and_never_run_as_root() {
+    let plugins = |text: &str| good(&format!("{}[plugins]\n{text}", executor(""))).plugins;
+    assert_eq!(plugins(""), Plugins::default());
+    let given = plugins("path = \"/opt/plugins\"\nuser = \"nobody\"\nsocket = \"/run/p.sock\"\ntimeout = \"30s\"");
+    let expected = Plugins {
+        path: "/opt/plugins".into(),
+        user: "nobody".to_owned(),
+        socket: "/run/p.sock".into(),
+        timeout: Duration::from_secs(30),
+    };
+    assert_eq!(given, expected);
+    for (text, expected) in [
+        ("path = \"plugins\"", "plugins.path: \"plugins\" is not an absolute path"),
+        ("socket = \"\"", "plugins.socket: \"\" is not an absolute path"),
+        ("user = \"root\"", "plugins.user: plugins must not run as root"),
+        ("user = \"00\"", "plugins.user: plugins must not run as root"),
+        ("user = \"\"", "plugins.user: \"\" is not a user's name or number"),
+        ("user = \"a:b\"", "plugins.user: \"a:b\" is not a user's name or number"),
+        ("user = 65534", "plugins.user: expected a string"),
+        ("timeout = \"31s\"", "plugins.timeout: \"31s\" is above the limit of 30s"),
+        ("folder = \"/x\"", "plugins.folder: unknown key"),
+    ] {
+        let found = problems(&format!("{}[plugins]\n{text}", executor("")));
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn what_plugins_are_told_is_texts_by_names_and_not_too_many() {
+    let told = |pairs: &str| format!("parameters.pluginConfig = {{ {pairs} }}");
+    let config = good(&(executor("") + &told("aws-region = \"eu\", \"key 2\" = \"$${x}\"")));
+    let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let pairs: Vec<_> = notation.plugin_config.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(pairs, [("aws-region", "eu"), ("key 2", "${x}")]);
+    let many = |number: usize| told(&(0..number).map(|key| format!("k{key} = \"\"")).collect::<Vec<_>>().join(", "));
+    good(&(executor("") + &many(limits::PLUGIN_CONFIG)));
+    for (text, expected) in [
+        (many(limits::PLUGIN_CONFIG + 1), "pluginConfig: more than 64 pairs"),
+        (told("a = 1"), "pluginConfig.a: expected a string"),
+        ("parameters.pluginConfig = \"x\"".to_owned(), "pluginConfig: expected a table"),
+    ] {
+        let found = problems(&(executor("") + &text));
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn metrics_are_told_on_this_machine_alone() {
     let listen = |text: &str| good(&format!("{}[metrics]\nlisten = {text:?}", executor(""))).metrics.listen;
     assert_eq!(listen(""), None);

@@ -134,6 +134,11 @@ impl Signer {
         Self { folder }
     }
 
+    /// Where its key (`leaf.key`), its certificate (`leaf.crt`) and notation's files for it lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Signs an image in its registry.
     pub fn sign(&self, reference: &str) {
         self.sign_with(reference, &[]);

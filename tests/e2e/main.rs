@@ -16,6 +16,7 @@ mod layouts;
 mod load;
 mod mirrors;
 mod names;
+mod plugins;
 mod policies;
 mod revocation;
 mod rules;

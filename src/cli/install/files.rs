@@ -53,9 +53,11 @@ const FOLDERS: [&str; 12] = [
 ];
 
 /// The units, as the packages have them.
-pub(in crate::cli) const UNITS: [(&str, &str); 2] = [
+pub(in crate::cli) const UNITS: [(&str, &str); 4] = [
     ("ratifyd.socket", include_str!("../../../systemd/ratifyd.socket")),
     ("ratifyd.service", include_str!("../../../systemd/ratifyd.service")),
+    ("ratifyd-plugins.socket", include_str!("../../../systemd/ratifyd-plugins.socket")),
+    ("ratifyd-plugins@.service", include_str!("../../../systemd/ratifyd-plugins@.service")),
 ];
 
 /// The user.

@@ -126,7 +126,8 @@ fn disable(plan: &mut Plan, common: &Common) {
     let is_there =
         |name: &str| [SYSTEM, "/usr/lib/systemd/system"].iter().any(|folder| Path::new(folder).join(name).exists());
     let mut command = vec!["systemctl", "disable", "--now"];
-    command.extend(UNITS.iter().map(|(name, _)| *name).filter(|name| is_there(name)));
+    // Of a template there is nothing to disable.
+    command.extend(UNITS.iter().map(|(name, _)| *name).filter(|name| !name.contains('@') && is_there(name)));
     if command.len() > 3 {
         plan.run(&command, "nothing asks the daemon any more");
         plan.remove_emptied(Path::new("/run/ratifyd"));

@@ -47,6 +47,7 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
     let cache = optional(decoder, &mut table, "cache", node::cache);
     let metrics = optional(decoder, &mut table, "metrics", node::metrics);
     let revocation = optional(decoder, &mut table, "revocation", node::revocation);
+    let plugins = optional(decoder, &mut table, "plugins", node::plugins);
     decoder.finish(table);
     Some(Config {
         unmatched: unmatched?,
@@ -58,6 +59,7 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
         cache: cache?,
         metrics: metrics?,
         revocation: revocation?,
+        plugins: plugins?,
     })
 }
 

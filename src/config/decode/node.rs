@@ -1,4 +1,4 @@
-//! What the daemon keeps on disk and where it tells its counters, as written in the file.
+//! What the daemon keeps on disk, where it tells its counters and how it runs plugins, as written in the file.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::decode::duration;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
-use crate::config::{Cache, Folder, Listen, Metrics, Revocation};
+use crate::config::{Cache, Folder, Listen, Metrics, Plugins, Revocation};
 use crate::limits;
 
 /// What is remembered by digest.
@@ -79,6 +79,43 @@ pub fn absolute(decoder: &mut Decoder<'_>, item: &Item<'_>, text: &str) -> Optio
         return Some(PathBuf::from(text));
     }
     decoder.problems.push(&item.place(), format!("{} is not an absolute path", quote(text)));
+    None
+}
+
+/// Where plugins are, and how they are run.
+pub fn plugins(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Plugins> {
+    let default = Plugins::default();
+    let path = path(decoder, table, "path", default.path);
+    let user = match table.optional("user") {
+        Some(item) => user(decoder, &item),
+        None => Some(default.user),
+    };
+    let socket = self::path(decoder, table, "socket", default.socket);
+    let timeout = match table.optional("timeout") {
+        Some(item) => duration(decoder, &item, limits::PLUGIN_TIMEOUT_MAX),
+        None => Some(default.timeout),
+    };
+    Some(Plugins { path: path?, user: user?, socket: socket?, timeout: timeout? })
+}
+
+fn path(decoder: &mut Decoder<'_>, table: &mut Table<'_>, key: &'static str, default: PathBuf) -> Option<PathBuf> {
+    let Some(item) = table.optional(key) else { return Some(default) };
+    let text = decoder.string(&item)?;
+    absolute(decoder, &item, &text)
+}
+
+/// A user that can be one: neither root nor nothing.
+fn user(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<String> {
+    let name = decoder.string(item)?;
+    let of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > limits::USER_NAME_BYTES || !name.chars().all(of_name) {
+        decoder.problems.push(&item.place(), format!("{} is not a user's name or number", quote(&name)));
+    } else if name == "root" || name.parse() == Ok(0_u32) {
+        let message = "plugins must not run as root: name a user of their own";
+        decoder.problems.push(&item.place(), message);
+    } else {
+        return Some(name);
+    }
     None
 }
 

@@ -12,12 +12,17 @@ use crate::config::{
     Asks, Level, Named, Notation, RegistryScopes, Spanned, Statement, TrustPolicySource, TrustStore, Undefined,
     VerifyTimestamp,
 };
+use crate::limits;
 
 /// The parameters.
 pub fn notation(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers) -> Option<Notation> {
     let mut table = decoder.table(item)?;
     let user_metadata = match table.optional("userMetadata") {
         Some(item) => user_metadata(decoder, &item),
+        None => Some(BTreeMap::new()),
+    };
+    let plugin_config = match table.optional("pluginConfig") {
+        Some(item) => plugin_config(decoder, &item),
         None => Some(BTreeMap::new()),
     };
     let allow_skip = match table.optional("allowSkip") {
@@ -44,7 +49,8 @@ pub fn notation(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Provider
         }
     };
     let (policy, stores) = (policy?, stores?);
-    let notation = Notation { policy, stores, user_metadata: user_metadata?, allow_skip: allow_skip? };
+    let (user_metadata, plugin_config, allow_skip) = (user_metadata?, plugin_config?, allow_skip?);
+    let notation = Notation { policy, stores, user_metadata, plugin_config, allow_skip };
     (is_one && defines_its_stores(decoder, &notation)).then_some(notation)
 }
 
@@ -166,4 +172,16 @@ fn defines_its_stores(decoder: &mut Decoder<'_>, notation: &Notation) -> bool {
         }
     }
     defines
+}
+
+/// What plugins are told: names and texts.
+fn plugin_config(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<BTreeMap<String, String>> {
+    let entries = decoder.entries(item)?;
+    if entries.len() > limits::PLUGIN_CONFIG {
+        decoder.problems.push(&item.place(), format!("more than {} pairs", limits::PLUGIN_CONFIG));
+        return None;
+    }
+    let pairs: Vec<_> =
+        entries.into_iter().map(|(name, item)| decoder.string(&item).map(|text| (name.value, text))).collect();
+    pairs.into_iter().collect()
 }

@@ -35,6 +35,13 @@ pub(super) fn parameters() -> Value {
                 "type": "object",
                 "additionalProperties": { "$ref": "#/$defs/literal" },
             },
+            "pluginConfig": {
+                "description": "What verification plugins are told: names and texts.",
+                "type": "object",
+                "maxProperties": limits::PLUGIN_CONFIG,
+                "additionalProperties": { "type": "string", "maxLength": limits::EXPANDED_BYTES },
+                "default": {},
+            },
             "allowSkip": {
                 "description": "Whether a trust policy of level skip exempts what it names; else it satisfies nothing.",
                 "type": "boolean",

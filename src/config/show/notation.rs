@@ -14,6 +14,8 @@ use crate::config::{
 /// The parameters.
 pub(super) fn table(notation: &Notation) -> NotationTable<'_> {
     let mut table = NotationTable { allow_skip: notation.allow_skip, ..NotationTable::default() };
+    table.plugin_config =
+        notation.plugin_config.iter().map(|(name, value)| (name.as_str(), unexpanded(value))).collect();
     table.user_metadata = Some(&notation.user_metadata).filter(|metadata| !metadata.is_empty());
     for store in &notation.stores {
         match &store.name {
@@ -126,6 +128,8 @@ pub(super) struct NotationTable<'a> {
     signature_verification: Option<VerificationTable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_metadata: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    plugin_config: BTreeMap<&'a str, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<CertificatesTable<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -65,6 +65,7 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
         "minimum" => integer(value).is_none_or(|value| value >= what.as_i64().unwrap()),
         "maximum" => integer(value).is_none_or(|value| value <= what.as_i64().unwrap()),
         "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= what.as_u64().unwrap()),
+        "maxProperties" => value.as_object().is_none_or(|table| table.len() as u64 <= what.as_u64().unwrap()),
         "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= what.as_u64().unwrap()),
         "items" => value.as_array().is_none_or(|items| items.iter().all(|item| accepts(root, what, item))),
         "required" => value
@@ -87,47 +88,7 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
 
 /// A configuration with every key in it.
 fn full() -> Value {
-    json!({
-        "unmatched": "allow",
-        "access": { "uids": [1000] },
-        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s", "staleReferrers": "1h" },
-        "log": { "format": "json", "level": "trace" },
-        "proxy": { "https": "http://u:p@proxy:3128", "http": "proxy", "no": ["a:1", ".b", "10.0.0.0/8", "[::1]:2"] },
-        "cache": { "path": "/var/cache/ratifyd", "disk": 0, "memory": 1 },
-        "metrics": { "listen": "127.0.0.1:9464" },
-        "revocation": { "fetch": true, "ocspTimeout": "1s", "crlTimeout": "30s", "maxCrlBytes": 1, "crlFolder": "/c" },
-        "keyManagementProviders": [
-            { "name": "ns/k", "type": "inline", "parameters": { "contentType": "certificate", "value": "PEM" } },
-        ],
-        "executors": [{
-            "scopes": ["a.io"],
-            "mode": "audit",
-            "digests": [format!("sha256:{}", "0a".repeat(32))],
-            "concurrency": 3,
-            "verifiers": [{
-                "name": "v",
-                "type": "notation",
-                "parameters": {
-                    "certificates": [
-                        { "type": "ca", "name": "acme", "files": ["/a"], "inline": "PEM" },
-                        { "type": "tsa", "inline": { "certs": "PEM" } },
-                        { "azurekeyvault": {
-                            "vaultURL": "https://acme.vault.azure.net", "clientID": "c", "tenantID": "t",
-                            "refreshInterval": "1h", "maxTrustAge": "2h",
-                            "certificates": [{ "name": "a", "version": "1" }, { "name": "b", "versions": 2 }],
-                        } },
-                        { "azurekeyvault": { "vaultURI": "https://acme.vault.azure.net", "certificates": [{ "name": "a" }] } },
-                    ],
-                    "verificationCerts": ["/a"],
-                    "verificationCertStores": { "ca": { "x": ["ns/k"] }, "tsa": { "y": ["ns/k"] }, "signingAuthority": {} },
-                    "trustedIdentities": ["*"],
-                    "signatureVerification": signature_verification(),
-                    "scopes": ["a.io/b", "c.io/d"],
-                    "userMetadata": { "io.acme.build": "1" },
-                    "allowSkip": true,
-                },
-            }],
-            "stores": [{ "type": "registry-store", "parameters": {
+    let stores = json!([{ "type": "registry-store", "parameters": {
                 "plainHttp": true,
                 "configPath": ["/a:/b", "/c"],
                 "caPem": "PEM",
@@ -145,7 +106,51 @@ fn full() -> Value {
                     { "provider": "azure", "clientID": "c", "tenantID": "t", "endpoints": ["*.azurecr.io"] },
                 ],
                 "allowedRealms": ["auth.io", "https://auth.io/token"],
-            } }],
+            } }]);
+    let parameters = json!({
+        "certificates": [
+            { "type": "ca", "name": "acme", "files": ["/a"], "inline": "PEM" },
+            { "type": "tsa", "inline": { "certs": "PEM" } },
+            { "azurekeyvault": {
+                "vaultURL": "https://acme.vault.azure.net", "clientID": "c", "tenantID": "t",
+                "refreshInterval": "1h", "maxTrustAge": "2h",
+                "certificates": [{ "name": "a", "version": "1" }, { "name": "b", "versions": 2 }],
+            } },
+            { "azurekeyvault": { "vaultURI": "https://acme.vault.azure.net", "certificates": [{ "name": "a" }] } },
+        ],
+        "verificationCerts": ["/a"],
+        "verificationCertStores": { "ca": { "x": ["ns/k"] }, "tsa": { "y": ["ns/k"] }, "signingAuthority": {} },
+        "trustedIdentities": ["*"],
+        "signatureVerification": signature_verification(),
+        "scopes": ["a.io/b", "c.io/d"],
+        "pluginConfig": { "region": "eu" },
+        "userMetadata": { "io.acme.build": "1" },
+        "allowSkip": true,
+    });
+    json!({
+        "unmatched": "allow",
+        "access": { "uids": [1000] },
+        "remember": { "allow": "1h", "deny": "0", "referrers": "1.5s", "staleReferrers": "1h" },
+        "log": { "format": "json", "level": "trace" },
+        "proxy": { "https": "http://u:p@proxy:3128", "http": "proxy", "no": ["a:1", ".b", "10.0.0.0/8", "[::1]:2"] },
+        "cache": { "path": "/var/cache/ratifyd", "disk": 0, "memory": 1 },
+        "metrics": { "listen": "127.0.0.1:9464" },
+        "revocation": { "fetch": true, "ocspTimeout": "1s", "crlTimeout": "30s", "maxCrlBytes": 1, "crlFolder": "/c" },
+        "keyManagementProviders": [
+            { "name": "ns/k", "type": "inline", "parameters": { "contentType": "certificate", "value": "PEM" } },
+        ],
+        "plugins": { "path": "/plugins", "user": "65534", "socket": "/run/plugins.sock", "timeout": "1s" },
+        "executors": [{
+            "scopes": ["a.io"],
+            "mode": "audit",
+            "digests": [format!("sha256:{}", "0a".repeat(32))],
+            "concurrency": 3,
+            "verifiers": [{
+                "name": "v",
+                "type": "notation",
+                "parameters": parameters,
+            }],
+            "stores": stores,
             "policyEnforcer": { "type": "threshold-policy", "parameters": { "policy": {
                 "threshold": 1,
                 "rules": [{ "verifierName": "v", "threshold": 1, "rules": [{ "verifierName": "v" }] }],
@@ -385,6 +390,7 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
         ("/cache", &schema["properties"]["cache"]["properties"]),
         ("/metrics", &schema["properties"]["metrics"]["properties"]),
         ("/revocation", &schema["properties"]["revocation"]["properties"]),
+        ("/plugins", &schema["properties"]["plugins"]["properties"]),
         ("/executors/0", executor),
         ("/executors/0/stores/0/parameters", store),
         ("/executors/0/verifiers/0/parameters", verifier),
@@ -401,5 +407,5 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 30, "a default that no test looks at");
+    assert_eq!(count, 34, "a default that no test looks at");
 }

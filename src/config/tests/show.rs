@@ -54,6 +54,12 @@ crlTimeout = "5s"
 maxCrlBytes = 33554432
 crlFolder = ""
 
+[plugins]
+path = "/usr/libexec/ratifyd/plugins"
+user = "ratifyd-plugins"
+socket = "/run/ratifyd/plugins.sock"
+timeout = "5s"
+
 [[executors]]
 scopes = ["a.io"]
 mode = "enforce"

@@ -114,6 +114,9 @@ impl Identities {
         if subjects.iter().any(|subject| subject.allows(signer)) {
             return Ok(());
         }
+        if subjects.is_empty() {
+            return Err(format!("no trusted identity is of a kind that the signer {signer} could have: x509.subject"));
+        }
         let expected: Vec<String> = subjects.iter().map(Subject::to_string).collect();
         Err(format!("the signer {signer} is none of the trusted identities: {}", expected.join("; ")))
     }

@@ -2,10 +2,12 @@
 //! is about its repository. This file takes the envelope out of the store; everything it then decides is
 //! [`verify_envelope`], a pure function. Never looks at other referrers, never asks whether one signature is enough.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::artifact::{Descriptor, Manifest};
 use crate::config::Action;
@@ -22,6 +24,7 @@ mod cose;
 mod envelope;
 mod identity;
 mod jws;
+mod plugin;
 mod policy;
 #[cfg(test)]
 mod testing;
@@ -30,10 +33,12 @@ mod trust;
 mod verify;
 
 pub use identity::BadIdentity;
+pub use plugin::{Capability, Metadata, Plugins, error_of, files_of, read_answer};
 pub use policy::{Statement, TrustPolicy};
 pub use trust::{BadTrust, Problem, Trust};
 pub use verify::verify_envelope;
 
+use plugin::{Hired, Question as PluginQuestion};
 use verify::{Sound, Unmet};
 
 /// Judges Notary Project signatures by the statement of a trust policy that is about their repository.
@@ -42,23 +47,37 @@ pub struct NotationVerifier {
     name: String,
     policy: TrustPolicy,
     revocation: Arc<Revocation>,
+    plugins: Option<Plugins>,
 }
 
 impl NotationVerifier {
-    /// A verifier of this configured name.
+    /// A verifier of this configured name, without plugins: what demands one is not checked.
     #[must_use]
     pub fn new(name: String, policy: impl Into<TrustPolicy>, revocation: Arc<Revocation>) -> Self {
-        Self { name, policy: policy.into(), revocation }
+        Self { name, policy: policy.into(), revocation, plugins: None }
+    }
+
+    /// The same with the plugins that signatures may demand.
+    #[must_use]
+    pub fn with_plugins(self, plugins: Plugins) -> Self {
+        Self { plugins: Some(plugins), ..self }
     }
 
     /// Checks what bytes can tell, then asks others, then says what it came to.
     async fn judge(&self, candidate: Candidate<'_>, media_type: &str, bytes: &[u8]) -> Result<Pass, Outcome> {
         let trust = self.policy.trust(candidate.repository)?;
         let mut sound = Sound::new(media_type, bytes, candidate.subject, trust, candidate.now)?;
-        if let Some(demand) = sound.demand() {
-            return Err(verify::demanded(demand));
+        let plugin = match sound.demand() {
+            Some(demand) => {
+                let plugins = self.plugins.as_ref().ok_or_else(|| verify::demanded(demand))?;
+                Some((plugins, plugins.hire(demand, candidate.deadline).await?))
+            }
+            None => None,
+        };
+        let leaves = |capability| !plugin.as_ref().is_some_and(|(_, hired)| hired.capabilities.contains(&capability));
+        if leaves(Capability::TrustedIdentity) {
+            sound.check_identity()?;
         }
-        sound.check_identity()?;
         let mut signed_at = sound.signed_at();
         if let Some(stamp) = sound.stamp() {
             let answer = self.ask(stamp.chain(), None, candidate).await;
@@ -66,7 +85,7 @@ impl NotationVerifier {
             signed_at = signed_at.filter(|_| answer.is_ok());
             sound.take(Validation::AuthenticTimestamp, answer)?;
         }
-        if sound.action(Validation::Revocation) != Action::Skip {
+        if sound.action(Validation::Revocation) != Action::Skip && leaves(Capability::RevocationCheck) {
             let answer = if sound.is_anchored() {
                 self.ask(&sound.envelope().chain, signed_at, candidate).await
             } else {
@@ -75,6 +94,9 @@ impl NotationVerifier {
                 Err(Unmet::Fault(Fault::new(cause)))
             };
             sound.take(Validation::Revocation, answer)?;
+        }
+        if let Some((plugins, hired)) = &plugin {
+            ask_plugin(plugins, hired, &mut sound, candidate.deadline).await?;
         }
         Ok(sound.pass())
     }
@@ -123,6 +145,25 @@ impl Verifier for NotationVerifier {
     }
 }
 
+/// Has a plugin check what it can, of what is not to be skipped, and takes its answers. What it does not answer is
+/// a fault at every level.
+async fn ask_plugin(plugins: &Plugins, hired: &Hired, sound: &mut Sound<'_>, deadline: Instant) -> Result<(), Outcome> {
+    let Some(demand) = sound.demand() else { return Ok(()) };
+    let is_asked = |capability: &&Capability| sound.action(capability.validation()) != Action::Skip;
+    let checks: BTreeSet<Capability> = hired.capabilities.iter().filter(is_asked).copied().collect();
+    // "Fail signature verification if any critical attributes are unprocessed": with some there is more to ask.
+    if checks.is_empty() && demand.attributes.is_empty() {
+        return Ok(());
+    }
+    let identities = sound.trust().written_identities();
+    let question = PluginQuestion { envelope: sound.envelope(), demand, identities, checks: &checks };
+    let findings = plugins.verify(hired, question, deadline).await?;
+    for (capability, found) in findings.checks {
+        sound.take(capability.validation(), found.map(|()| None))?;
+    }
+    Ok(())
+}
+
 /// The one layer of a signature manifest (signature specification, "OCI Signatures").
 fn layer(manifest: &Manifest) -> Result<&Descriptor, String> {
     match manifest.layers.as_slice() {
@@ -144,7 +185,6 @@ mod tests {
     use crate::reference::Reference;
     use crate::store::{Error, Listed, Store};
     use bytes::Bytes;
-    use tokio::time::Instant;
 
     const JWS: &str = "application/jose+json";
 

@@ -19,6 +19,8 @@ pub struct Trust {
     /// Those of all these whose own key signed them.
     self_signed: Vec<Certificate>,
     identities: Identities,
+    /// As written, which is how plugins get them.
+    written: Vec<String>,
     level: Level,
     verify_timestamp: VerifyTimestamp,
     annotations: BTreeMap<String, String>,
@@ -45,6 +47,7 @@ impl Trust {
             timestamp_authorities: None,
             self_signed: Vec::new(),
             identities: Identities::Any,
+            written: identities.to_vec(),
             level: Level::STRICT,
             verify_timestamp: VerifyTimestamp::Always,
             annotations: BTreeMap::new(),
@@ -124,6 +127,11 @@ impl Trust {
     /// What a signature must state.
     pub(super) fn annotations(&self) -> &BTreeMap<String, String> {
         &self.annotations
+    }
+
+    /// The trusted signers, as written: those of other kinds too, which plugins alone understand.
+    pub(super) fn written_identities(&self) -> &[String] {
+        &self.written
     }
 
     /// The trusted signers.
@@ -306,6 +314,11 @@ mod tests {
         ] {
             assert_eq!(problems(root(), identities), [""; 0], "{identities:?}");
         }
+    }
+
+    #[test]
+    fn identities_of_other_kinds_are_taken_for_plugins() {
+        assert_eq!(problems(root(), &["did:web:acme", "arn:aws:signer:eu:1:/signing-profiles/a"]), [""; 0]);
     }
 
     #[test]

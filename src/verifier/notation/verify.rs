@@ -147,6 +147,11 @@ impl<'a> Sound<'a> {
         self.envelope.demand.as_ref()
     }
 
+    /// What it is judged by.
+    pub(super) fn trust(&self) -> &'a Trust {
+        self.trust
+    }
+
     /// The envelope, of which everything that was signed is what the signer signed.
     pub(super) fn envelope(&self) -> &Envelope {
         &self.envelope
@@ -367,7 +372,7 @@ fn fault(cause: impl Into<String>) -> Outcome {
 }
 
 /// A cause may quote what an attacker wrote: one short line of it.
-fn shown(cause: &str) -> String {
+pub(super) fn shown(cause: &str) -> String {
     let cause: String = cause.chars().take(limits::REASON_BYTES).collect();
     verdict::printable(&cause)
 }

@@ -1,0 +1,341 @@
+//! What a plugin can do to the daemon, and what it cannot.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::testing::{NOBODY, Programs, chmod, lacks_root, runner};
+use super::*;
+
+const LONG: Duration = Duration::from_secs(20);
+
+async fn run_within(path: &Path, input: &[u8], limit: Duration) -> Result<Ran, String> {
+    let program = Program { path: path.to_owned(), arguments: vec!["get".to_owned()], input: input.to_owned() };
+    match runner(limit).run(program, Instant::now() + 2 * LONG).await {
+        Ok((ran, _)) => Ok(ran),
+        Err(NotRun::Untrusted(untrusted)) => Err(format!("untrusted: {untrusted}")),
+        Err(NotRun::Fault(fault)) => Err(fault.to_string()),
+    }
+}
+
+async fn run(programs: &Programs, text: &str, input: &[u8]) -> Result<Ran, String> {
+    run_within(&programs.put("program", text), input, LONG).await
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_plugin_gets_its_arguments_and_input_and_both_outputs_and_its_end_come_back() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let ran = run(&programs, "#!/bin/sh\nread line\necho \"$1 $line\"\necho no >&2\nexit 3\n", b"hello\n").await;
+    let expected =
+        Ran { code: Some(3), ended: "exit code 3".into(), output: b"get hello\n".into(), errors: b"no\n".into() };
+    assert_eq!(ran, Ok(expected));
+    let ran = run(&programs, "#!/bin/sh\nkill -9 $$\n", b"").await.unwrap();
+    assert_eq!((ran.code, ran.ended.as_str()), (None, "signal 9"));
+    // One that does not read what it is given is none the worse for it.
+    assert_eq!(run(&programs, "#!/bin/sh\nexit 0\n", &[b'x'; 500_000]).await.unwrap().code, Some(0));
+}
+
+#[tokio::test]
+async fn a_plugin_is_another_user_with_no_rights_no_files_and_no_environment_of_the_daemon() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let secret = programs.folder().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    chmod(&secret, 0o600);
+    // Open in this process, and with no mark that it is to be closed: it must not be there all the same.
+    let open = fs::File::open(&secret).unwrap();
+    let script = format!(
+        "#!/bin/sh\nid -u; id -g; id -G; pwd\ngrep -E '^(NoNewPrivs|CapEff|CapPrm)' \
+         /proc/self/status\nls /proc/$$/fd | tr '\\n' ' '; echo\ncat {secret} /proc/{parent}/environ \
+         2>/dev/null || echo refused\n(env | grep -v -E '^(PWD|_|OLDPWD|SHLVL)=' | sort)\n",
+        secret = secret.display(),
+        parent = std::process::id(),
+    );
+    let ran = run(&programs, &script, b"").await.unwrap();
+    drop(open);
+    let shown = text(&ran.output);
+    let lines: Vec<&str> = shown.lines().collect();
+    let nobody = NOBODY.to_string();
+    assert_eq!(lines[..4], [&nobody, &nobody, &nobody, "/"], "{shown}");
+    assert_eq!(lines[4..7], ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"], "{shown}");
+    // The shell's own: its script. Whoever started these tests may have left some open for all that they start.
+    let own = |fd: &&str| ["0", "1", "2", "10", "11"].contains(fd) || is_left_open(fd);
+    assert!(lines[7].split_whitespace().all(|fd| own(&fd)), "{shown}");
+    assert_eq!(lines[8], "refused");
+    assert_eq!(lines[9..], ["HOME=/", "LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin"], "{shown}");
+}
+
+/// Whether a descriptor of this process is open in all that it starts (proc(5), `fdinfo`; O_CLOEXEC).
+fn is_left_open(fd: &str) -> bool {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.is_some_and(|flags| u32::from_str_radix(flags.trim(), 8).unwrap() & 0o2_000_000 == 0)
+}
+
+#[tokio::test]
+async fn a_plugin_has_its_memory_files_and_time_of_the_processor_bounded_and_leaves_no_core() {
+    let programs = Programs::new();
+    // What it reads comes once its bounds are set.
+    let path =
+        programs.put("program", "#!/bin/sh\nread line\nulimit -H -c; ulimit -H -n; ulimit -H -d; ulimit -H -t\n");
+    let program = Program { path, arguments: vec![], input: b"go\n".to_vec() };
+    // As the same user, which needs no rights: as another one it needs CAP_SYS_RESOURCE, which not every root has.
+    let ran = child::run(&program, None, Instant::now() + LONG).await.unwrap();
+    assert_eq!(text(&ran.output), "0\n256\n1048576\n30\n");
+}
+
+#[tokio::test]
+async fn output_at_the_limit_is_taken_and_one_byte_more_or_a_flood_is_a_fault_on_stdout_and_stderr() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let print = |bytes: u64, to: &str| format!("#!/bin/sh\nhead -c {bytes} /dev/zero >&{to}\n");
+    let (most, most_errors) = (limits::PLUGIN_OUTPUT_BYTES, limits::PLUGIN_ERROR_BYTES);
+    assert_eq!(run(&programs, &print(most, "1"), b"").await.unwrap().output.len() as u64, most);
+    assert_eq!(run(&programs, &print(most_errors, "2"), b"").await.unwrap().errors.len() as u64, most_errors);
+    for (script, words) in [
+        (print(most + 1, "1"), "killed, it printed more than 1048576 bytes"),
+        (print(most_errors + 1, "2"), "killed, it wrote to stderr more than 65536 bytes"),
+        ("#!/bin/sh\nexec yes\n".to_owned(), "killed, it printed more than"),
+        ("#!/bin/sh\nexec yes >&2\n".to_owned(), "killed, it wrote to stderr more than"),
+    ] {
+        let cause = run(&programs, &script, b"").await.unwrap_err();
+        assert!(cause.contains(words), "{cause}");
+    }
+}
+
+/// Waits until a process is gone; a test's runner ends it where that never happens.
+async fn gone(pid: &str) {
+    let stat = format!("/proc/{pid}/stat");
+    // Whoever waits for it may be late: a zombie is gone as well.
+    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A script that starts a child, writes both ids into a file and waits.
+fn hangs(pids: &Path) -> String {
+    format!("#!/bin/sh\nsleep 1000 &\necho $$ $! >{0}.new\nmv {0}.new {0}\nwait\n", pids.display())
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_is_killed_past_its_time_with_all_that_it_started() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let pids = programs.open_folder().join("pids");
+    let program = programs.put("program", &hangs(&pids));
+    let start = Instant::now();
+    let cause = run_within(&program, b"", Duration::from_secs(1)).await.unwrap_err();
+    assert!(cause.contains("program: killed, it had not ended after 1"), "{cause}");
+    assert!(start.elapsed() < LONG);
+    for pid in fs::read_to_string(&pids).unwrap().split_whitespace() {
+        gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn the_pulls_deadline_ends_a_plugin_before_its_own_time() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let program =
+        Program { path: programs.put("program", "#!/bin/sh\nsleep 1000\n"), arguments: vec![], input: vec![] };
+    let start = Instant::now();
+    let ran = runner(LONG).run(program, start + Duration::from_millis(500)).await;
+    assert!(matches!(&ran, Err(NotRun::Fault(fault)) if fault.class() == Class::Time), "{ran:?}");
+    assert!(start.elapsed() <= Duration::from_millis(500) + LONG / 4);
+}
+
+#[tokio::test]
+async fn what_a_plugin_leaves_behind_is_killed_and_so_is_all_of_it_when_nobody_waits_any_more() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let pids = programs.open_folder().join("pids");
+    // The child holds the output open: the end of its parent is its own.
+    let leaves = format!("#!/bin/sh\nsleep 1000 &\necho $! >{}\necho done\n", pids.display());
+    assert_eq!(run(&programs, &leaves, b"").await.unwrap().output, b"done\n");
+    gone(fs::read_to_string(&pids).unwrap().trim()).await;
+
+    fs::remove_file(&pids).unwrap();
+    let program = programs.put("program", &hangs(&pids));
+    let waits = run_within(&program, b"", LONG);
+    let started = async {
+        while !pids.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = waits => panic!("it hangs"),
+        () = started => {}
+    }
+    for pid in fs::read_to_string(&pids).unwrap().split_whitespace() {
+        gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_somebody_else_could_change_is_not_run_and_what_to_do_is_said() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let owned = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), None).unwrap();
+    let fresh = |name: &str| programs.put(name, "#!/bin/sh\necho ran\n");
+    let check = async |path: PathBuf, words: &str| {
+        let cause = run_within(&path, b"", LONG).await.unwrap_err();
+        assert!(cause.starts_with("untrusted: ") && cause.contains(words), "{cause}");
+    };
+    assert_eq!(run_within(&fresh("a/good"), b"", LONG).await.unwrap().output, b"ran\n");
+
+    let path = fresh("b/file");
+    chmod(&path, 0o775);
+    check(path, "file can be written by group 0 (mode 0775); chmod go-w").await;
+    let path = fresh("c/file");
+    owned(&path);
+    check(path, "file belongs to uid 65534; chown -h root").await;
+    let path = fresh("d/file");
+    chmod(path.parent().unwrap(), 0o757);
+    check(path, "d can be written by everybody (mode 0757)").await;
+    let path = fresh("e/file");
+    owned(path.parent().unwrap());
+    check(path, "e belongs to uid 65534").await;
+    let path = programs.folder().join("link");
+    symlink(fresh("f/file"), &path).unwrap();
+    check(path, "link is a symbolic link; put the file itself there").await;
+    let path = fresh("g/file");
+    chmod(&path, 0o750);
+    check(path, "file cannot be run by others (mode 0750); chmod 755").await;
+    check(programs.folder().to_owned(), "is not a regular file").await;
+    check(programs.folder().join("none"), "No such file").await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_replaced_while_it_runs_gives_no_answer() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let open = programs.open_folder();
+    let script =
+        format!("#!/bin/sh\n: >{0}/started\nwhile [ ! -e {0}/go ]; do sleep 0.01; done\necho ran\n", open.display());
+    let path = programs.put("program", &script);
+    let replace = async {
+        while !open.join("started").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        programs.put("other", "#!/bin/sh\necho other\n");
+        fs::rename(programs.folder().join("other"), &path).unwrap();
+        fs::write(open.join("go"), "").unwrap();
+    };
+    let (ran, ()) = tokio::join!(run_within(&path, b"", LONG), replace);
+    let cause = ran.unwrap_err();
+    assert!(cause.ends_with("program: it was replaced while it ran; try again"), "{cause}");
+}
+
+#[tokio::test]
+async fn only_so_many_plugins_run_at_once_and_who_waits_for_one_too_long_is_told() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let runner = runner(LONG);
+    let seats = runner.seats.acquire_many(u32::try_from(limits::PLUGINS).unwrap()).await.unwrap();
+    let program = Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
+    let ran = runner.run(program.clone(), Instant::now() + Duration::from_millis(100)).await;
+    let Err(NotRun::Fault(fault)) = ran else { panic!("{ran:?}") };
+    assert!(fault.class() == Class::Time && fault.to_string().contains("while other plugins ran"), "{fault}");
+    drop(seats);
+    assert_eq!(runner.run(program, Instant::now() + LONG).await.unwrap().0.output, b"ran\n");
+}
+
+#[tokio::test]
+async fn without_another_user_no_plugin_runs_and_the_mend_is_said() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let path = programs.put("program", "#!/bin/sh\necho ran\n");
+    let told = async |runner: &Runner| {
+        let program = Program { path: path.clone(), arguments: vec![], input: vec![] };
+        match runner.run(program, Instant::now() + LONG).await {
+            Err(NotRun::Fault(fault)) => fault.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut nobody = runner(LONG);
+    nobody.options.user = "no-such-user".to_owned();
+    assert!(told(&nobody).await.contains("useradd --system no-such-user"));
+    // Not root, and no socket; or one that somebody else listens on.
+    nobody.is_root = false;
+    assert!(told(&nobody).await.contains("systemctl start ratifyd-plugins.socket"));
+}
+
+#[tokio::test]
+async fn a_runner_that_is_root_runs_nothing() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let socket = programs.folder().join("socket");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let mut asks = runner(LONG);
+    (asks.is_root, asks.options.socket) = (false, socket);
+    let program = Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
+    let serves = async { serve(listener.accept().await.unwrap().0).await };
+    let (ran, served) = tokio::join!(asks.run(program, Instant::now() + LONG), serves);
+    assert_eq!(served, Ok(()));
+    let Err(NotRun::Fault(fault)) = ran else { panic!("{ran:?}") };
+    assert!(fault.to_string().contains("the runner runs as root"), "{fault}");
+}
+
+#[tokio::test]
+async fn garbage_on_either_end_of_the_socket_is_refused() {
+    if lacks_root() {
+        return;
+    }
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let programs = Programs::new();
+    let path = programs.put("program", "#!/bin/sh\necho ran\n");
+    for answer in [&b""[..], b"\0\0\0\x02{}", b"\xff\xff\xff\xff", b"\0\0\0\x02[]\0\0\0\0\0\0\0\0", &[0x20; 4096]] {
+        let socket = programs.folder().join("socket");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let mut asks = runner(LONG);
+        (asks.is_root, asks.options.socket) = (false, socket.clone());
+        let program = Program { path: path.clone(), arguments: vec![], input: vec![] };
+        let serves = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        };
+        let (ran, ()) = tokio::join!(asks.run(program, Instant::now() + LONG), serves);
+        let Err(NotRun::Fault(fault)) = ran else { panic!("{ran:?}") };
+        assert!(fault.to_string().contains("gave no whole answer"), "{fault}");
+        fs::remove_file(socket).unwrap();
+    }
+    let (mut ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    let asks = async {
+        ours.write_all(b"\0\0\0\x02{}").await.unwrap();
+        let mut reply = Vec::new();
+        ours.read_to_end(&mut reply).await.unwrap();
+        assert!(text(&reply).contains("the request cannot be read"), "{reply:?}");
+    };
+    let (served, ()) = tokio::join!(serve(theirs), asks);
+    assert_eq!(served, Ok(()));
+}
