@@ -98,15 +98,15 @@ pub(super) async fn reply(to: &mut (impl AsyncWrite + Unpin), ran: Result<Ran, S
     write(to, &errors, limits::PLUGIN_ERROR_BYTES).await
 }
 
-/// Takes a reply.
-pub(super) async fn replied(from: &mut (impl AsyncRead + Unpin)) -> Result<Ran, String> {
+/// Takes a reply: what came of the program, or why nothing did.
+pub(super) async fn replied(from: &mut (impl AsyncRead + Unpin)) -> Result<Result<Ran, String>, String> {
     let Reply { code, ended, refused } = Reply::parse(&read(from, limits::RUNNER_HEAD_BYTES).await?)?;
     let output = read(from, limits::PLUGIN_OUTPUT_BYTES).await?;
     let errors = read(from, limits::PLUGIN_ERROR_BYTES).await?;
-    match refused {
+    Ok(match refused {
         None => Ok(Ran { code, ended, output, errors }),
         Some(cause) => Err(cause),
-    }
+    })
 }
 
 async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8], limit: u64) -> Result<(), String> {
@@ -158,7 +158,7 @@ mod tests {
         ] {
             let mut bytes = Vec::new();
             reply(&mut bytes, ran.clone()).await.unwrap();
-            assert_eq!(replied(&mut bytes.as_slice()).await, ran);
+            assert_eq!(replied(&mut bytes.as_slice()).await, Ok(ran));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::report::Fault;
 use crate::runner::{Program, Ran, child, frames};
 use crate::trust;
-use crate::verdict::Class;
+use crate::verdict::{Class, printable};
 
 /// Has a program run behind a socket that root listens on.
 pub(super) async fn ask(socket: &Path, program: &Program, until: Instant) -> Result<Ran, Fault> {
@@ -34,7 +34,8 @@ pub(super) async fn ask(socket: &Path, program: &Program, until: Instant) -> Res
         let left = until.saturating_duration_since(Instant::now()).saturating_sub(limits::PLUGIN_MARGIN);
         let broken = |cause: String| Fault::new(format!("whoever runs plugins gave no whole answer: {cause}"));
         frames::request(&mut stream, program, left).await.map_err(broken)?;
-        frames::replied(&mut stream).await.map_err(broken)
+        let ran = frames::replied(&mut stream).await.map_err(|cause| broken(printable(&cause)))?;
+        ran.map_err(|cause| Fault::new(printable(&cause)))
     });
     asked.await.unwrap_or_else(|_| Err(Fault::of(Class::Time, "whoever runs plugins did not answer in time")))
 }

@@ -183,7 +183,8 @@ fn denied(cause: String) -> Outcome {
 }
 
 fn fault(path: &Path, cause: Fault) -> Outcome {
-    Outcome::Fault { cause: Fault::of(cause.class(), format!("plugin {}: {cause}", path.display())) }
+    let words = super::verify::shown(&format!("plugin {}: {cause}", path.display()));
+    Outcome::Fault { cause: Fault::of(cause.class(), words) }
 }
 
 /// What the file names of plugins begin with.
