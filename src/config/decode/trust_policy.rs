@@ -2,7 +2,7 @@
 //! Constraints"), inside a configuration or in a file of their own. Whether identities can be read is told by whoever
 //! matches them, and whether there is a trust store by whoever has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::decode::trust_store::{STORE_NAME, is_store_name};
 use crate::config::file::decoder::{Decoder, Item, quote, suggest};
@@ -304,7 +304,7 @@ fn trust_stores(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<Spanne
         decoder.problems.push_with_hint(&item.place(), "no trust store vouches for signers", hint);
         return None;
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     stores.retain(|store| seen.insert(store.value.clone()));
     Some(stores)
 }

@@ -1,6 +1,9 @@
 //! The schema against the decoder: it refuses nothing that is taken, takes nothing that is refused, unless no schema
 //! can say why, and has the same keys.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -27,8 +30,8 @@ const UNSAYABLE: [&str; 16] = [
 
 /// Checks that the schema takes a value that has no problems, and refuses one that has any that it can know.
 pub fn judges(value: &Value, problems: &[String]) {
-    let schema = super::super::schema();
-    let taken = accepts(&schema, &schema, value);
+    static SCHEMA: LazyLock<Value> = LazyLock::new(super::super::schema);
+    let taken = accepts(&SCHEMA, &SCHEMA, value);
     if problems.is_empty() {
         assert!(taken, "the schema refuses what the decoder takes: {value:#}");
     }
@@ -58,9 +61,7 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
         "const" => what == value,
         "not" => !accepts(root, what, value),
         "anyOf" => what.as_array().unwrap().iter().any(|schema| accepts(root, schema, value)),
-        "pattern" => {
-            value.as_str().is_none_or(|text| regex::Regex::new(what.as_str().unwrap()).unwrap().is_match(text))
-        }
+        "pattern" => value.as_str().is_none_or(|text| fits(what.as_str().unwrap(), text)),
         "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= what.as_u64().unwrap()),
         "minimum" => integer(value).is_none_or(|value| value >= what.as_i64().unwrap()),
         "maximum" => integer(value).is_none_or(|value| value <= what.as_i64().unwrap()),
@@ -84,6 +85,14 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
         "minProperties" => value.as_object().is_none_or(|table| table.len() as u64 >= what.as_u64().unwrap()),
         other => panic!("{other} is not a word of the checker"),
     })
+}
+
+/// Whether a text fits a pattern.
+fn fits(pattern: &str, text: &str) -> bool {
+    static COMPILED: LazyLock<Mutex<HashMap<String, regex::Regex>>> = LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED.lock().unwrap();
+    let compiled = compiled.entry(pattern.to_owned()).or_insert_with(|| regex::Regex::new(pattern).unwrap());
+    compiled.is_match(text)
 }
 
 /// A configuration with every key in it.
