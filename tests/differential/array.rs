@@ -78,6 +78,18 @@ impl Plan<'_> {
         rows
     }
 
+    /// A row for each of what is wanted, and no more.
+    pub fn each(&self, random: &mut Random) -> Vec<Row> {
+        let mut seen = Seen::new(self.columns);
+        let mut rows = Vec::new();
+        for cells in &self.wanted {
+            let row = self.row(cells, &seen, random);
+            seen.add(&row);
+            rows.push(row);
+        }
+        rows
+    }
+
     fn pairs(&self) -> Vec<Vec<Cell>> {
         let cells: Vec<Cell> = (0..).zip(self.columns).flat_map(|(at, column)| cells(at, column)).collect();
         let mut pairs = Vec::new();

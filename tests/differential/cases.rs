@@ -8,7 +8,7 @@ use super::array::{Cell, Column, Plan, Random, Row, cells};
 use super::authorities::{Issuer, authorities, serials};
 use super::certificates::{Template, lists, responders};
 use super::clock::{DAY, days};
-use super::envelopes::{Draft, Format, Scheme};
+use super::envelopes::{Draft, Format, Scheme, Stamping as MakeStamp};
 use super::keys::{Key, Kind};
 use super::oracle::{Expected, Part};
 use super::reviewed::Condition;
@@ -209,16 +209,16 @@ pub fn pairs(random: &mut Random) -> Vec<Case> {
         }
     }
     random.shuffle(&mut wanted);
-    rows(&columns, wanted, 2, random)
+    rows(&columns, wanted, 2, |plan| plan.rows(random))
 }
 
-/// The whole product of the forms of a signature (key, envelope, scheme, depth) and of levels with every single choice
-/// of every other kind.
+/// The whole product of the forms of a signature (key, envelope, scheme, depth) with every choice of every other kind,
+/// all else sound.
 pub fn complete(random: &mut Random) -> Vec<Case> {
     let columns = Case::columns();
     let at = |name: &str| column(&columns, name);
     let mut wanted: Vec<Vec<Cell>> = vec![Vec::new()];
-    let forms = ["key", "format", "scheme", "depth", "level"].map(at);
+    let forms = ["key", "format", "scheme", "depth"].map(at);
     for form in forms {
         wanted = wanted
             .iter()
@@ -231,10 +231,15 @@ pub fn complete(random: &mut Random) -> Vec<Case> {
         .collect();
     let wanted =
         wanted.iter().flat_map(|form| others.iter().map(|cell| [form.clone(), vec![*cell]].concat())).collect();
-    rows(&columns, wanted, 1, random)
+    rows(&columns, wanted, 1, |plan| plan.each(random))
 }
 
-fn rows(columns: &[Column], wanted: Vec<Vec<Cell>>, flaws: usize, random: &mut Random) -> Vec<Case> {
+fn rows(
+    columns: &[Column],
+    wanted: Vec<Vec<Cell>>,
+    flaws: usize,
+    make: impl FnOnce(&Plan<'_>) -> Vec<Row>,
+) -> Vec<Case> {
     let at = |name: &str| column(columns, name);
     let [scheme, depth, stamp, stamping, level, overrides] =
         ["scheme", "depth", "stamp", "stamping", "level", "overrides"].map(at);
@@ -267,7 +272,7 @@ fn rows(columns: &[Column], wanted: Vec<Vec<Cell>>, flaws: usize, random: &mut R
         .filter(|cells| !cells.iter().any(|one| cells.iter().any(|other| forbidden(*one, *other))))
         .collect();
     let plan = Plan { columns, wanted, needs: &needs, forbidden: &forbidden, flaws };
-    plan.rows(random).iter().map(Case::of).collect()
+    make(&plan).iter().map(Case::of).collect()
 }
 
 /// When everything was signed.
@@ -294,7 +299,7 @@ impl Case {
             chain: chain.iter().map(|(_, der)| der.clone()).collect(),
         };
         let stamp = |signature: &[u8]| self.token(signature);
-        let stamp: Option<&dyn Fn(&[u8]) -> Vec<u8>> = if self.stamp == Stamp::None { None } else { Some(&stamp) };
+        let stamp: Option<MakeStamp<'_>> = if self.stamp == Stamp::None { None } else { Some(&stamp) };
         let envelope = draft.sign(self.format, stamp);
         let signatures = vec![Attached::new(self.format.media_type(), envelope)];
         Question {
@@ -569,7 +574,21 @@ impl Case {
     }
 
     fn conditions(&self) -> Vec<Condition> {
-        Vec::new()
+        let is_logged = |part| self.action(part) == "log" && self.level != Level::Skip;
+        let asks = self.depth != Depth::One && self.revocation != Revocation::Unsaid;
+        let asks_above = self.length() > 2 && self.above != Above::Unsaid;
+        let is_stamped = self.is_stamp_asked() && self.is_timely();
+        let astray = matches!(self.revocation, Revocation::OcspAstrayAfter | Revocation::ListAstrayAfter);
+        let all = [
+            (
+                Condition::PinnedLeaf,
+                !self.is_anchored() && self.anchor == Anchor::Leaf && is_logged(Part::Authenticity),
+            ),
+            (Condition::NobodyToAsk, !self.is_anchored() && is_logged(Part::Authenticity) && (asks || asks_above)),
+            (Condition::SecondList, self.revocation == Revocation::ListSecondGood),
+            (Condition::AstrayAfterStamp, astray && is_stamped),
+        ];
+        all.into_iter().filter(|(_, holds)| *holds).map(|(condition, _)| condition).collect()
     }
 
     fn action(&self, part: Part) -> &'static str {

@@ -21,6 +21,9 @@ use x509_cert::{TbsCertificate, Version};
 use super::common::tools::run;
 use super::keys::Key;
 
+/// What a certificate states, and how a key signs it.
+pub type Signing = (AlgorithmIdentifierOwned, fn(&Key, &[u8]) -> Vec<u8>);
+
 /// A certificate to be made.
 #[derive(Clone)]
 pub struct Template {
@@ -39,7 +42,7 @@ pub struct Template {
     /// The extensions.
     pub extensions: Vec<Extension>,
     /// The signature algorithm that it states, and who signs by it; none: the issuer's usual one.
-    pub signed: Option<(AlgorithmIdentifierOwned, fn(&Key, &[u8]) -> Vec<u8>)>,
+    pub signed: Option<Signing>,
 }
 
 impl Template {
@@ -81,7 +84,7 @@ impl Template {
     /// EC keys are random, and a root must be what a trust store holds.
     pub fn sign(&self, subject: &Key, issuer: &Key) -> Vec<u8> {
         static MADE: LazyLock<Mutex<HashMap<Vec<u8>, Vec<u8>>>> = LazyLock::new(Mutex::default);
-        let usual: (AlgorithmIdentifierOwned, fn(&Key, &[u8]) -> Vec<u8>) = (issuer.algorithm(), Key::sign_certificate);
+        let usual: Signing = (issuer.algorithm(), Key::sign_certificate);
         let (algorithm, sign) = self.signed.clone().unwrap_or(usual);
         let tbs = TbsCertificate {
             version: self.version,
@@ -108,7 +111,7 @@ impl Template {
 }
 
 /// RSA with SHA-1, which openssl alone still signs by.
-pub fn sha1() -> (AlgorithmIdentifierOwned, fn(&Key, &[u8]) -> Vec<u8>) {
+pub fn sha1() -> Signing {
     let algorithm = AlgorithmIdentifierOwned {
         oid: ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"),
         parameters: Some(der::asn1::Any::from(der::asn1::Null)),

@@ -44,6 +44,9 @@ pub const TIMESTAMP: &str = "io.cncf.notary.timestampSignature";
 pub const AGENT: &str = "io.cncf.notary.signingAgent";
 pub const PAYLOAD_TYPE: &str = "application/vnd.cncf.notary.payload.v1+json";
 
+/// Makes a timestamp over a signature.
+pub type Stamping<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 /// What an envelope is to say, in any format.
 #[derive(Clone)]
 pub struct Draft {
@@ -123,7 +126,7 @@ impl Draft {
     }
 
     /// Signed in a format, with a timestamp over the signature where one is given.
-    pub fn sign(&self, format: Format, timestamp: Option<&dyn Fn(&[u8]) -> Vec<u8>>) -> Vec<u8> {
+    pub fn sign(&self, format: Format, timestamp: Option<Stamping<'_>>) -> Vec<u8> {
         match format {
             Format::Jws => {
                 let mut jws = self.jws();

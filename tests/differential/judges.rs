@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Instant;
 
 use super::common::tools::shared_folder;
-use super::oracle::{self, Said};
+use super::oracle::{self, Expected, Said};
 use super::ours;
-use super::reviewed::{Difference, REVIEWED};
+use super::reviewed::{Condition, Difference, REVIEWED, Reviewed};
 use super::trials::{Question, Trial};
 
 /// Asks both about all questions, each made when its turn comes, and fails where they differ and nobody reviewed that,
@@ -37,16 +37,17 @@ pub fn compare(what: &str, count: usize, question: &(dyn Fn(usize) -> Question +
         }
     });
     let found = found.into_inner().unwrap();
-    println!(
-        "{what}: {count} questions in {:.1} s, of which notation allows {}",
-        start.elapsed().as_secs_f64(),
-        found.allowed
-    );
-    for (clause, count) in &found.reviewed {
-        println!("  differ as reviewed: {count} by {clause}");
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{what}: {count} questions in {seconds:.1} s, of which notation allows {}", found.allowed);
+    for (number, count) in &found.differ {
+        let Reviewed { condition, difference, notation, ratifyd, clause } = &REVIEWED[*number];
+        println!("  {count} times {condition:?}, {difference:?}: notation {notation}, ratifyd {ratifyd}. {clause}");
     }
-    let shown: Vec<&str> = found.wrong.iter().take(SHOWN).map(String::as_str).collect();
-    assert!(found.wrong.is_empty(), "{} of {count} are wrong:\n\n{}", found.wrong.len(), shown.join("\n\n"));
+    let alike: Vec<String> =
+        found.stale().map(|condition| format!("{condition:?} no longer makes a difference")).collect();
+    let wrong = [found.wrong, alike].concat();
+    let shown: Vec<&str> = wrong.iter().take(SHOWN).map(String::as_str).collect();
+    assert!(wrong.is_empty(), "{} of {count} are wrong:\n\n{}", wrong.len(), shown.join("\n\n"));
 }
 
 /// How many questions are asked at once.
@@ -58,33 +59,42 @@ const SHOWN: usize = 1000;
 #[derive(Default)]
 struct Found {
     allowed: usize,
-    reviewed: BTreeMap<&'static str, usize>,
+    /// What was known to make judges differ.
+    conditions: BTreeSet<Condition>,
+    /// Which of [`REVIEWED`] did, and how often.
+    differ: BTreeMap<usize, usize>,
     wrong: Vec<String>,
 }
 
 impl Found {
     fn add(&mut self, question: &Question, notation: &Said, ours: &Said) {
         self.allowed += usize::from(notation.allows);
-        let words = || {
-            let told = |line: &&str| line.contains("failed") || line.contains("Error: ");
-            let notation = notation.words.lines().filter(told).map(|line| format!("  notation: {line}\n"));
-            let ours = ours.words.lines().map(|line| format!("  ratifyd: {line}\n"));
-            notation.chain(ours).collect::<String>()
-        };
+        self.conditions.extend(&question.conditions);
+        let Expected { allows, part, reasons, logged } = &question.expected;
+        let mut wrong = Vec::new();
         if !question.expected.is(notation) {
-            let Said { allows, part, logged, .. } = notation;
-            self.wrong.push(format!(
-                "{}\nnotation was expected to say {:?}, and said {allows} {part:?} {logged:?}\n{}",
-                question.name,
-                question.expected,
-                words()
+            let Said { allows: said, part: why, logged: only, .. } = notation;
+            wrong.push(format!(
+                "notation was expected: {allows:?} {part:?} {logged:?}; it said: {said} {why:?} {only:?}"
             ));
         }
-        let Some(difference) = Difference::between(&question.expected.reasons, notation, ours) else { return };
-        let reviewed = REVIEWED.iter().find(|reviewed| reviewed.covers(question, difference));
-        match reviewed {
-            Some(reviewed) => *self.reviewed.entry(reviewed.clause).or_default() += 1,
-            None => self.wrong.push(format!("{}\n{difference:?}\n{}", question.name, words())),
+        if let Some(difference) = Difference::between(reasons, notation, ours) {
+            match REVIEWED.iter().position(|reviewed| reviewed.covers(question, difference)) {
+                Some(number) => *self.differ.entry(number).or_default() += 1,
+                None => wrong.push(format!("ratifyd differs: {difference:?}")),
+            }
         }
+        if !wrong.is_empty() {
+            let told = |line: &&str| line.contains("failed") || line.contains("Error: ");
+            wrong.extend(notation.words.lines().filter(told).map(|line| format!("notation: {line}")));
+            wrong.extend(ours.words.lines().map(|line| format!("ratifyd: {line}")));
+            self.wrong.push(format!("{}\n  {}", question.name, wrong.join("\n  ")));
+        }
+    }
+
+    /// Conditions that were met, and made no difference.
+    fn stale(&self) -> impl Iterator<Item = &Condition> {
+        let made: BTreeSet<Condition> = self.differ.keys().map(|number| REVIEWED[*number].condition).collect();
+        self.conditions.iter().filter(move |condition| !made.contains(condition))
     }
 }

@@ -25,8 +25,8 @@ mod trials;
 
 use array::Random;
 
-/// The seed of a run.
-fn seed() -> Random {
+/// What choices of a run hang on: `RATIFYD_SEED`, else always the same.
+fn random() -> Random {
     let seed = std::env::var("RATIFYD_SEED").map_or(1, |seed| seed.parse().expect("RATIFYD_SEED is a number"));
     println!("RATIFYD_SEED={seed}");
     Random::new(seed)
@@ -35,8 +35,9 @@ fn seed() -> Random {
 #[test]
 fn notation_and_ratifyd_say_the_same_of_every_pair_of_choices() {
     needs!();
-    let cases = cases::pairs(&mut seed());
-    judges::compare("pairs", cases.len(), &|number| cases[number].question());
+    let is_complete = std::env::var("RATIFYD_DIFFERENTIAL").is_ok_and(|value| value == "complete");
+    let cases = if is_complete { cases::complete(&mut random()) } else { cases::pairs(&mut random()) };
+    judges::compare("choices", cases.len(), &|number| cases[number].question());
 }
 
 #[test]

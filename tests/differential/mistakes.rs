@@ -672,7 +672,7 @@ fn recode(jws: &mut Jws, code: fn(&[u8]) -> String) {
 /// Bytes whose base64 needs padding.
 fn pad(der: &[u8]) -> Vec<u8> {
     let mut der = der.to_vec();
-    while der.len() % 3 == 0 {
+    while der.len().is_multiple_of(3) {
         der.push(0);
     }
     der

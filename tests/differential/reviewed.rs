@@ -14,8 +14,12 @@ pub enum Difference {
     Stricter,
     /// Both refuse, and ratifyd for something that does not fail.
     Reason,
-    /// Both allow, and what is only logged differs.
-    Logged,
+    /// Both allow, and ratifyd logs this too.
+    Logs(Part),
+    /// Both allow, and ratifyd does not log this.
+    LogsNot(Part),
+    /// Both allow, and log different things.
+    LogsOther,
 }
 
 impl Difference {
@@ -28,13 +32,21 @@ impl Difference {
                 let is_reason = ours.part.is_none_or(|part| reasons.contains(&part));
                 (!is_reason).then_some(Self::Reason)
             }
-            (true, true) => (notation.logged != ours.logged).then_some(Self::Logged),
+            (true, true) => {
+                let differ: Vec<&Part> = notation.logged.symmetric_difference(&ours.logged).collect();
+                match differ.as_slice() {
+                    [] => None,
+                    [part] if ours.logged.contains(part) => Some(Self::Logs(**part)),
+                    [part] => Some(Self::LogsNot(**part)),
+                    _ => Some(Self::LogsOther),
+                }
+            }
         }
     }
 }
 
 /// What of a question makes judges differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// An authority's basicConstraints are not critical.
     BasicConstraintsNotCritical,
@@ -82,6 +94,14 @@ pub enum Condition {
     FileEnding,
     /// The trust policy has its newer file name.
     PolicyName,
+    /// A trust store has a certificate that is no root, and authenticity is only logged.
+    PinnedLeaf,
+    /// Authenticity fails and is only logged, and the certificates name someone to ask about them.
+    NobodyToAsk,
+    /// The first of several places for a revocation list does not answer, and the second does.
+    SecondList,
+    /// The key went astray after a timestamp that holds.
+    AstrayAfterStamp,
     /// There is a folder in a trust store.
     Subfolder,
     /// The signature's manifest is in the newer form, with `artifactType`.
@@ -94,9 +114,9 @@ pub struct Reviewed {
     pub condition: Condition,
     /// How they differ.
     pub difference: Difference,
-    /// What notation says.
+    /// What notation does.
     pub notation: &'static str,
-    /// What ratifyd says.
+    /// What ratifyd does.
     pub ratifyd: &'static str,
     /// What decides it.
     pub clause: &'static str,
@@ -278,5 +298,54 @@ pub const REVIEWED: &[Reviewed] = &[
         notation: "1.3 does not know the newer name",
         ratifyd: "reads the newer name first",
         clause: "trust-store-trust-policy.md, Trust Policy: expects \"trustpolicy.oci.json\"",
+    },
+    Reviewed {
+        condition: Condition::PinnedLeaf,
+        difference: Difference::Stricter,
+        notation: "takes such a trust store for authenticity that fails, and logs it",
+        ratifyd: "is misconfigured",
+        clause: "trust-store-trust-policy.md, Trust Store: \"Certificates in a trust store are root certificates\"",
+    },
+    Reviewed {
+        condition: Condition::NobodyToAsk,
+        difference: Difference::Logs(Part::Revocation),
+        notation: "asks whom a chain names that nobody trusts",
+        ratifyd: "asks nobody whom a stranger chose, and logs that",
+        clause: "trust-store-trust-policy.md, Certificate Revocation Evaluation: what \"cannot be determined\" fails this step",
+    },
+    Reviewed {
+        condition: Condition::NobodyToAsk,
+        difference: Difference::Stricter,
+        notation: "asks whom a chain names that nobody trusts",
+        ratifyd: "asks nobody whom a stranger chose, and enforces revocation",
+        clause: "trust-store-trust-policy.md, Certificate Revocation Evaluation: what \"cannot be determined\" fails this step",
+    },
+    Reviewed {
+        condition: Condition::SecondList,
+        difference: Difference::Looser,
+        notation: "asks no further than the first place that does not answer",
+        ratifyd: "asks one after the other",
+        clause: "trust-store-trust-policy.md, CRL Download: \"until a 200 response is received for any of the location\"",
+    },
+    Reviewed {
+        condition: Condition::SecondList,
+        difference: Difference::LogsNot(Part::Revocation),
+        notation: "asks no further than the first place that does not answer",
+        ratifyd: "asks one after the other",
+        clause: "trust-store-trust-policy.md, CRL Download: \"until a 200 response is received for any of the location\"",
+    },
+    Reviewed {
+        condition: Condition::AstrayAfterStamp,
+        difference: Difference::Looser,
+        notation: "compares with the time of a signing authority alone",
+        ratifyd: "compares with the timestamp too",
+        clause: "trust-store-trust-policy.md, Revocation Checking with CRL: \"compare the invalidity date with the timestamping date\"",
+    },
+    Reviewed {
+        condition: Condition::AstrayAfterStamp,
+        difference: Difference::LogsNot(Part::Revocation),
+        notation: "compares with the time of a signing authority alone",
+        ratifyd: "compares with the timestamp too",
+        clause: "trust-store-trust-policy.md, Revocation Checking with CRL: \"compare the invalidity date with the timestamping date\"",
     },
 ];
