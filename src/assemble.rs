@@ -33,10 +33,13 @@ mod credentials;
 mod notation;
 mod shared;
 mod timed;
+mod vaults;
 
 pub use shared::Shared;
+pub use vaults::Taken;
 
 use timed::Timed;
+use vaults::Vaults;
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -47,6 +50,8 @@ pub struct Assembled {
     pub admission: Admission,
     /// Every trust file, as it was before it was read.
     pub stamps: Vec<(PathBuf, Stamp)>,
+    /// What was taken from key vaults.
+    pub taken: Vec<Taken>,
     /// What is wrong with trust files, one problem each.
     pub problems: Vec<String>,
     /// What was passed over in folders of trust files, and may have been meant to count.
@@ -95,7 +100,8 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
 /// As [`assemble`].
 pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
-    join(config, Assembly { disk, metrics: Arc::clone(shared.metrics()), ..Assembly::new(path) })
+    let (metrics, vaults) = (Arc::clone(shared.metrics()), Arc::clone(shared.vaults()));
+    join(config, Assembly { disk, metrics, vaults, ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -165,6 +171,7 @@ pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
 }
 
 fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
+    work.proxy.clone_from(&config.proxy);
     work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
     work.absorb("platform", platform().as_bytes());
     // What decides, and nothing else: a log level costs no verdict, and neither does a proxy, which is trusted no more
@@ -199,7 +206,13 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     };
     let mut problems = work.trust_problems.lines();
     problems.extend(work.document_problems);
-    Ok(Assembled { admission, stamps: work.stamps, problems, notes: work.notes.into_iter().collect() })
+    Ok(Assembled {
+        admission,
+        stamps: work.stamps,
+        taken: work.taken,
+        problems,
+        notes: work.notes.into_iter().collect(),
+    })
 }
 
 #[cfg(feature = "layout")]
@@ -233,6 +246,9 @@ struct Assembly {
     document_problems: Vec<String>,
     notes: BTreeSet<String>,
     stamps: Vec<(PathBuf, Stamp)>,
+    taken: Vec<Taken>,
+    vaults: Arc<Vaults>,
+    proxy: Proxy,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
     stores: Vec<(config::Store, Arc<dyn Store>)>,
@@ -251,6 +267,9 @@ impl Assembly {
             document_problems: Vec::new(),
             notes: BTreeSet::new(),
             stamps: Vec::new(),
+            taken: Vec::new(),
+            vaults: Arc::default(),
+            proxy: Proxy::default(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
             over: None,

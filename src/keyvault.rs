@@ -56,7 +56,7 @@ struct State {
     held: Option<(Arc<[Certificate]>, Instant)>,
     /// Why it could not be read, if so.
     problem: Option<String>,
-    /// Grows whenever what is trusted changes.
+    /// Grows whenever what is trusted changes, or whether it can be read.
     revision: u64,
     /// Whether it was tried at all.
     tried: bool,
@@ -148,6 +148,7 @@ impl Shared {
         let mut state = self.lock();
         let before = state.held.take();
         state.tried = true;
+        let was_well = state.problem.is_none();
         let was = before.as_ref().map(|(certificates, _)| Arc::clone(certificates));
         (state.held, state.problem) = match read {
             Ok(certificates) => (Some((certificates.into(), now)), None),
@@ -161,7 +162,7 @@ impl Shared {
             warn!("{problem}");
         }
         let is = state.held.as_ref().map(|(certificates, _)| Arc::clone(certificates));
-        if is != was || state.revision == 0 {
+        if is != was || state.problem.is_none() != was_well || state.revision == 0 {
             state.revision = state.revision.saturating_add(1);
             info!(vault = url, certificates = is.map_or(0, |is| is.len()), "trust from a key vault");
         }

@@ -498,6 +498,9 @@ pub const VAULT_FIRST: Duration = Duration::from_secs(6);
 /// How long trust from elsewhere stays in force when it cannot be read again, unless configured.
 pub const TRUST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest time that may be configured for it, and for the time between two readings.
+pub const TRUST_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// The day on which this program was built: no honest clock stands before it. Seconds since 1970, from
 /// `SOURCE_DATE_EPOCH` where that was set at the build.
 #[must_use]

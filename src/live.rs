@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
-use crate::assemble::{self, Assembled, Shared};
+use crate::assemble::{self, Assembled, Shared, Taken};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
@@ -62,6 +62,7 @@ pub struct InForce {
     /// Where the files lie, by their own names and at the end of links: what changes there is worth a look.
     pub folders: Vec<PathBuf>,
     stamps: Vec<(PathBuf, Stamp)>,
+    taken: Vec<Taken>,
 }
 
 impl InForce {
@@ -95,12 +96,14 @@ impl InForce {
             notes: Vec::new(),
             folders: Vec::new(),
             stamps: Vec::new(),
+            taken: Vec::new(),
         })
     }
 
-    /// Whether a file changed since it was read.
+    /// Whether a file, or what a key vault holds, changed since it was read.
     fn is_stale(&self) -> bool {
-        self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
+        self.taken.iter().any(|taken| !taken.is_current())
+            || self.stamps.iter().any(|(path, stamp)| !stamp.is_current(path))
     }
 }
 
@@ -289,16 +292,16 @@ fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared) -> InForce
     let config_current = fresh.is_some();
     let in_force = fresh
         .or_else(|| last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared).ok()?, config))));
-    let (admission, config, stamps, problems, notes) = match in_force {
-        Some((Assembled { admission, mut stamps, problems: trust_problems, notes }, config)) => {
+    let (admission, config, stamps, taken, problems, notes) = match in_force {
+        Some((Assembled { admission, mut stamps, taken, problems: trust_problems, notes }, config)) => {
             stamps.push(config_stamp);
             let problems = problems.into_iter().chain(trust_problems).collect();
-            (Ok(Arc::new(admission)), Some(config), stamps, problems, notes)
+            (Ok(Arc::new(admission)), Some(config), stamps, taken, problems, notes)
         }
-        None => (Err(first_of(&problems)), None, vec![config_stamp], problems, Vec::new()),
+        None => (Err(first_of(&problems)), None, vec![config_stamp], Vec::new(), problems, Vec::new()),
     };
     let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
-    InForce { admission, config, config_current, problems, notes, folders, stamps }
+    InForce { admission, config, config_current, problems, notes, folders, stamps, taken }
 }
 
 /// Trust was looked at, and where nothing is wrong with it, that is counted.

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Assembly, TOP};
+use super::{Assembly, TOP, Taken};
 use crate::config::{
     self, Asks, KeyMaterial, Named, Notation, Place, Problems, Spanned, Statement, StoreName, StoreType,
     TrustPolicySource, TrustStore, Undefined,
@@ -124,10 +125,13 @@ impl Assembly {
     /// Tells a mistake in what is written from a trust file that cannot serve.
     fn bad_trust(&mut self, problem: &Problem, statement: &Statement, joining: &mut Joining<'_>) {
         let text = problem.to_string();
-        let of_files = matches!(problem, Problem::NoAnchor | Problem::Leaf { .. });
+        let of_files = matches!(problem, Problem::NoAnchor | Problem::Leaf { .. } | Problem::NotRoot { .. });
         let place = if of_files {
-            let named = statement.stores().first().map(|name| &name.place);
-            named.or_else(|| joining.notation.stores.first().and_then(TrustStore::place)).unwrap_or(&TOP)
+            // The first store that may be meant.
+            let is_meant = |found: StoreType| (found == StoreType::Tsa) == matches!(problem, Problem::NotRoot { .. });
+            let named = statement.stores().iter().find(|name| is_meant(name.value.store_type)).map(|name| &name.place);
+            let mut defined = joining.notation.stores.iter().filter(|store| is_meant(store.store_type));
+            named.or_else(|| defined.find_map(TrustStore::place)).unwrap_or(&TOP)
         } else {
             place_of_identity(problem, statement)
         };
@@ -145,7 +149,7 @@ impl Assembly {
         let found = match &joining.stores {
             Stores::Folder(folder) => {
                 let path = folder.join(name.value.store_type.as_str()).join(&name.value.name);
-                let found = self.named_folder(&path).and_then(|found| roots(name.value.store_type, found));
+                let found = self.named_folder(&path);
                 found.inspect_err(|cause| joining.written.tell(&name.place, cause, &mut self.trust_problems))
             }
             Stores::Configuration => match joining.notation.find(&name.value) {
@@ -163,9 +167,7 @@ impl Assembly {
     /// The certificates of a trust store of the configuration.
     fn configured(&mut self, store: &TrustStore) -> Result<Vec<Certificate>, String> {
         let parts: Vec<_> = store.material.iter().map(|material| self.anchors(material)).collect();
-        let found = parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-        roots(store.store_type, found)
-            .inspect_err(|cause| self.trust_problems.push(store.place().unwrap_or(&TOP), cause.clone()))
+        Ok(parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     fn anchors(&mut self, material: &KeyMaterial) -> Result<Vec<Certificate>, String> {
@@ -176,6 +178,17 @@ impl Assembly {
                     self.problems.push(&pem.place, error.to_string());
                     error.to_string()
                 })
+            }
+            KeyMaterial::Vault(vault) => {
+                let of = self.vaults.get(&vault.value, &self.proxy);
+                let (certificates, revision) = of.certificates();
+                self.taken.push(Taken::new(Arc::clone(&of), revision));
+                // One that is in force although it could not be read again is told too.
+                let problem = certificates.as_ref().err().cloned().or_else(|| of.problem());
+                problem.into_iter().for_each(|problem| self.trust_problems.push(&vault.place, problem));
+                let certificates = certificates?.to_vec();
+                certificates.iter().for_each(|certificate| self.absorb(&vault.value.url, certificate.der()));
+                Ok(certificates)
             }
             KeyMaterial::Path(path) => {
                 let found =
@@ -306,18 +319,6 @@ impl Written {
             Self::Document(problems) => problems.push(place, text),
             Self::Configuration => of_configuration.push(place, text),
         }
-    }
-}
-
-/// What vouches for timestamps must be a root, as notation has it: a certificate in the middle would pin one.
-fn roots(store_type: StoreType, anchors: Vec<Certificate>) -> Result<Vec<Certificate>, String> {
-    let is_other = |anchor: &&Certificate| !anchor.is_self_signed() || !anchor.is_ca();
-    match anchors.iter().find(is_other).filter(|_| store_type == StoreType::Tsa) {
-        Some(other) => Err(format!(
-            "certificate {} is no root: a trust store of type tsa takes self-signed CA certificates",
-            other.subject()
-        )),
-        None => Ok(anchors),
     }
 }
 
@@ -580,7 +581,7 @@ mod tests {
             Template::ca(ROOT, ROOT).sign(key, Key::get(Kind::P256, 1)),
         ] {
             fs::write(&path, pem(&other)).unwrap();
-            node.is_taken_out(&parameters, &["trustStores[1]: ", "is no root: a trust store of type tsa takes"]);
+            node.is_taken_out(&parameters, &["trustStores[1]: ", "is no root: trust stores of type tsa hold"]);
         }
         let in_configuration = json!({ "certificates": [
             { "files": [node.path("ca.pem")] }, { "type": "tsa", "files": [path] },

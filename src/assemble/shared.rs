@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::vaults::Vaults;
 use crate::config::{Cache, Folder};
 use crate::metrics::Metrics;
 use crate::store::registry::disk::Disk;
@@ -12,6 +13,7 @@ use crate::store::registry::disk::Disk;
 #[derive(Default)]
 pub struct Shared {
     metrics: Arc<Metrics>,
+    vaults: Arc<Vaults>,
     on_disk: Option<OnDisk>,
 }
 
@@ -31,13 +33,22 @@ impl Shared {
         let first =
             folders.as_deref().and_then(|folders| folders.split(':').next()).filter(|path| path.starts_with('/'));
         let given = first.map(|path| PathBuf::from(path).join("content"));
-        Self { metrics: Arc::default(), on_disk: Some(OnDisk { given, open: Mutex::default() }) }
+        Self {
+            metrics: Arc::default(),
+            vaults: Arc::default(),
+            on_disk: Some(OnDisk { given, open: Mutex::default() }),
+        }
     }
 
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The key vaults.
+    pub(super) fn vaults(&self) -> &Arc<Vaults> {
+        &self.vaults
     }
 
     /// Content on disk, as configured: the same as before where it is to be the same.

@@ -14,6 +14,7 @@ mod problem;
 mod proxy;
 mod schema;
 mod show;
+mod vault;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,7 @@ pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
 pub use show::{to_json, to_toml};
+pub use vault::{AzureVault, VaultItem};
 
 /// Parses a configuration. `file` is its path, for messages, and its ending tells the format: TOML, JSON (`.json`) or
 /// YAML (`.yaml`, `.yml`). `environment` answers for `${NAME}`.
@@ -278,6 +280,8 @@ pub enum KeyMaterial {
     Path(Spanned<PathBuf>),
     /// PEM in the configuration itself, as written.
     Inline(Spanned<String>),
+    /// Entries of a key vault.
+    Vault(Spanned<AzureVault>),
 }
 
 impl KeyMaterial {
@@ -287,6 +291,7 @@ impl KeyMaterial {
         match self {
             Self::Path(path) => &path.place,
             Self::Inline(pem) => &pem.place,
+            Self::Vault(vault) => &vault.place,
         }
     }
 }

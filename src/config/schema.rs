@@ -4,6 +4,7 @@
 
 mod credentials;
 mod notation;
+mod vault;
 
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ pub fn schema() -> Value {
             "trustPolicy": notation::trust_policy(),
             "store": store(),
             "credential": credentials::credential(),
+            "vault": vault::vault(),
             "policyEnforcer": policy_enforcer(),
             "rule": rule(),
         },

@@ -2,6 +2,7 @@
 //! It shows no secret: a proxy's password and a registry's are masked.
 
 mod notation;
+mod vault;
 
 use std::collections::BTreeSet;
 

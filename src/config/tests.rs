@@ -10,6 +10,7 @@ mod formats;
 mod notation;
 mod schema;
 mod show;
+mod vault;
 
 const CERTIFICATES: &str = "certificates = [{ files = [\"/t/ca.pem\"] }]";
 
@@ -225,7 +226,7 @@ digests = ["sha256:1"]
              underscores and hyphens)",
             r#"12:10: executors[0].verifiers[0].type: unknown verifier type "notaton" (did you mean "notation"?)"#,
             "15:3: executors[0].verifiers[1].name: required key is missing",
-            "17:30: executors[0].verifiers[1].parameters.certificates[0]: names no certificates (add files or inline)",
+            "17:30: executors[0].verifiers[1].parameters.certificates[0]: names no certificates (add files, inline or azurekeyvault)",
             r#"17:45: executors[0].verifiers[1].parameters.certificates[0].fils: unknown key (did you mean "files"?)"#,
             "17:73: executors[0].verifiers[1].parameters.certificates[1].files[0]: \"a.pem\" is not an absolute path",
             "17:82: executors[0].verifiers[1].parameters.certificates[1].files[1]: environment variable NADA is not \
@@ -429,12 +430,6 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
     for (text, column, key, message) in [
         ("", 14, ".certificates", "required key is missing".to_owned()),
         ("certificates = []", 31, ".certificates", "must not be empty".to_owned()),
-        (
-            "certificates = [{ azurekeyvault = { vaultURL = \"x\" } }]",
-            34,
-            ".certificates[0].azurekeyvault",
-            "azurekeyvault is not available in this version".to_owned(),
-        ),
         ("certificates = [{ files = [] }]", 42, ".certificates[0].files", "must not be empty".to_owned()),
         (
             "certificates = [{ inline = { certs = \"PEM\", keys = \"PEM\" } }]",

@@ -218,16 +218,16 @@ fn what_is_gone_is_trusted_no_more_and_what_cannot_be_asked_for_stays_for_a_whil
     shared.take(&day, Ok(chain().split_off(1)));
     assert_eq!(now(), (Some(2), false, 1), "the same again is nothing new");
     shared.take(&day, down());
-    assert_eq!(now(), (Some(2), true, 1));
+    assert_eq!(now(), (Some(2), true, 2));
     shared.take(&day, Ok(chain().split_off(2)));
-    assert_eq!(now(), (Some(1), false, 2));
+    assert_eq!(now(), (Some(1), false, 3));
     shared.take(&day, Err(Unread::Gone("it answered 404".to_owned())));
-    assert_eq!(now(), (None, true, 3));
+    assert_eq!(now(), (None, true, 4));
     shared.take(&day, Ok(chain().split_off(2)));
     shared.take(&options(Duration::ZERO), down());
-    assert_eq!(now(), (None, true, 5), "too old");
+    assert_eq!(now(), (None, true, 6), "too old");
     shared.take(&day, down());
-    assert_eq!(now(), (None, true, 5), "gone is gone");
+    assert_eq!(now(), (None, true, 6), "gone is gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

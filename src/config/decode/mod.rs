@@ -9,6 +9,7 @@ mod proxy;
 mod store;
 mod trust_policy;
 mod trust_store;
+mod vault;
 mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::decode::vault::vault;
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
 use crate::config::{KeyMaterial, Spanned, StoreType, TrustStore};
 use crate::limits;
@@ -138,11 +139,16 @@ impl Providers {
             None => None,
         };
         let provider_type = match decoder.required(&mut table, "type") {
-            Some(item) => provider_type(decoder, &item),
+            Some(item) => {
+                decoder.choice(&item, &[("inline", ProviderType::Inline), ("azurekeyvault", ProviderType::Vault)])
+            }
             None => None,
         };
-        let parameters = match provider_type {
-            Some(()) => decoder.required(&mut table, "parameters"),
+        let material = match provider_type {
+            Some(provider_type) => decoder.required(&mut table, "parameters").and_then(|item| match provider_type {
+                ProviderType::Inline => inline_parameters(decoder, &item),
+                ProviderType::Vault => vault_material(decoder, &item),
+            }),
             None => {
                 // The parameters of a type that is not known cannot be judged.
                 table.optional("parameters");
@@ -150,7 +156,6 @@ impl Providers {
             }
         };
         decoder.finish(table);
-        let material = parameters.and_then(|item| inline_parameters(decoder, &item));
         self.0.extend(name.map(|name| Provider { name, material }));
     }
 
@@ -193,12 +198,10 @@ impl Providers {
     }
 }
 
-fn provider_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
-    let is_here = decoder.choice(item, &[("inline", true), ("azurekeyvault", false)])?;
-    if !is_here {
-        decoder.problems.push(&item.place(), NO_KEY_VAULT);
-    }
-    is_here.then_some(())
+#[derive(Clone, Copy)]
+enum ProviderType {
+    Inline,
+    Vault,
 }
 
 /// Certificates in Ratify v1's words.
@@ -218,23 +221,25 @@ fn inline_parameters(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMa
     content.and(value)
 }
 
-/// What is said of Azure Key Vault, wherever it is named.
-const NO_KEY_VAULT: &str = "azurekeyvault is not available in this version";
-
 fn key_material(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<KeyMaterial>> {
-    let elsewhere = decoder.refused(table, "azurekeyvault", NO_KEY_VAULT);
+    let vault_item = table.optional("azurekeyvault");
     let (files_item, inline_item) = (table.optional("files"), table.optional("inline"));
-    if files_item.is_none() && inline_item.is_none() {
-        if !elsewhere {
-            decoder.problems.push_with_hint(table.place(), "names no certificates", "add files or inline");
-        }
+    if files_item.is_none() && inline_item.is_none() && vault_item.is_none() {
+        decoder.problems.push_with_hint(table.place(), "names no certificates", "add files, inline or azurekeyvault");
         return None;
     }
+    let vault =
+        vault_item.map_or_else(|| Some(Vec::new()), |item| vault_material(decoder, &item).map(|vault| vec![vault]));
     let files = files_item.map_or_else(|| Some(Vec::new()), |item| files(decoder, &item));
     let inline = inline_item.map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item).map(|inline| vec![inline]));
     let mut material = files?;
     material.extend(inline?);
-    (!elsewhere).then_some(material)
+    material.extend(vault?);
+    Some(material)
+}
+
+fn vault_material(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
+    vault(decoder, item).map(|value| KeyMaterial::Vault(Spanned { value, place: item.place() }))
 }
 
 /// Absolute paths of files and folders.

@@ -85,10 +85,11 @@ pub(super) fn certificates() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "anyOf": [{ "required": ["files"] }, { "required": ["inline"] }],
+        "anyOf": [{ "required": ["files"] }, { "required": ["inline"] }, { "required": ["azurekeyvault"] }],
         "properties": {
             "type": word(&["ca", "signingAuthority", "tsa"], "ca", "The type of the trust store."),
             "name": with_default(json!("ratify"), described("Its name, as in ca:NAME of a trust policy.", store_name())),
+            "azurekeyvault": { "$ref": "#/$defs/vault" },
             "files": paths("Absolute paths of files with certificates in PEM or DER, or of folders of such."),
             "inline": {
                 "description": "Certificates in PEM.",
@@ -242,18 +243,26 @@ pub(super) fn providers() -> Value {
             "value": { "$ref": "#/$defs/pem" },
         }),
     );
-    json!({
-        "description": "Certificates that verificationCertStores name (Ratify v1).",
-        "type": "array",
-        "items": {
+    let of_type = |name_of_type: &str, parameters: Value| {
+        json!({
             "type": "object",
             "additionalProperties": false,
             "required": ["name", "type", "parameters"],
             "properties": {
                 "name": { "type": "string", "pattern": name },
-                "type": or_variable(json!({ "enum": ["inline"] })),
-                "parameters": super::with("required", json!(["contentType", "value"]), parameters),
+                "type": or_variable(json!({ "enum": [name_of_type] })),
+                "parameters": parameters,
             },
+        })
+    };
+    json!({
+        "description": "Certificates that verificationCertStores name (Ratify v1).",
+        "type": "array",
+        "items": {
+            "anyOf": [
+                of_type("inline", super::with("required", json!(["contentType", "value"]), parameters)),
+                of_type("azurekeyvault", json!({ "$ref": "#/$defs/vault" })),
+            ],
         },
     })
 }

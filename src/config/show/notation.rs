@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::unexpanded;
+use super::{unexpanded, vault};
 use crate::config::{
     Action, Asks, KeyMaterial, Level, Named, Notation, RegistryScopes, Spanned, Statement, TrustPolicySource,
     TrustStore, VerifyTimestamp,
@@ -41,17 +41,19 @@ pub(super) fn table(notation: &Notation) -> NotationTable<'_> {
 }
 
 fn source<'a>(store: &TrustStore, name: &'a str, material: &'a KeyMaterial) -> CertificatesTable<'a> {
-    let inline = match material {
-        KeyMaterial::Path(_) => None,
-        KeyMaterial::Inline(pem) => Some(pem.value.as_str()),
+    let (inline, azurekeyvault) = match material {
+        KeyMaterial::Path(_) => (None, None),
+        KeyMaterial::Inline(pem) => (Some(pem.value.as_str()), None),
+        KeyMaterial::Vault(vault) => (None, Some(vault::table(&vault.value))),
     };
-    CertificatesTable { r#type: store.store_type.as_str(), name, files: path_of(material).map(|path| [path]), inline }
+    let (store_type, files) = (store.store_type.as_str(), path_of(material).map(|path| [path]));
+    CertificatesTable { r#type: store_type, name, files, inline, azurekeyvault }
 }
 
 fn path_of(material: &KeyMaterial) -> Option<String> {
     match material {
         KeyMaterial::Path(path) => Some(shown(&path.value)),
-        KeyMaterial::Inline(_) => None,
+        KeyMaterial::Inline(_) | KeyMaterial::Vault(_) => None,
     }
 }
 
@@ -138,6 +140,8 @@ struct CertificatesTable<'a> {
     files: Option<[String; 1]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inline: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    azurekeyvault: Option<vault::VaultTable<'a>>,
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,7 @@ pub fn sources(notation: &Notation) -> Vec<String> {
         let shown = |material: &KeyMaterial| match material {
             KeyMaterial::Path(path) => path.value.display().to_string(),
             KeyMaterial::Inline(pem) => pem.value.clone(),
+            KeyMaterial::Vault(vault) => vault.value.url.clone(),
         };
         let material: Vec<String> = store.material.iter().map(shown).collect();
         let name = store.name.as_deref().unwrap_or("(any)");

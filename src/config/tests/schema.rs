@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
-const UNSAYABLE: [&str; 15] = [
+const UNSAYABLE: [&str; 16] = [
     "nothing defines the trust store",
     "no trust store vouches for signers",
     "no key management provider is named",
@@ -19,6 +19,7 @@ const UNSAYABLE: [&str; 15] = [
     "rules, the limit is",
     "deeper than the limit",
     "is above the limit",
+    "less than 1m",
     "\"99999999999999999999y\" is not a duration",
     "environment variable",
     "longer than the limit",
@@ -109,6 +110,12 @@ fn full() -> Value {
                     "certificates": [
                         { "type": "ca", "name": "acme", "files": ["/a"], "inline": "PEM" },
                         { "type": "tsa", "inline": { "certs": "PEM" } },
+                        { "azurekeyvault": {
+                            "vaultURL": "https://acme.vault.azure.net", "clientID": "c", "tenantID": "t",
+                            "refreshInterval": "1h", "maxTrustAge": "2h",
+                            "certificates": [{ "name": "a", "version": "1" }, { "name": "b", "versions": 2 }],
+                        } },
+                        { "azurekeyvault": { "vaultURI": "https://acme.vault.azure.net", "certificates": [{ "name": "a" }] } },
                     ],
                     "verificationCerts": ["/a"],
                     "verificationCertStores": { "ca": { "x": ["ns/k"] }, "tsa": { "y": ["ns/k"] }, "signingAuthority": {} },

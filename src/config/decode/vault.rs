@@ -1,0 +1,136 @@
+//! Azure Key Vaults, as written in the file: Ratify v2's keys, and v1's names for two of them.
+
+use std::time::Duration;
+
+use super::duration;
+use crate::config::file::decoder::{Decoder, Item, Table, quote};
+use crate::config::{AzureVault, VaultItem};
+use crate::limits;
+
+/// A vault.
+pub fn vault(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<AzureVault> {
+    let mut table = decoder.table(item)?;
+    let url = url(decoder, &mut table);
+    let client_id = id(decoder, &mut table, "clientID");
+    let tenant_id = id(decoder, &mut table, "tenantID");
+    let certificates = match decoder.required(&mut table, "certificates") {
+        Some(item) => items(decoder, &item),
+        None => None,
+    };
+    decoder.refused(&mut table, "keys", "keys have no use here: a notation verifier trusts certificates");
+    let (refresh, max_age) = AzureVault::DEFAULT;
+    let refresh = time(decoder, &mut table, "refreshInterval", limits::VAULT_REFRESH_MIN, refresh);
+    let max_age = time(decoder, &mut table, "maxTrustAge", Duration::ZERO, max_age);
+    decoder.finish(table);
+    Some(AzureVault {
+        url: url?,
+        client_id: client_id?,
+        tenant_id: tenant_id?,
+        certificates: certificates?,
+        refresh: refresh?,
+        max_age: max_age?,
+    })
+}
+
+/// The token that is shown there opens every vault that the identity may read: it goes to Azure's own hosts alone.
+fn url(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<String> {
+    let item = match (table.optional("vaultURI"), table.optional("vaultURL")) {
+        (Some(older), Some(_)) => {
+            decoder.problems.push(&older.place(), "vaultURL is given too: leave one of them out");
+            return None;
+        }
+        (Some(item), None) => item,
+        (None, _) => decoder.required(table, "vaultURL")?,
+    };
+    let text = decoder.string(&item)?;
+    let is_name =
+        |name: &str| (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let host = text.strip_prefix("https://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let known =
+        host.and_then(|host| host.split_once('.')).filter(|(name, cloud)| is_name(name) && CLOUDS.contains(cloud));
+    match known {
+        Some((name, cloud)) => Some(format!("https://{name}.{cloud}")),
+        None => {
+            let hint = format!("https://NAME.DOMAIN, where DOMAIN is one of {}", CLOUDS.join(", "));
+            decoder.problems.push_with_hint(&item.place(), format!("{} is not a key vault's URL", quote(&text)), hint);
+            None
+        }
+    }
+}
+
+/// Outer none: it is not one; inner none: it is not given.
+fn id(decoder: &mut Decoder<'_>, table: &mut Table<'_>, key: &'static str) -> Option<Option<String>> {
+    let Some(item) = table.optional(key).filter(|item| !item.is_null()) else { return Some(None) };
+    let text = decoder.string(&item)?;
+    if text.is_empty() {
+        return Some(None);
+    }
+    let is_id = text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if !is_id {
+        decoder.problems.push(&item.place(), format!("{} is not an id", quote(&text)));
+    }
+    is_id.then_some(Some(text))
+}
+
+fn items(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<VaultItem>> {
+    let items = decoder.filled_array(item)?;
+    if items.len() > limits::VAULT_ITEMS {
+        decoder.problems.push(&item.place(), format!("more than {} certificates", limits::VAULT_ITEMS));
+        return None;
+    }
+    let items: Vec<_> = items.iter().map(|item| one(decoder, item)).collect();
+    items.into_iter().collect()
+}
+
+fn one(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<VaultItem> {
+    let mut table = decoder.table(item)?;
+    let name = match decoder.required(&mut table, "name") {
+        Some(item) => word(decoder, &item, b'-'),
+        None => None,
+    };
+    let version = match table.optional("version").filter(|item| !item.is_null() && item.as_text() != Some("")) {
+        Some(item) => word(decoder, &item, b'0').map(Some),
+        None => Some(None),
+    };
+    let most = u64::try_from(limits::VAULT_ITEMS).unwrap_or(u64::MAX);
+    let versions = match table.optional("versions") {
+        Some(item) if matches!(version, Some(Some(_))) => {
+            decoder.problems.push(&item.place(), "a version is given: there is no other one to look for");
+            None
+        }
+        Some(item) => decoder.integer(&item, 1..=most),
+        None => Some(1),
+    };
+    decoder.finish(table);
+    Some(VaultItem { name: name?, version: version?, versions: usize::try_from(versions?).ok()? })
+}
+
+/// Letters and digits, and one other character.
+fn word(decoder: &mut Decoder<'_>, item: &Item<'_>, other: u8) -> Option<String> {
+    let text = decoder.string(item)?;
+    let is_word = (1..=127).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == other);
+    if !is_word {
+        decoder.problems.push(&item.place(), format!("{} is no name that a key vault has", quote(&text)));
+    }
+    is_word.then_some(text)
+}
+
+fn time(
+    decoder: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    key: &'static str,
+    least: Duration,
+    default: Duration,
+) -> Option<Duration> {
+    let Some(item) = table.optional(key) else { return Some(default) };
+    let time = duration(decoder, &item, limits::TRUST_AGE_MAX)?;
+    if time < least {
+        let message = format!("less than {}", humantime::format_duration(least));
+        decoder.problems.push(&item.place(), message);
+        return None;
+    }
+    Some(time)
+}
+
+/// The domains of Azure's clouds.
+pub const CLOUDS: [&str; 3] = ["vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net"];
