@@ -81,6 +81,13 @@ pub const TIMESTAMP_STEPS: usize = 256;
 /// two where roots have signed each other.
 pub const TIMESTAMP_CHAINS: usize = 8;
 
+/// How deep a CBOR item may be nested. A signature envelope needs three levels.
+pub const CBOR_DEPTH: usize = 16;
+
+/// Most items of one piece of CBOR, labels and members of lists and maps included. A signature envelope has about 30;
+/// finding a label twice takes the square of their number.
+pub const CBOR_ITEMS: usize = 1024;
+
 /// Most members of all objects of one JSON document. The largest real manifests have a few thousand.
 pub const JSON_MEMBERS: usize = 65_536;
 

@@ -9,6 +9,7 @@
 use ratify::verdict::printable;
 
 mod configuration;
+mod cose;
 mod credentials;
 mod made;
 mod signatures;
@@ -18,6 +19,7 @@ mod timestamps;
 mod words;
 
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
+pub use cose::{cose, cose_signed};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
@@ -29,7 +31,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 40] = [
+pub const TARGETS: [(&str, Target); 42] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -38,6 +40,8 @@ pub const TARGETS: [(&str, Target); 40] = [
     ("config_json", config_json),
     ("config_toml", config_toml),
     ("config_yaml", config_yaml),
+    ("cose", cose),
+    ("cose_signed", cose_signed),
     ("descriptor", descriptor),
     ("digest", digest),
     ("docker_config", docker_config),

@@ -21,9 +21,9 @@ use super::{assert_one_line, parts, text_of};
 const JWS: &str = "application/jose+json";
 
 /// The moment of every verdict here, 2027-01-15T08:00:00Z.
-const NOW: u64 = 1_800_000_000;
+pub(super) const NOW: u64 = 1_800_000_000;
 
-fn now() -> SystemTime {
+pub(super) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
@@ -47,7 +47,7 @@ pub fn certificate(data: &[u8]) -> bool {
     assert_eq!(certificate.key_fingerprint().len(), "spki-sha256:".len() + 64);
     let (is_ca, is_self_signed) = (certificate.is_ca(), certificate.is_self_signed());
     let alone = [certificate];
-    if check_code_signing(&alone).inspect_err(|violation| assert_one_line(&violation.to_string())).is_ok() {
+    if check_code_signing(&alone, &[]).inspect_err(|violation| assert_one_line(&violation.to_string())).is_ok() {
         assert!(is_self_signed && !is_ca);
     }
     let _ = check_validity(&alone, now()).inspect_err(|violation| assert_one_line(&violation.to_string()));
@@ -86,7 +86,7 @@ pub fn chain(data: &[u8]) -> bool {
         .iter()
         .map(|draft| Certificate::from_der(&Draft::known(&named(draft, 0), &named(draft, 1), &line(draft, 2)).sign()));
     let Ok(chain) = made.collect::<Result<Vec<_>, _>>() else { return false };
-    if let Err(violation) = check_code_signing(&chain) {
+    if let Err(violation) = check_code_signing(&chain, &[]) {
         assert_one_line(&violation.to_string());
         return false;
     }
@@ -100,7 +100,7 @@ pub fn chain(data: &[u8]) -> bool {
     assert!(chain.last().is_some_and(Certificate::is_self_signed));
     let backwards: Vec<_> = chain.iter().rev().cloned().collect();
     for wrong in [&chain[1..], &chain[..chain.len() - 1], &backwards] {
-        assert!(wrong.len() == chain.len() && chain.len() == 1 || check_code_signing(wrong).is_err());
+        assert!(wrong.len() == chain.len() && chain.len() == 1 || check_code_signing(wrong, &[]).is_err());
     }
     true
 }
@@ -114,7 +114,7 @@ pub fn public_key(data: &[u8]) -> bool {
     let draft = Draft { algorithm: part(0), key: part(1), ..Draft::known(&name, &name, OF_LEAF) };
     let Ok(certificate) = Certificate::from_der(&draft.signed(part(2))) else { return false };
     assert!(!certificate.is_self_signed());
-    assert!(check_code_signing(std::slice::from_ref(&certificate)).is_err());
+    assert!(check_code_signing(std::slice::from_ref(&certificate), &[]).is_err());
     match certificate.key() {
         Ok(KeyKind::Rsa { bits }) => assert!((2048..=8192).contains(&bits), "{bits}"),
         Ok(KeyKind::Ec(_)) => {}
@@ -206,7 +206,7 @@ pub fn envelope(data: &[u8]) -> bool {
 }
 
 /// Says what an outcome says in one printable line.
-fn assert_told(outcome: &Outcome) {
+pub(super) fn assert_told(outcome: &Outcome) {
     let told = match outcome {
         Outcome::Passed(pass) => pass.detail.clone(),
         Outcome::Failed(failure) => failure.cause.clone(),
@@ -218,14 +218,14 @@ fn assert_told(outcome: &Outcome) {
 }
 
 /// An envelope that must pass.
-struct Real {
+pub(super) struct Real {
     envelope: Value,
-    subject: Descriptor,
-    trust: Trust,
+    pub(super) subject: Descriptor,
+    pub(super) trust: Trust,
 }
 
 /// Those of the notation tool.
-fn real() -> &'static [Real; 2] {
+pub(super) fn real() -> &'static [Real; 2] {
     static REAL: OnceLock<[Real; 2]> = OnceLock::new();
     let read = |envelope: &[u8], anchors: &[u8], identity: &str| Real {
         envelope: serde_json::from_slice(envelope).unwrap(),
@@ -295,9 +295,9 @@ fn assert_passes(protected: &[u8], payload: &[u8], envelope: &[u8], pass: &Pass)
 }
 
 /// A signer, whom the known key makes: its trust, its chain and an envelope of it.
-struct Ours {
-    anchors: Vec<Certificate>,
-    x5c: Vec<String>,
+pub(super) struct Ours {
+    pub(super) anchors: Vec<Certificate>,
+    pub(super) x5c: Vec<String>,
     trust: Trust,
     envelope: Vec<u8>,
 }
@@ -306,7 +306,7 @@ struct Ours {
 const SIGNER: [(u8, &str, &str); 5] =
     [(6, "C", "US"), (8, "ST", "WA"), (10, "O", "acme"), (11, "OU", "a, b\\c"), (COMMON_NAME, "CN", "signer")];
 
-fn ours() -> &'static Ours {
+pub(super) fn ours() -> &'static Ours {
     static OURS: OnceLock<Ours> = OnceLock::new();
     OURS.get_or_init(|| {
         let root_name = made_name(&[(COMMON_NAME, b"root")]);
@@ -331,7 +331,7 @@ fn payload() -> String {
 }
 
 /// What our envelopes speak of.
-fn subject() -> Descriptor {
+pub(super) fn subject() -> Descriptor {
     let digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".parse().unwrap();
     Descriptor { media_type: IMAGE_MANIFEST.to_owned(), digest, size: 401 }
 }

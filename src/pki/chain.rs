@@ -19,10 +19,13 @@ use crate::limits;
 /// Only basicConstraints, keyUsage and extendedKeyUsage are looked at. Every other extension is passed over, a
 /// critical one too: the specification says that they "MUST NOT be evaluated or honored".
 ///
+/// `self_signed` are certificates that are known to be that: where the chain ends in one of them, byte by byte, its
+/// signature is not checked again. It says nothing about trust either.
+///
 /// # Errors
 /// The first rule that is broken, from the leaf on.
-pub fn check_code_signing(chain: &[Certificate]) -> Result<(), Violation> {
-    check(chain, Purpose::CodeSigning)
+pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) -> Result<(), Violation> {
+    check(chain, Purpose::CodeSigning, self_signed)
 }
 
 /// Checks a chain that signs timestamps, by the same rules but for those that the specification gives to timestamping
@@ -31,7 +34,7 @@ pub fn check_code_signing(chain: &[Certificate]) -> Result<(), Violation> {
 /// # Errors
 /// The first rule that is broken, from the leaf on.
 pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
-    check(chain, Purpose::TimeStamping)
+    check(chain, Purpose::TimeStamping, &[])
 }
 
 /// What a chain's leaf signs.
@@ -41,7 +44,7 @@ enum Purpose {
     TimeStamping,
 }
 
-fn check(chain: &[Certificate], purpose: Purpose) -> Result<(), Violation> {
+fn check(chain: &[Certificate], purpose: Purpose, self_signed: &[Certificate]) -> Result<(), Violation> {
     let (Some(leaf), Some(root)) = (chain.first(), chain.last()) else { return Err(Violation::Empty) };
     if chain.len() > limits::CHAIN_CERTIFICATES {
         return Err(Violation::TooLong(chain.len()));
@@ -53,7 +56,9 @@ fn check(chain: &[Certificate], purpose: Purpose) -> Result<(), Violation> {
     if !root.names_as_issuer(root) {
         return Err(Violation::NotSelfSigned { subject: root.subject(), issuer: root.issuer() });
     }
-    check_signature(root, root)?;
+    if !self_signed.contains(root) {
+        check_signature(root, root)?;
+    }
     // A chain of one certificate is a leaf that is its own root, and the rules for leaves alone apply.
     match purpose {
         Purpose::CodeSigning => check_code_signer(leaf)?,
@@ -462,7 +467,7 @@ mod tests {
     }
 
     fn check(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), String> {
-        check_code_signing(&chain_of(leaf, intermediate, root)).map_err(|violation| violation.to_string())
+        check_code_signing(&chain_of(leaf, intermediate, root), &[]).map_err(|violation| violation.to_string())
     }
 
     fn refused(result: Result<(), String>, expected: &str) {
@@ -473,7 +478,7 @@ mod tests {
     #[test]
     fn a_chain_that_keeps_all_rules_is_taken() {
         assert_eq!(check(&leaf(), &intermediate(), &root()), Ok(()));
-        assert_eq!(check_code_signing(&chain()), Ok(()));
+        assert_eq!(check_code_signing(&chain(), &[]), Ok(()));
     }
 
     #[test]
@@ -606,11 +611,57 @@ mod tests {
     }
 
     #[test]
-    fn a_path_length_is_kept() {
-        let limited = root().with(constraints_of(true, true, Some(0)));
+    fn a_path_length_is_kept_at_the_limit_and_one_past_it() {
+        // CN=0 is the leaf, CN=3 the root.
+        let check = |limited: usize, limit: u8| {
+            let key = Key::get(Kind::P256, 0);
+            let ca = |number: usize| {
+                let issuer = (number + 1).min(3);
+                let ca = Template::ca(&format!("CN={number}"), &format!("CN={issuer}"));
+                if number == limited { ca.with(constraints_of(true, true, Some(limit))) } else { ca }
+            };
+            let leaf = Template::leaf("CN=0", "CN=1").sign(key, key);
+            let chain: Vec<_> = std::iter::once(leaf).chain((1..=3).map(|number| ca(number).sign(key, key))).collect();
+            check_code_signing(&chain, &[]).map_err(|violation| violation.to_string())
+        };
+        for (limited, below) in [(1, 0), (2, 1), (3, 2)] {
+            assert_eq!(check(limited, below), Ok(()));
+            assert_eq!(check(limited, u8::MAX), Ok(()));
+            if let Some(less) = below.checked_sub(1) {
+                let expected =
+                    format!("{below} intermediate certificates follow below it, its pathLenConstraint is {less}");
+                refused(check(limited, less), &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_root_that_is_known_to_be_self_signed_is_compared_and_not_checked_again() {
+        let [root_key, other_key] = [2, 0].map(|number| Key::get(Kind::P256, number));
+        let forged = root().sign(root_key, other_key);
+        let mut chain = chain();
+        let good = chain[2].clone();
+        chain[2] = forged.clone();
+        let not_made_by = |known: &[Certificate]| {
+            refused(
+                check_code_signing(&chain, known).map_err(|violation| violation.to_string()),
+                "its signature was not made by the key of",
+            );
+        };
+        not_made_by(&[]);
+        // Of the same name and key, and not the same certificate.
+        not_made_by(std::slice::from_ref(&good));
+        assert_eq!(check_code_signing(&chain, &[good.clone(), forged]), Ok(()));
+        // All other rules are asked all the same.
+        let known = [Template::ca(ROOT, INTERMEDIATE).sign(root_key, root_key)];
+        let ends = [chain[0].clone(), chain[1].clone(), known[0].clone()];
         refused(
-            check(&leaf(), &intermediate(), &limited),
-            "1 intermediate certificates follow below it, its pathLenConstraint is 0",
+            check_code_signing(&ends, &known).map_err(|violation| violation.to_string()),
+            "the root certificate is missing",
+        );
+        refused(
+            check_code_signing(&[chain[0].clone(), good.clone()], &[good]).map_err(|violation| violation.to_string()),
+            "but the next certificate in the chain is CN=root",
         );
     }
 
@@ -635,7 +686,7 @@ mod tests {
             (of(&[&leaf, &intermediate, &root, &root]), "is self-signed, but more certificates follow"),
             (of(&[&leaf, &intermediate, &intermediate, &root]), "but the next certificate in the chain is"),
         ] {
-            refused(check_code_signing(&chain).map_err(|violation| violation.to_string()), expected);
+            refused(check_code_signing(&chain, &[]).map_err(|violation| violation.to_string()), expected);
         }
     }
 
@@ -651,7 +702,7 @@ mod tests {
         forged_root[2] = root().sign(root_key, leaf_key);
         for chain in [forged_leaf, forged_intermediate, forged_root] {
             refused(
-                check_code_signing(&chain).map_err(|violation| violation.to_string()),
+                check_code_signing(&chain, &[]).map_err(|violation| violation.to_string()),
                 "its signature was not made by the key of",
             );
         }
@@ -661,7 +712,8 @@ mod tests {
     fn a_single_self_signed_leaf_is_a_chain() {
         let key = Key::get(Kind::P256, 0);
         let single = |template: Template| vec![template.sign(key, key)];
-        let check = |chain: Vec<Certificate>| check_code_signing(&chain).map_err(|violation| violation.to_string());
+        let check =
+            |chain: Vec<Certificate>| check_code_signing(&chain, &[]).map_err(|violation| violation.to_string());
         assert_eq!(check(single(Template::leaf(LEAF, LEAF))), Ok(()));
         refused(check(single(Template::ca(LEAF, LEAF))), "must not say cA");
         refused(check(single(Template::leaf(LEAF, ROOT))), "the root certificate is missing");
@@ -685,16 +737,16 @@ mod tests {
                 .map(|number| Template::ca(&name(number), &name((number + 1).min(length - 1))).sign(key, key));
             std::iter::once(leaf).chain(cas).collect()
         };
-        assert_eq!(check_code_signing(&chain(limits::CHAIN_CERTIFICATES)), Ok(()));
+        assert_eq!(check_code_signing(&chain(limits::CHAIN_CERTIFICATES), &[]), Ok(()));
         let past = chain(limits::CHAIN_CERTIFICATES + 1);
-        assert_eq!(check_code_signing(&past), Err(Violation::TooLong(limits::CHAIN_CERTIFICATES + 1)));
+        assert_eq!(check_code_signing(&past, &[]), Err(Violation::TooLong(limits::CHAIN_CERTIFICATES + 1)));
     }
 
     /// A chain of a leaf and a root whose key is of another kind, with this signature algorithm on the leaf.
     fn signed_by(kind: Kind, outer: Option<spki::AlgorithmIdentifierOwned>) -> Result<(), String> {
         let (key, issuer) = (Key::get(Kind::P256, 0), Key::get(kind, 0));
         let leaf = Template { outer, ..Template::leaf(LEAF, ROOT) }.sign(key, issuer);
-        check_code_signing(&[leaf, root().sign(issuer, issuer)]).map_err(|violation| violation.to_string())
+        check_code_signing(&[leaf, root().sign(issuer, issuer)], &[]).map_err(|violation| violation.to_string())
     }
 
     #[test]
@@ -760,12 +812,12 @@ mod tests {
         let ed = Key::get(Kind::Ed25519, 0);
         let key = Key::get(Kind::P256, 0);
         let self_signed = |template: Template, key: &Key| {
-            check_code_signing(&[template.sign(key, key)]).map_err(|violation| violation.to_string())
+            check_code_signing(&[template.sign(key, key)], &[]).map_err(|violation| violation.to_string())
         };
         refused(self_signed(Template::leaf(LEAF, LEAF), ed), "a key of type id-Ed25519 is not supported");
         refused(signed_by(Kind::Ed25519, None), "a key of type id-Ed25519 is not supported");
         let issued = [Template::leaf(LEAF, ROOT).sign(ed, key), root().sign(key, key)];
-        assert!(matches!(check_code_signing(&issued), Err(Violation::Key { .. })));
+        assert!(matches!(check_code_signing(&issued, &[]), Err(Violation::Key { .. })));
 
         let small = tlv(0x30, &[tlv(2, &[vec![0], vec![0xff; 128]].concat()), vec![2, 3, 1, 0, 1]].concat());
         let huge = tlv(0x30, &[tlv(2, &[vec![0], vec![0xff; 1025]].concat()), vec![2, 3, 1, 0, 1]].concat());
@@ -784,6 +836,7 @@ mod tests {
         let compressed = [&[2], &uncompressed[1..33]].concat();
         let hybrid = [&[6], &uncompressed[1..]].concat();
         let secp256k1 = ObjectIdentifier::new_unwrap("1.3.132.0.10");
+        let secp224r1 = ObjectIdentifier::new_unwrap("1.3.132.0.33");
         for (spki, expected) in [
             (rsa(&small, null()), "an RSA key of 1024 bits"),
             (rsa(&almost, null()), "an RSA key of 2047 bits"),
@@ -791,6 +844,7 @@ mod tests {
             (rsa(&small, None), "an RSA key without NULL parameters"),
             (rsa(b"x", null()), "an RSA key that cannot be read"),
             (point(Some(Any::from(secp256k1)), uncompressed), "an EC key on 1.3.132.0.10"),
+            (point(Some(Any::from(secp224r1)), &uncompressed[..57]), "an EC key on secp224r1"),
             (point(None, uncompressed), "an EC key without a named curve"),
             (point(Some(Any::from(rfc5912::SECP_384_R_1)), uncompressed), "an EC key that is no uncompressed point"),
             (point(Some(Any::from(rfc5912::SECP_256_R_1)), &hybrid), "an EC key that is no uncompressed point"),
@@ -954,7 +1008,7 @@ mod tests {
             (chain_of(&leaf(), &old(intermediate()), &root()), "CN=intermediate"),
             (chain_of(&leaf(), &intermediate(), &old(root())), "CN=root"),
         ] {
-            assert_eq!(check_code_signing(&chain), Ok(()));
+            assert_eq!(check_code_signing(&chain, &[]), Ok(()));
             let found = check_validity(&chain, now()).unwrap_err().to_string();
             assert!(found.contains(subject) && found.contains("expired at"), "{found}");
         }

@@ -1,6 +1,7 @@
 //! X.509: certificates as signatures bring them and as operators trust them, and the rules for chains of them.
 //! Called by verifiers. Never reads a file, asks no clock and no network, and decides nothing about trust.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
@@ -30,16 +31,16 @@ pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
-/// Two are equal when their bytes are.
+/// Two are equal when their bytes are. A copy costs next to nothing.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    der: Vec<u8>,
-    raw: Raw,
-    parsed: x509_cert::Certificate,
+    der: Arc<[u8]>,
+    raw: Arc<Raw>,
+    parsed: Arc<x509_cert::Certificate>,
 }
 
 /// Parts of a certificate byte by byte: what is signed and what is compared must never be encoded anew.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Raw {
     /// What the signature covers.
     tbs: Vec<u8>,
@@ -81,7 +82,7 @@ impl Certificate {
         }
         let parsed = x509_cert::Certificate::from_der(der).map_err(BadCertificate::Malformed)?;
         let raw = Raw::read(der).map_err(BadCertificate::Malformed)?;
-        let certificate = Self { der: der.to_vec(), raw, parsed };
+        let certificate = Self { der: der.into(), raw: Arc::new(raw), parsed: Arc::new(parsed) };
         let extensions = certificate.extensions();
         for (index, extension) in extensions.iter().enumerate() {
             if extensions.iter().take(index).any(|other| other.extn_id == extension.extn_id) {

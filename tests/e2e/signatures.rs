@@ -26,6 +26,26 @@ fn an_image_signed_by_a_trusted_identity_is_pulled_whatever_the_algorithm() {
 }
 
 #[test]
+fn an_image_signed_in_cose_is_pulled_and_one_by_another_key_is_refused() {
+    needs!();
+    let node = steady_node();
+    let cose = &["--signature-format", "cose"];
+    for (name, key) in ALGORITHMS {
+        let image = registries().referrers.image(&format!("cose/{name}"));
+        signers().authority.signer(key, TRUSTED).sign_with(&image.by_digest(), cose);
+        node.allows(&image, "ALLOWED");
+    }
+    for (name, signer, cause) in [
+        ("other-authority", &signers().other_authority, "is not trusted"),
+        ("other-identity", &signers().other_identity, "is none of the trusted identities"),
+    ] {
+        let image = registries().referrers.image(&format!("cose/{name}"));
+        signer.sign_with(&image.by_digest(), cose);
+        node.refuses(&image, "DENIED", cause);
+    }
+}
+
+#[test]
 fn an_unsigned_image_is_refused() {
     needs!();
     let node = steady_node();

@@ -81,11 +81,21 @@ fn describe(media_type: &str, bytes: &[u8]) -> Descriptor {
     }
 }
 
+const JWS: &str = "application/jose+json";
+const COSE: &str = "application/cose";
+
+/// The same signature as [`SIGNATURE`], in COSE.
+const IN_COSE: &[u8] = include_bytes!("../fixtures/notation/single.cose");
+
 /// The fixture's image, its signature's manifest, and a registry that holds them.
 fn honest() -> (Descriptor, Vec<u8>, Hostile) {
+    signed(JWS, SIGNATURE)
+}
+
+fn signed(media_type: &str, envelope: &[u8]) -> (Descriptor, Vec<u8>, Hostile) {
     let mut registry = Hostile::default();
     let image = describe(IMAGE_MANIFEST, MANIFEST.as_bytes());
-    let manifest = signature_manifest(&image, &registry.add("application/jose+json", SIGNATURE));
+    let manifest = signature_manifest(&image, &registry.add(media_type, envelope));
     registry.list = vec![registry.add(IMAGE_MANIFEST, &manifest)];
     (image, manifest, registry)
 }
@@ -134,8 +144,10 @@ fn changed(bytes: &[u8], at: usize, bits: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_unchanged_image_is_allowed() {
-    let (image, _, registry) = honest();
-    assert_eq!(judge(&registry, &image).await, Token::Allowed);
+    for (media_type, envelope) in [(JWS, SIGNATURE), (COSE, IN_COSE)] {
+        let (image, _, registry) = signed(media_type, envelope);
+        assert_eq!(judge(&registry, &image).await, Token::Allowed);
+    }
 }
 
 #[tokio::test]
@@ -180,8 +192,22 @@ fn signing_agent() -> Range<usize> {
     agent..agent + text[agent..].find('}').unwrap()
 }
 
+/// The same in COSE, where each is text: a byte that tells its length, or two, and the bytes.
+fn signing_agent_in_cose() -> Range<usize> {
+    let name = b"io.cncf.notary.signingAgent";
+    let agent = IN_COSE.windows(name.len()).position(|window| window == name).unwrap();
+    let value = agent + name.len();
+    let length = usize::from(IN_COSE[value] & 0x1f);
+    assert!(IN_COSE[value] >> 5 == 3 && length < 24);
+    agent - 2..value + 1 + length
+}
+
 fn verify(envelope: &[u8], image: &Descriptor, trust: &Trust) -> bool {
-    let outcome = verify_envelope("application/jose+json", envelope, image, trust, SystemTime::now());
+    verify_in(JWS, envelope, image, trust)
+}
+
+fn verify_in(media_type: &str, envelope: &[u8], image: &Descriptor, trust: &Trust) -> bool {
+    let outcome = verify_envelope(media_type, envelope, image, trust, SystemTime::now());
     matches!(outcome, Outcome::Passed(_))
 }
 
@@ -193,6 +219,20 @@ fn every_changed_byte_of_the_envelope_is_refused() {
         let changed_text = String::from_utf8_lossy(&changed);
         assert!(agent.contains(&at) || !verify(&changed, &image, &trust), "byte {at}: {changed_text}");
     }
+}
+
+#[test]
+fn every_changed_byte_of_a_cose_envelope_is_refused() {
+    let (image, trust, agent) = (honest().0, trust(), signing_agent_in_cose());
+    assert!(verify_in(COSE, IN_COSE, &image, &trust));
+    let mut meaningless = 0;
+    // Each bit of each byte: without base64 every change gets as far as the signatures.
+    for (at, bit) in (0..IN_COSE.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let passes = verify_in(COSE, &changed(IN_COSE, at, 1 << bit), &image, &trust);
+        assert!(agent.contains(&at) || !passes, "byte {at}, bit {bit}");
+        meaningless += usize::from(passes);
+    }
+    assert!(meaningless > 0);
 }
 
 #[test]
@@ -212,19 +252,28 @@ fn every_changed_byte_of_the_payload_and_of_the_signed_header_is_refused() {
 
 #[tokio::test]
 async fn a_changed_envelope_is_refused_under_either_digest() {
-    let (image, _, honest) = honest();
-    let (envelope, agent) = (describe("application/jose+json", SIGNATURE), signing_agent());
-    for (index, changed) in samples(SIGNATURE).enumerate().step_by(7) {
-        let mut registry = honest.clone();
-        registry.serve(&envelope, &changed);
-        assert!(!judge(&registry, &image).await.allows(), "old digest, byte {}", index / 3);
+    for (media_type, envelope, agent) in [(JWS, SIGNATURE, signing_agent()), (COSE, IN_COSE, signing_agent_in_cose())] {
+        let (image, _, honest) = signed(media_type, envelope);
+        for (index, changed) in samples(envelope).enumerate().step_by(7) {
+            let mut registry = honest.clone();
+            registry.serve(&describe(media_type, envelope), &changed);
+            assert!(!judge(&registry, &image).await.allows(), "{media_type}, old digest, byte {}", index / 3);
 
-        let mut registry = honest.clone();
-        let own = registry.add("application/jose+json", &changed);
-        let manifest = signature_manifest(&image, &own);
-        registry.list = vec![registry.add(IMAGE_MANIFEST, &manifest)];
-        let allowed = judge(&registry, &image).await.allows();
-        assert!(agent.contains(&(index / 3)) || !allowed, "own digest, byte {}", index / 3);
+            let mut registry = honest.clone();
+            let own = registry.add(media_type, &changed);
+            let manifest = signature_manifest(&image, &own);
+            registry.list = vec![registry.add(IMAGE_MANIFEST, &manifest)];
+            let allowed = judge(&registry, &image).await.allows();
+            assert!(agent.contains(&(index / 3)) || !allowed, "{media_type}, own digest, byte {}", index / 3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_under_the_other_ones_media_type_is_refused() {
+    for (media_type, envelope) in [(COSE, SIGNATURE), (JWS, IN_COSE)] {
+        let (image, _, registry) = signed(media_type, envelope);
+        assert_eq!(judge(&registry, &image).await, Token::Denied);
     }
 }
 
@@ -234,7 +283,7 @@ async fn a_changed_image_manifest_is_refused_however_the_signature_is_attached()
     // What is decided hangs on the descriptor alone, and each change gives another.
     assert!(changes(MANIFEST.as_bytes()).all(|(_, changed)| describe(IMAGE_MANIFEST, &changed) != original));
 
-    let envelope = describe("application/jose+json", SIGNATURE);
+    let envelope = describe(JWS, SIGNATURE);
     for changed in samples(MANIFEST.as_bytes()) {
         let image = describe(IMAGE_MANIFEST, &changed);
         // The old signature's manifest, listed for the changed image; and one that names the changed image.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use aws_lc_rs::signature::{self, VerificationAlgorithm};
 use serde_json::Value;
 
+use super::cbor::BadCbor;
 use crate::limits;
 use crate::pki::{BadCertificate, Certificate, Curve, KeyKind};
 
@@ -155,6 +156,19 @@ pub(super) enum BadEnvelope {
         /// What is wrong with it.
         cause: serde_json::Error,
     },
+    /// Not a tagged COSE_Sign1 that holds its payload (RFC 9052, section 4.2).
+    #[error(
+        "the signature envelope is no COSE_Sign1_Tagged: a protected header, an unprotected header, the payload, the signature"
+    )]
+    NotSign1,
+    /// Not CBOR of the form that must stand there.
+    #[error("{part} of the signature envelope cannot be read: {cause}")]
+    Cbor {
+        /// Where.
+        part: &'static str,
+        /// What is wrong with it.
+        cause: BadCbor,
+    },
     /// Not base64 of the kind that must stand there.
     #[error("{part} of the signature envelope is not base64 as it must be: {cause}")]
     Base64 {
@@ -172,7 +186,7 @@ pub(super) enum BadEnvelope {
         /// Its name.
         name: &'static str,
         /// The scheme.
-        scheme: &'static str,
+        scheme: Scheme,
     },
     /// A header of another form.
     #[error("header {name} of the signature envelope must be {expected}")]
@@ -203,6 +217,11 @@ pub(super) enum BadEnvelope {
     /// A critical header that is not there.
     #[error("header {0:?} is marked critical, but is not given")]
     AbsentCritical(String),
+    /// A critical header for a plugin that is no primitive value of JSON.
+    #[error(
+        "critical header {0:?} must be text, a number, true, false or null: no other value can be given to a plugin"
+    )]
+    Attribute(String),
     /// A header twice in the list of critical ones.
     #[error("header {0:?} is marked critical twice")]
     DuplicateCritical(String),
@@ -228,7 +247,4 @@ pub(super) enum BadEnvelope {
         /// When it expires, RFC 3339.
         expiry: String,
     },
-    /// The other signing scheme: not an error of the envelope.
-    #[error("signing scheme notary.x509.signingAuthority is not supported yet, so the signature was not checked")]
-    SigningAuthority,
 }

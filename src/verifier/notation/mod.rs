@@ -16,6 +16,9 @@ use crate::report::{Failure, Outcome, Pass, Stage, Validation};
 use crate::revocation::{NotGood, Question, Revocation};
 use crate::verifier::{Candidate, Verifier};
 
+mod cbor;
+mod claims;
+mod cose;
 mod envelope;
 mod identity;
 mod jws;
@@ -134,16 +137,34 @@ mod tests {
     use bytes::Bytes;
     use tokio::time::Instant;
 
-    const CHAIN: &[u8] = include_bytes!("../../../tests/fixtures/notation/chain.jws");
-    const CHAIN_ROOT: &[u8] = include_bytes!("../../../tests/fixtures/notation/chain.pem");
-    const SINGLE: &[u8] = include_bytes!("../../../tests/fixtures/notation/single.jws");
-    const SINGLE_ROOT: &[u8] = include_bytes!("../../../tests/fixtures/notation/single.pem");
-    const SUBJECT: &[u8] = include_bytes!("../../../tests/fixtures/notation/subject.json");
     const JWS: &str = "application/jose+json";
 
-    fn judge(envelope: &[u8], root: &[u8], identity: &str) -> Outcome {
-        let trust = Trust::new(anchors_from_pem(root).unwrap(), &[identity.to_owned()]).unwrap();
-        verify_envelope(JWS, envelope, &Descriptor::parse(SUBJECT).unwrap(), &trust, now())
+    /// Both encodings: their endings and their media types.
+    const ENCODINGS: [(&str, &str); 2] = [("jws", JWS), ("cose", "application/cose")];
+
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/fixtures/notation/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// What one envelope of the notation tool comes to, which is the same in both encodings.
+    fn judge(envelope: &str, root: &str, identity: &str) -> Outcome {
+        let trust = Trust::new(anchors_from_pem(&fixture(&format!("{root}.pem"))).unwrap(), &[identity.to_owned()]);
+        let subject = Descriptor::parse(&fixture("subject.json")).unwrap();
+        let [jws, cose] = ENCODINGS.map(|(ending, media_type)| {
+            let bytes = fixture(&format!("{envelope}.{ending}"));
+            verify_envelope(media_type, &bytes, &subject, trust.as_ref().unwrap(), now())
+        });
+        // Both were made one after the other, so only their ends may differ.
+        match (jws, cose) {
+            (Outcome::Passed(jws), Outcome::Passed(cose)) => {
+                assert_eq!(Pass { valid_until: None, ..jws.clone() }, Pass { valid_until: None, ..cose });
+                Outcome::Passed(jws)
+            }
+            (jws, cose) => {
+                assert_eq!(jws, cose);
+                jws
+            }
+        }
     }
 
     fn passed(outcome: Outcome) -> Pass {
@@ -156,20 +177,16 @@ mod tests {
     #[test]
     fn envelopes_of_the_notation_tool_pass() {
         let signer = "x509.subject: C=US, ST=WA, O=acme, OU=build";
-        let pass = passed(judge(CHAIN, CHAIN_ROOT, signer));
+        let pass = passed(judge("chain", "chain", signer));
         assert_eq!(pass.detail, "signed by CN=fixture signer,OU=build,O=acme,L=Seattle,ST=WA,C=US");
-        let pass = passed(judge(SINGLE, SINGLE_ROOT, "*"));
+        let pass = passed(judge("single", "single", "*"));
         assert_eq!(pass.detail, "signed by CN=fixture single,O=acme,ST=WA,C=US");
     }
 
     #[test]
-    fn envelopes_of_the_notation_tool_pass_by_the_algorithm_of_each_common_key() {
-        for name in ["rsa-2048", "rsa-3072", "p-256", "p-384"] {
-            let read = |ending: &str| {
-                let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/notation");
-                std::fs::read(format!("{folder}/{name}.{ending}")).unwrap()
-            };
-            let pass = passed(judge(&read("jws"), &read("pem"), "*"));
+    fn envelopes_of_the_notation_tool_pass_by_the_algorithm_of_each_key() {
+        for name in ["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521"] {
+            let pass = passed(judge(name, name, "*"));
             assert_eq!(pass.detail, format!("signed by CN=fixture {name},O=acme,ST=WA,C=US"));
         }
     }
@@ -180,9 +197,24 @@ mod tests {
             Outcome::Failed(failure) => failure.stage,
             other => panic!("{other:?}"),
         };
-        assert_eq!(stage(judge(CHAIN, SINGLE_ROOT, "*")), Stage::Authenticity);
-        assert_eq!(stage(judge(SINGLE, CHAIN_ROOT, "*")), Stage::Authenticity);
-        assert_eq!(stage(judge(SINGLE, SINGLE_ROOT, "x509.subject: C=US, ST=WA, O=other")), Stage::Identity);
+        assert_eq!(stage(judge("chain", "single", "*")), Stage::Authenticity);
+        assert_eq!(stage(judge("single", "chain", "*")), Stage::Authenticity);
+        assert_eq!(stage(judge("single", "single", "x509.subject: C=US, ST=WA, O=other")), Stage::Identity);
+    }
+
+    #[test]
+    fn metadata_of_the_notation_tool_is_what_can_be_asked_for() {
+        for (ending, media_type) in ENCODINGS {
+            let judge = |value: &str| {
+                let anchors = anchors_from_pem(&fixture("chain.pem")).unwrap();
+                let trust = Trust::new(anchors, &["*".to_owned()]).unwrap();
+                let trust = trust.stating([("build".to_owned(), value.to_owned())].into());
+                let subject = Descriptor::parse(&fixture("subject.json")).unwrap();
+                verify_envelope(media_type, &fixture(&format!("chain.{ending}")), &subject, &trust, now())
+            };
+            passed(judge("123"));
+            assert!(matches!(judge("124"), Outcome::Failed(Failure { stage: Stage::Metadata, .. })));
+        }
     }
 
     /// A store with one answer for every blob.

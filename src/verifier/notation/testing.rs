@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::Trust;
 use crate::artifact::{Descriptor, IMAGE_MANIFEST};
-use crate::pki::Certificate;
 use crate::pki::testing::{INTERMEDIATE, Key, Kind, LEAF, ROOT, Template, chain};
+use crate::pki::{Certificate, parse_rfc3339};
 
 pub(super) const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 pub(super) const OTHER_DIGEST: &str = "sha256:9f85bc320205d4ad3e2872e85f115eb75b7da8f116bce843fe5db30a3731cc6b";
@@ -114,6 +114,183 @@ impl Draft {
 
     pub(super) fn sign(&self) -> Vec<u8> {
         self.members().to_string().into_bytes()
+    }
+
+    /// The same under the signing scheme `notary.x509.signingAuthority`, made at this time.
+    pub(super) fn by_authority(self, time: &str) -> Self {
+        self.set("io.cncf.notary.signingTime", Value::Null)
+            .set("io.cncf.notary.signingScheme", json!("notary.x509.signingAuthority"))
+            .critical("io.cncf.notary.authenticSigningTime", json!(time))
+    }
+
+    /// The same in either encoding: media type, envelope.
+    pub(super) fn both(&self) -> [(&'static str, Vec<u8>); 2] {
+        [("application/jose+json", self.sign()), ("application/cose", self.cose().sign())]
+    }
+
+    /// The same in COSE: times become numbers, base64 becomes bytes.
+    pub(super) fn cose(&self) -> Cose {
+        let protected: serde_json::Map<String, Value> = serde_json::from_str(&self.protected).unwrap();
+        let protected = protected.iter().map(|(name, value)| match (name.as_str(), value.as_str()) {
+            ("alg", Some(name)) => {
+                let names = ["PS256", "PS384", "PS512", "ES256", "ES384", "ES512"];
+                let number = [-37, -38, -39, -7, -35, -36][names.iter().position(|known| *known == name).unwrap()];
+                (cbor::int(1), cbor::int(number))
+            }
+            ("crit", None) => (cbor::int(2), cbor::of(value)),
+            ("cty", Some(text)) => (cbor::int(3), cbor::text(text)),
+            (name, Some(text)) if name.ends_with("Time") || name.ends_with("expiry") => {
+                (cbor::text(name), cbor::time(text))
+            }
+            _ => (cbor::text(name), cbor::of(value)),
+        });
+        let unprotected = self.header.as_object().unwrap().iter().map(|(name, value)| match name.as_str() {
+            "x5c" => {
+                let certificates = value
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|text| cbor::bytes(&STANDARD.decode(text.as_str().unwrap()).unwrap()));
+                (cbor::int(33), cbor::list(&certificates.collect::<Vec<_>>()))
+            }
+            "io.cncf.notary.timestampSignature" => {
+                (cbor::text(name), cbor::bytes(&STANDARD.decode(value.as_str().unwrap()).unwrap()))
+            }
+            _ => (cbor::text(name), cbor::of(value)),
+        });
+        Cose {
+            kind: self.kind,
+            payload: self.payload.as_bytes().to_vec(),
+            protected: protected.collect(),
+            unprotected: unprotected.collect(),
+        }
+    }
+}
+
+/// A COSE envelope to be made; all that is in it is CBOR already.
+#[derive(Clone)]
+pub(super) struct Cose {
+    kind: Kind,
+    payload: Vec<u8>,
+    protected: Vec<(Vec<u8>, Vec<u8>)>,
+    unprotected: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Cose {
+    /// The same as [`Draft::new`].
+    pub(super) fn new() -> Self {
+        Draft::new().cose()
+    }
+
+    /// Sets a protected header; nothing takes it out.
+    pub(super) fn set(mut self, label: Vec<u8>, value: impl Into<Option<Vec<u8>>>) -> Self {
+        self.protected.retain(|(other, _)| *other != label);
+        self.protected.extend(value.into().map(|value| (label, value)));
+        self
+    }
+
+    /// Sets the list of critical headers beside the signing scheme, whatever they are.
+    pub(super) fn critical(self, labels: &[Vec<u8>]) -> Self {
+        let scheme = cbor::text("io.cncf.notary.signingScheme");
+        self.set(cbor::int(2), cbor::list(&[&[scheme], labels].concat()))
+    }
+
+    /// Sets an unprotected header; nothing takes it out.
+    pub(super) fn unprotected(mut self, label: Vec<u8>, value: impl Into<Option<Vec<u8>>>) -> Self {
+        self.unprotected.retain(|(other, _)| *other != label);
+        self.unprotected.extend(value.into().map(|value| (label, value)));
+        self
+    }
+
+    /// An unprotected header's value.
+    pub(super) fn header(&self, label: &[u8]) -> Vec<u8> {
+        self.unprotected.iter().find(|(other, _)| other == label).unwrap().1.clone()
+    }
+
+    pub(super) fn sign(&self) -> Vec<u8> {
+        self.sign_with(&cbor::map(&self.protected), &cbor::map(&self.unprotected))
+    }
+
+    /// Signed with these bytes in the place of the headers.
+    pub(super) fn sign_with(&self, protected: &[u8], unprotected: &[u8]) -> Vec<u8> {
+        [cbor::head(6, 18), cbor::list(&self.parts(protected, unprotected))].concat()
+    }
+
+    /// The four parts, signed.
+    pub(super) fn parts(&self, protected: &[u8], unprotected: &[u8]) -> [Vec<u8>; 4] {
+        let [protected, payload] = [protected, &self.payload].map(cbor::bytes);
+        let signed = [cbor::text("Signature1"), protected.clone(), cbor::bytes(b""), payload.clone()];
+        let signature = Key::get(self.kind, 0).sign_jws(&cbor::list(&signed));
+        [protected, unprotected.to_vec(), payload, cbor::bytes(&signature)]
+    }
+
+    /// The headers, protected and unprotected.
+    pub(super) fn headers(&self) -> [Vec<u8>; 2] {
+        [cbor::map(&self.protected), cbor::map(&self.unprotected)]
+    }
+}
+
+/// Writes CBOR, for [`Cose`].
+pub(super) mod cbor {
+    use super::*;
+
+    pub(in super::super) fn head(major: u8, argument: u64) -> Vec<u8> {
+        let bytes = argument.to_be_bytes();
+        let (info, length) = match argument {
+            0..24 => return vec![major << 5 | bytes[7]],
+            24..0x100 => (24, 1),
+            0x100..0x1_0000 => (25, 2),
+            0x1_0000..0x1_0000_0000 => (26, 4),
+            _ => (27, 8),
+        };
+        [&[major << 5 | info], &bytes[8 - length..]].concat()
+    }
+
+    pub(in super::super) fn int(number: i64) -> Vec<u8> {
+        if number < 0 { head(1, !number as u64) } else { head(0, number as u64) }
+    }
+
+    pub(in super::super) fn bytes(bytes: &[u8]) -> Vec<u8> {
+        [&head(2, bytes.len() as u64), bytes].concat()
+    }
+
+    pub(in super::super) fn text(text: &str) -> Vec<u8> {
+        [&head(3, text.len() as u64), text.as_bytes()].concat()
+    }
+
+    pub(in super::super) fn list(items: &[Vec<u8>]) -> Vec<u8> {
+        [head(4, items.len() as u64), items.concat()].concat()
+    }
+
+    pub(in super::super) fn map(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let pairs_cbor: Vec<u8> =
+            pairs.iter().flat_map(|(label, value)| [label.clone(), value.clone()].concat()).collect();
+        [head(5, pairs.len() as u64), pairs_cbor].concat()
+    }
+
+    pub(in super::super) fn tag(tag: u64, item: &[u8]) -> Vec<u8> {
+        [&head(6, tag), item].concat()
+    }
+
+    /// A moment as RFC 3339 writes it, in seconds under tag 1.
+    pub(in super::super) fn time(text: &str) -> Vec<u8> {
+        let since = parse_rfc3339(text).unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+        tag(1, &int(since.as_secs() as i64))
+    }
+
+    /// JSON in CBOR.
+    pub(in super::super) fn of(value: &Value) -> Vec<u8> {
+        match value {
+            Value::Null => vec![0xf6],
+            Value::Bool(false) => vec![0xf4],
+            Value::Bool(true) => vec![0xf5],
+            Value::Number(number) => int(number.as_i64().unwrap()),
+            Value::String(string) => text(string),
+            Value::Array(items) => list(&items.iter().map(of).collect::<Vec<_>>()),
+            Value::Object(members) => {
+                map(&members.iter().map(|(name, value)| (text(name), of(value))).collect::<Vec<_>>())
+            }
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Trust {
     authorities: Vec<Certificate>,
     signing_authorities: Vec<Certificate>,
     timestamp_authorities: Option<Vec<Certificate>>,
+    /// Those of all these whose own key signed them.
+    self_signed: Vec<Certificate>,
     identities: Identities,
     level: Level,
     verify_timestamp: VerifyTimestamp,
@@ -41,6 +43,7 @@ impl Trust {
             authorities: Vec::new(),
             signing_authorities: Vec::new(),
             timestamp_authorities: None,
+            self_signed: Vec::new(),
             identities: Identities::Any,
             level: Level::STRICT,
             verify_timestamp: VerifyTimestamp::Always,
@@ -51,6 +54,7 @@ impl Trust {
                 problems.push(Problem::NoAnchor);
             }
             problems.extend(certificates.iter().filter_map(|anchor| check_anchor(store_type, anchor)));
+            trust.self_signed.extend(certificates.iter().filter(|anchor| anchor.is_self_signed()).cloned());
             trust.store(store_type).extend(certificates);
         }
         if problems.is_empty() && trust.authorities.is_empty() && trust.signing_authorities.is_empty() {
@@ -95,6 +99,11 @@ impl Trust {
             Scheme::X509 => !self.authorities.is_empty(),
             Scheme::SigningAuthority => !self.signing_authorities.is_empty(),
         }
+    }
+
+    /// Certificates that are known to be self-signed: it was checked once, when trust was read.
+    pub(super) fn self_signed(&self) -> &[Certificate] {
+        &self.self_signed
     }
 
     /// Who vouches for timestamps; none: no timestamp is asked for.
@@ -269,6 +278,15 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains("is no root: trust stores of type tsa"), "{found:?}");
         }
         assert_eq!(of(vec![]), Err(vec!["there is no trusted certificate".to_owned()]));
+    }
+
+    #[test]
+    fn only_those_whose_own_key_signed_them_are_known_to_be_self_signed() {
+        let [one, two] = [Key::get(Kind::P256, 0), Key::get(Kind::P256, 1)];
+        let new_with_old = Template::ca(ROOT, ROOT).sign(one, two);
+        let root = chain().remove(2);
+        let stores = vec![(StoreType::Ca, vec![new_with_old, root.clone()]), (StoreType::SigningAuthority, vec![chain().remove(1)])];
+        assert_eq!(Trust::of(stores, &["*".to_owned()]).unwrap().self_signed(), [root]);
     }
 
     #[test]
