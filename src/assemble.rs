@@ -100,8 +100,9 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
 /// As [`assemble`].
 pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
+    let revocation = shared.revocation(config);
     let (metrics, vaults) = (Arc::clone(shared.metrics()), Arc::clone(shared.vaults()));
-    join(config, Assembly { disk, metrics, vaults, ..Assembly::new(path) })
+    join(config, Assembly { disk, revocation, metrics, vaults, ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -109,7 +110,8 @@ pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<As
 /// # Errors
 /// As [`assemble`].
 pub fn assemble_over(config: &Config, path: &Path, store: Arc<dyn Store>) -> Result<Assembled, Problems> {
-    join(config, Assembly { over: Some(store), ..Assembly::new(path) })
+    let revocation = Shared::default().revocation(config);
+    join(config, Assembly { over: Some(store), revocation, ..Assembly::new(path) })
 }
 
 /// The store for a registry of which no scope speaks. `config` is the configuration, where there is one.
@@ -176,7 +178,7 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     work.absorb("platform", platform().as_bytes());
     // What decides, and nothing else: a log level costs no verdict, and neither does a proxy, which is trusted no more
     // than a registry is.
-    match serde_json::to_vec(&(config.unmatched, &config.executors, &config.remember)) {
+    match serde_json::to_vec(&(config.unmatched, &config.executors, &config.remember, &config.revocation)) {
         Ok(bytes) => work.absorb("configuration", &bytes),
         Err(error) => work.problems.push(&TOP, format!("the configuration cannot be written down: {error}")),
     }

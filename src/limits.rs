@@ -515,3 +515,71 @@ pub fn built_at() -> SystemTime {
     let seconds = env!("RATIFYD_BUILD_TIME").parse().unwrap_or_default();
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
+
+/// By how much clocks may differ: what is dated later than that is not believed (RFC 6960, section 4.2.2.1).
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// Most certificates of an OCSP response that are looked at. One is what a responder sends who answers for an issuer.
+pub const OCSP_CERTIFICATES: usize = 8;
+
+/// Longest wait for one OCSP responder, unless configured (Notary Project, trust policy specification, "OCSP Download").
+pub const OCSP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest wait for one CRL, unless configured (the same, "CRL Download").
+pub const CRL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest value of `ocspTimeout` and `crlTimeout`: a pull has ended by then.
+pub const REVOCATION_TIMEOUT_MAX: Duration = CALL_TIMEOUT;
+
+/// Longest time for finding out about one certificate, for whoever still wants to know: several responders and lists in
+/// turn.
+pub const REVOCATION_SEARCH: Duration = Duration::from_secs(120);
+
+/// Largest OCSP response, in bytes. Real ones have 0.5 to 4 KiB.
+pub const OCSP_BYTES: u64 = 64 * 1024;
+
+/// Largest CRL, in bytes, unless configured for less: the largest of public authorities have some 16 MiB.
+pub const CRL_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Most responders, and most places of lists, that are asked about one certificate.
+pub const REVOCATION_URLS: usize = 8;
+
+/// Questions to OCSP responders that are under way at once.
+pub const OCSP_REQUESTS: usize = 32;
+
+/// CRLs that are fetched at once: each is in memory as a whole meanwhile.
+pub const CRL_REQUESTS: usize = 4;
+
+/// Most certificates of which it is kept in memory whether they stand; the one longest unused goes first. Some 4 KiB
+/// each.
+pub const REVOCATION_KEPT: usize = 1024;
+
+/// How long it is kept that it could not be found out about a certificate.
+pub const REVOCATION_UNKNOWN_KEPT: Duration = Duration::from_secs(5);
+
+/// How long an answer is kept whose successor is due and cannot be had.
+pub const REVOCATION_OLD_KEPT: Duration = Duration::from_secs(60);
+
+/// How long it is kept that a certificate cannot be taken back by anybody.
+pub const IRREVOCABLE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What part of the time that an answer still counts passes before the next one is fetched ahead: three quarters.
+pub const PREFETCH_SHARE: f64 = 0.75;
+
+/// Shortest time between two such fetches.
+pub const PREFETCH_PAUSE: Duration = Duration::from_secs(60);
+
+/// Nothing is fetched ahead for certificates that nobody asked about for so long.
+pub const PREFETCH_USED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most bytes of CRLs and OCSP responses on disk, within `cache.disk`; the oldest go first.
+pub const REVOCATION_DISK_BYTES: u64 = 128 * 1024 * 1024;
+
+/// CRLs and OCSP responses that are read from disk or written at once.
+pub const REVOCATION_DISK_JOBS: usize = 8;
+
+/// Most files in a folder of CRLs, and most CRLs in one file.
+pub const CRL_FILES: usize = 256;
+
+/// How long a folder of CRLs is known before it is looked at again.
+pub const CRL_FOLDER_LOOK: Duration = Duration::from_secs(1);

@@ -35,6 +35,7 @@ pub struct Metrics {
     cache_bytes: Family<Labels<1>, Gauge>,
     reloads: Family<Labels<1>, Counter>,
     not_enforced: Family<Labels<1>, Counter>,
+    revocations: Family<Labels<2>, Counter>,
     trust_read: Gauge,
 }
 
@@ -62,6 +63,10 @@ pub enum Cache {
     Memory,
     /// Manifests and blobs, on disk.
     Disk,
+    /// Whether certificates were revoked, in memory.
+    Revocation,
+    /// CRLs and OCSP responses, on disk.
+    RevocationDisk,
 }
 
 /// What asking a memory brought, or giving it something.
@@ -110,6 +115,7 @@ impl Metrics {
             cache_bytes: Family::default(),
             reloads: Family::default(),
             not_enforced: Family::default(),
+            revocations: Family::default(),
             trust_read: Gauge::default(),
         };
         metrics.register();
@@ -129,6 +135,8 @@ impl Metrics {
         registry.register("reloads", "Readings of configuration and trust", self.reloads.clone());
         let help = "Failed validations that the configuration only logs";
         registry.register("validations_not_enforced", help, self.not_enforced.clone());
+        let help = "Questions to others whether a certificate was revoked";
+        registry.register("revocation_requests", help, self.revocations.clone());
         let help = "When trust was last found current and whole, in seconds since 1970";
         registry.register("trust_read_timestamp_seconds", help, self.trust_read.clone());
     }
@@ -136,6 +144,11 @@ impl Metrics {
     /// A part of a check that did not hold, and that the configuration only logs.
     pub fn not_enforced(&self, validation: Validation) {
         self.not_enforced.get_or_create(&[("validation", Cow::Borrowed(validation.as_str()))]).inc();
+    }
+
+    /// A question to others about revocation, and what came of it: one of few words.
+    pub fn revocation(&self, method: &'static str, result: &'static str) {
+        self.revocations.get_or_create(&[("method", Cow::Borrowed(method)), ("result", Cow::Borrowed(result))]).inc();
     }
 
     /// An answer to a pull.
@@ -243,6 +256,8 @@ impl Cache {
             Self::Lists => "lists",
             Self::Memory => "memory",
             Self::Disk => "disk",
+            Self::Revocation => "revocation",
+            Self::RevocationDisk => "revocation_disk",
         }
     }
 }

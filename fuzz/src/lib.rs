@@ -12,6 +12,7 @@ mod configuration;
 mod cose;
 mod credentials;
 mod made;
+mod revocation;
 mod signatures;
 mod socket;
 mod store;
@@ -21,6 +22,7 @@ mod words;
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
+pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use socket::{arguments, descriptor, duration, wire};
 pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
@@ -31,7 +33,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 42] = [
+pub const TARGETS: [(&str, Target); 44] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Target); 42] = [
     ("config_yaml", config_yaml),
     ("cose", cose),
     ("cose_signed", cose_signed),
+    ("crl", crl),
     ("descriptor", descriptor),
     ("digest", digest),
     ("docker_config", docker_config),
@@ -60,6 +63,7 @@ pub const TARGETS: [(&str, Target); 42] = [
     ("link", link),
     ("manifest", manifest),
     ("name", name),
+    ("ocsp", ocsp),
     ("pem", pem),
     ("public_key", public_key),
     ("reason", reason),

@@ -77,6 +77,14 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// A signed part of this content, with the known key's signature, and what follows it (RFC 5280, section 5.1; RFC 6960,
+/// section 4.2.1).
+pub(super) fn sealed(content: &[u8], rest: &[u8]) -> Vec<u8> {
+    let tbs = element(SEQUENCE, &[content]);
+    let signature = sign(&ECDSA_P256_SHA256_ASN1_SIGNING, &tbs);
+    element(SEQUENCE, &[&tbs, &ECDSA_WITH_SHA256, &element(BIT_STRING, &[&[0], &signature]), rest])
+}
+
 /// A name of attributes, each the last arcs of its type below 2.5.4 and its text.
 pub(super) fn name(attributes: &[(u8, &[u8])]) -> Vec<u8> {
     let attributes = attributes.iter().map(|(kind, text)| {

@@ -1,12 +1,14 @@
-//! What a process has once, whatever configuration is in force: its counters, and content on disk. `live` keeps it from
-//! one reading to the next; tools have none on disk.
+//! What a process has once, whatever configuration is in force: its counters, content on disk, and what is known of
+//! revoked certificates. `live` keeps it from one reading to the next; tools have none on disk.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::vaults::Vaults;
-use crate::config::{Cache, Folder};
+use crate::config::{Cache, Config, Folder};
+use crate::limits;
 use crate::metrics::Metrics;
+use crate::revocation::{Options, Revocation};
 use crate::store::registry::disk::Disk;
 
 /// What outlives a configuration.
@@ -15,6 +17,7 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     vaults: Arc<Vaults>,
     on_disk: Option<OnDisk>,
+    revocation: Mutex<Option<(Options, Arc<Revocation>)>>,
 }
 
 #[derive(Default)]
@@ -32,12 +35,8 @@ impl Shared {
         let folders = environment("CACHE_DIRECTORY");
         let first =
             folders.as_deref().and_then(|folders| folders.split(':').next()).filter(|path| path.starts_with('/'));
-        let given = first.map(|path| PathBuf::from(path).join("content"));
-        Self {
-            metrics: Arc::default(),
-            vaults: Arc::default(),
-            on_disk: Some(OnDisk { given, open: Mutex::default() }),
-        }
+        let on_disk = OnDisk { given: first.map(PathBuf::from), open: Mutex::default() };
+        Self { on_disk: Some(on_disk), ..Self::default() }
     }
 
     /// The counters.
@@ -55,7 +54,7 @@ impl Shared {
     pub(super) fn disk(&self, cache: &Cache) -> Option<Arc<Disk>> {
         let on_disk = self.on_disk.as_ref()?;
         let folder = match &cache.path {
-            Folder::Systemd => on_disk.given.clone(),
+            Folder::Systemd => on_disk.given.as_ref().map(|given| given.join("content")),
             Folder::None => None,
             Folder::At(path) => Some(path.clone()),
         };
@@ -71,6 +70,29 @@ impl Shared {
                 let disk = Disk::open(&folder, cache.disk, Arc::clone(&self.metrics));
                 *open = Some((folder, cache.disk, Arc::clone(&disk)));
                 Some(disk)
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Who knows whether certificates were revoked, as configured: the same as before where it is to be the same.
+    pub(super) fn revocation(&self, config: &Config) -> Arc<Revocation> {
+        let folder = self.on_disk.as_ref().and_then(|on_disk| match &config.cache.path {
+            Folder::Systemd => on_disk.given.clone(),
+            Folder::None => None,
+            Folder::At(path) => Some(path.clone()),
+        });
+        let capacity = config.cache.disk.min(limits::REVOCATION_DISK_BYTES);
+        let disk = folder.filter(|_| capacity > 0).map(|folder| (folder.join("revocation"), capacity));
+        let options = Options { config: config.revocation.clone(), proxy: config.proxy.clone(), disk };
+        let mut known = self.revocation.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((before, revocation)) if *before == options => Arc::clone(revocation),
+            _ => {
+                let revocation = Revocation::new(options.clone(), Arc::clone(&self.metrics));
+                *known = Some((options, Arc::clone(&revocation)));
+                revocation
             }
         }
     }
@@ -103,6 +125,21 @@ mod tests {
             (Shared::default(), cache(&here, 1 << 20)),
         ] {
             assert_eq!(at(&shared, &cache), None, "{cache:?}");
+        }
+    }
+
+    #[test]
+    fn a_reload_goes_on_with_what_is_known_of_revoked_certificates_unless_it_is_asked_in_another_way() {
+        let shared = daemon(None);
+        let config = |more: &str| {
+            let text = format!("executors = [{{ scopes = [\"*\"], mode = \"deny\" }}]\n{more}");
+            crate::config::parse("config.toml", &text, &|_| None).unwrap()
+        };
+        let [first, again] = ["", ""].map(|more| shared.revocation(&config(more)));
+        assert!(Arc::ptr_eq(&first, &again));
+        for more in ["revocation.fetch = false", "proxy.http = \"http://proxy.example\"", "cache.path = \"/var/other\""]
+        {
+            assert!(!Arc::ptr_eq(&first, &shared.revocation(&config(more))), "{more}");
         }
     }
 

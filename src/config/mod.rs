@@ -95,6 +95,8 @@ pub struct Config {
     pub cache: Cache,
     /// Where the daemon tells its counters.
     pub metrics: Metrics,
+    /// How it is found out whether certificates were revoked.
+    pub revocation: Revocation,
 }
 
 /// What becomes of a pull that no scope matches.
@@ -170,6 +172,33 @@ pub enum Folder {
 pub struct Metrics {
     /// The address; none: nowhere.
     pub listen: Option<Listen>,
+}
+
+/// How it is found out whether certificates were revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Revocation {
+    /// Whether responders are asked and CRLs fetched.
+    pub fetch: bool,
+    /// Longest wait for one OCSP responder.
+    pub ocsp_timeout: Duration,
+    /// Longest wait for one CRL.
+    pub crl_timeout: Duration,
+    /// Largest CRL, in bytes.
+    pub max_crl_bytes: u64,
+    /// Where the operator keeps CRLs, by its absolute path.
+    pub crl_folder: Option<PathBuf>,
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self {
+            fetch: true,
+            ocsp_timeout: limits::OCSP_TIMEOUT,
+            crl_timeout: limits::CRL_TIMEOUT,
+            max_crl_bytes: limits::CRL_BYTES,
+            crl_folder: None,
+        }
+    }
 }
 
 /// An address on this machine.

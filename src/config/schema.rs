@@ -64,6 +64,14 @@ pub fn schema() -> Value {
                 "listen": with_default(json!(""), described("An address of loopback with its port, or unix:PATH; empty: nowhere.",
                     or_variable(json!({ "type": "string", "pattern": METRICS_ADDRESS, "maxLength": limits::EXPANDED_BYTES })))),
             })),
+            "revocation": table("How it is found out whether certificates were revoked.", json!({
+                "fetch": { "description": "Whether OCSP responders are asked and CRLs fetched.", "type": "boolean", "default": true },
+                "ocspTimeout": duration(limits::OCSP_TIMEOUT, limits::REVOCATION_TIMEOUT_MAX, "Longest wait for one OCSP responder"),
+                "crlTimeout": duration(limits::CRL_TIMEOUT, limits::REVOCATION_TIMEOUT_MAX, "Longest wait for one CRL"),
+                "maxCrlBytes": bytes(1, limits::CRL_BYTES, limits::CRL_BYTES, "Largest CRL."),
+                "crlFolder": with_default(json!(""), described("A folder with CRLs, by its absolute path; empty: none.",
+                    or_variable(json!({ "type": "string", "pattern": "^(/|$)", "maxLength": limits::EXPANDED_BYTES })))),
+            })),
             "keyManagementProviders": notation::providers(),
             "executors": {
                 "description": "Who answers for which scopes.",

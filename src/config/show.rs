@@ -5,6 +5,7 @@ mod notation;
 mod vault;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -77,6 +78,13 @@ fn file(config: &Config) -> File<'_> {
                 Some(Listen::Tcp(address)) => address.to_string(),
                 Some(Listen::Unix(path)) => format!("unix:{}", unexpanded(&path.to_string_lossy())),
             },
+        },
+        revocation: RevocationTable {
+            fetch: config.revocation.fetch,
+            ocsp_timeout: humantime::format_duration(config.revocation.ocsp_timeout).to_string(),
+            crl_timeout: humantime::format_duration(config.revocation.crl_timeout).to_string(),
+            max_crl_bytes: config.revocation.max_crl_bytes,
+            crl_folder: unexpanded(&config.revocation.crl_folder.as_deref().unwrap_or(Path::new("")).to_string_lossy()),
         },
         executors: config.executors.iter().map(executor).collect(),
     }
@@ -193,6 +201,7 @@ struct File<'a> {
     proxy: ProxyTable<'a>,
     cache: CacheTable,
     metrics: MetricsTable,
+    revocation: RevocationTable,
     executors: Vec<ExecutorTable<'a>>,
 }
 
@@ -221,6 +230,16 @@ struct CacheTable {
 #[derive(Serialize)]
 struct MetricsTable {
     listen: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RevocationTable {
+    fetch: bool,
+    ocsp_timeout: String,
+    crl_timeout: String,
+    max_crl_bytes: u64,
+    crl_folder: String,
 }
 
 #[derive(Serialize)]

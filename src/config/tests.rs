@@ -565,6 +565,32 @@ fn content_on_disk_is_where_systemd_says_unless_the_file_says_otherwise() {
 }
 
 #[test]
+fn revocation_is_asked_within_its_bounds() {
+    let of = |text: &str| good(&format!("{}[revocation]\n{text}\n", executor(""))).revocation;
+    assert_eq!(of(""), Revocation::default());
+    let all = of("fetch = false\nocspTimeout = \"30s\"\ncrlTimeout = \"1ms\"\nmaxCrlBytes = 1\ncrlFolder = \"/c\"");
+    let expected = Revocation {
+        fetch: false,
+        ocsp_timeout: Duration::from_secs(30),
+        crl_timeout: Duration::from_millis(1),
+        max_crl_bytes: 1,
+        crl_folder: Some("/c".into()),
+    };
+    assert_eq!((all, of("maxCrlBytes = 33554432")), (expected, Revocation::default()));
+    for (text, expected) in [
+        ("ocspTimeout = \"30s 1ns\"", "revocation.ocspTimeout: \"30s 1ns\" is above the limit of 30s"),
+        ("maxCrlBytes = 33554433", "revocation.maxCrlBytes"),
+        ("maxCrlBytes = 0", "revocation.maxCrlBytes"),
+        ("crlFolder = \"crls\"", "revocation.crlFolder: \"crls\" is not an absolute path"),
+        ("fetch = \"no\"", "revocation.fetch"),
+        ("ocsp = true", "revocation.ocsp"),
+    ] {
+        let found = problems(&format!("{}[revocation]\n{text}\n", executor("")));
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn metrics_are_told_on_this_machine_alone() {
     let listen = |text: &str| good(&format!("{}[metrics]\nlisten = {text:?}", executor(""))).metrics.listen;
     assert_eq!(listen(""), None);

@@ -931,7 +931,7 @@ mod tests {
         assert_eq!(check_timestamping(&[]), Err(Violation::Empty));
         let chain = chain_of(&tsa(), &intermediate(), &root());
         assert!(matches!(check_timestamping(&chain[..2]), Err(Violation::NotSelfSigned { .. })));
-        assert!(matches!(check_code_signing(&chain), Err(Violation::ExtendedKeyUsage { .. })));
+        assert!(matches!(check_code_signing(&chain, &[]), Err(Violation::ExtendedKeyUsage { .. })));
     }
 
     #[test]

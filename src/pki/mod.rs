@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
-use const_oid::db::rfc5280;
 use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::{Decode, Header, Reader, SliceReader};
+use der::{Decode, Reader, SliceReader, Tag};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_cert::ext::Extension;
@@ -18,9 +17,13 @@ use crate::limits;
 
 pub mod chain;
 mod cms;
+pub mod crl;
+mod element;
 mod key;
 pub mod name;
+pub mod ocsp;
 mod pem;
+mod points;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timestamp;
@@ -29,6 +32,7 @@ pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem};
+pub use points::{Coverage, Point, Unreadable};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
 /// Two are equal when their bytes are. A copy costs next to nothing.
@@ -44,6 +48,8 @@ pub struct Certificate {
 struct Raw {
     /// What the signature covers.
     tbs: Vec<u8>,
+    /// The content of the INTEGER.
+    serial: Vec<u8>,
     issuer: Vec<u8>,
     subject: Vec<u8>,
     /// The SubjectPublicKeyInfo.
@@ -157,12 +163,29 @@ impl Certificate {
         self.decode::<BasicConstraints>().is_ok_and(|found| found.is_some_and(|(_, constraints)| constraints.ca))
     }
 
-    /// Whether it names where to ask if it was taken back: a responder (OCSP) or a list (CRL).
+    /// The content of its serial number, byte by byte.
     #[must_use]
-    pub fn may_be_revoked(&self) -> bool {
-        [rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, rfc5280::ID_PE_AUTHORITY_INFO_ACCESS]
-            .into_iter()
-            .any(|oid| self.extension(oid).is_some())
+    pub fn serial(&self) -> &[u8] {
+        &self.raw.serial
+    }
+
+    /// Its subject in DER.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        &self.raw.subject
+    }
+
+    /// What tells it, as issued by the key of `issuer`, from all others.
+    #[must_use]
+    pub fn id(&self, issuer: &Self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&issuer.raw.key);
+        context.update(&self.der);
+        let mut id = [0; 32];
+        for (to, from) in id.iter_mut().zip(context.finish().as_ref()) {
+            *to = *from;
+        }
+        id
     }
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.
@@ -215,7 +238,7 @@ impl Raw {
             if fields.peek_byte() == Some(VERSION_TAG) {
                 fields.tlv_bytes()?;
             }
-            let _serial = fields.tlv_bytes()?;
+            let serial = element::only(fields.tlv_bytes()?, Tag::Integer)?.to_vec();
             let _algorithm = fields.tlv_bytes()?;
             let issuer = fields.tlv_bytes()?.to_vec();
             let _validity = fields.tlv_bytes()?;
@@ -223,23 +246,22 @@ impl Raw {
             let key = fields.tlv_bytes()?.to_vec();
             let rest = fields.remaining_len();
             fields.read_slice(rest)?;
-            Ok(Self { tbs: tbs.to_vec(), issuer, subject, key })
+            Ok(Self { tbs: tbs.to_vec(), serial, issuer, subject, key })
         })
     }
 }
 
-/// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down.
+/// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down. Reads tags
+/// and lengths alone: the parser behind it is the strict one.
 fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
-    let mut reader = SliceReader::new(der)?;
+    let mut rest = der;
     for _ in 0..limits::CERTIFICATE_ELEMENTS {
-        if reader.is_finished() {
-            return Ok(true);
-        }
-        let header = Header::decode(&mut reader)?;
-        let content = reader.read_slice(header.length)?;
-        let below = depth.checked_sub(1);
-        let is_short = match below {
-            _ if !header.tag.is_constructed() || content.is_empty() => true,
+        let Some((tag, after)) = rest.split_first() else { return Ok(true) };
+        let (content, after) = content(*tag, after).ok_or_else(|| der::Tag::Sequence.value_error())?;
+        rest = after;
+        let is_list = tag & CONSTRUCTED != 0 && !content.is_empty();
+        let is_short = match depth.checked_sub(1) {
+            _ if !is_list => true,
             Some(below) => lists_are_short(content, below)?,
             None => false,
         };
@@ -247,8 +269,29 @@ fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
             return Ok(false);
         }
     }
-    Ok(reader.is_finished())
+    Ok(rest.is_empty())
 }
+
+/// Splits the content of an element off what follows its tag; nothing where the tag or the length is of a form that no
+/// certificate needs (X.690, section 8.1).
+fn content(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (first, rest) = bytes.split_first().filter(|_| tag & LONG_TAG != LONG_TAG)?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(*first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0, |number, digit| number << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+/// The bit of a tag that says that elements are its content.
+const CONSTRUCTED: u8 = 0x20;
+
+/// The bits of a tag that say that its number follows.
+const LONG_TAG: u8 = 0x1f;
 
 /// How deep a certificate's DER is nested at most; names and extensions lie six levels down.
 const CERTIFICATE_DEPTH: usize = 16;
@@ -305,6 +348,16 @@ mod tests {
         };
         assert_eq!(lists_are_short(&nested(CERTIFICATE_DEPTH), CERTIFICATE_DEPTH), Ok(true));
         assert_eq!(lists_are_short(&nested(CERTIFICATE_DEPTH + 1), CERTIFICATE_DEPTH), Ok(false));
+        for malformed in [
+            &[0x30][..],
+            &[0x30, 1],
+            &[0x30, 0x80, 0, 0],
+            &[0x30, 0x85, 0, 0, 0, 0, 0],
+            &[0x3f, 1, 0],
+            &[0x30, 2, 5, 1],
+        ] {
+            assert!(lists_are_short(malformed, CERTIFICATE_DEPTH).is_err(), "{malformed:02x?}");
+        }
         let refused = Certificate::from_der(&list(limits::CERTIFICATE_ELEMENTS + 1));
         assert_eq!(refused.unwrap_err(), BadCertificate::TooManyElements);
     }

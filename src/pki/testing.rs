@@ -23,6 +23,10 @@ use x509_cert::{TbsCertificate, Version};
 
 use super::Certificate;
 
+mod revoked;
+
+pub(crate) use revoked::*;
+
 /// The moment at which tests verify.
 pub(crate) fn now() -> SystemTime {
     at(1_800_000_000)

@@ -7,6 +7,7 @@ pub mod node;
 pub mod notation;
 pub mod registries;
 pub mod registry;
+pub mod revocation;
 pub mod site;
 pub mod tools;
 pub mod tsa;

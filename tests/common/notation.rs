@@ -112,13 +112,7 @@ impl Authority {
         drop(issuing);
         let chain = [folder.join("leaf.crt"), self.certificate()].map(|file| fs::read_to_string(file).unwrap());
         fs::write(folder.join("leaf.chain"), chain.concat()).unwrap();
-        let keys = json!({
-            "default": "leaf",
-            "keys": [{ "name": "leaf", "keyPath": path("leaf.key"), "certPath": path("leaf.chain") }],
-        });
-        fs::create_dir(folder.join("notation")).unwrap();
-        fs::write(folder.join("notation/signingkeys.json"), keys.to_string()).unwrap();
-        Signer { folder }
+        Signer::of(folder)
     }
 }
 
@@ -128,6 +122,18 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// That of a folder with `leaf.key`, and `leaf.chain` from the leaf to the root.
+    pub fn of(folder: PathBuf) -> Self {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let keys = json!({
+            "default": "leaf",
+            "keys": [{ "name": "leaf", "keyPath": path("leaf.key"), "certPath": path("leaf.chain") }],
+        });
+        fs::create_dir(folder.join("notation")).unwrap();
+        fs::write(folder.join("notation/signingkeys.json"), keys.to_string()).unwrap();
+        Self { folder }
+    }
+
     /// Signs an image in its registry.
     pub fn sign(&self, reference: &str) {
         self.sign_with(reference, &[]);

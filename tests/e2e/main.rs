@@ -17,6 +17,7 @@ mod load;
 mod mirrors;
 mod names;
 mod policies;
+mod revocation;
 mod rules;
 mod signatures;
 mod tokens;

@@ -46,6 +46,7 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
     let proxy = proxy::proxy(decoder, &mut table);
     let cache = optional(decoder, &mut table, "cache", node::cache);
     let metrics = optional(decoder, &mut table, "metrics", node::metrics);
+    let revocation = optional(decoder, &mut table, "revocation", node::revocation);
     decoder.finish(table);
     Some(Config {
         unmatched: unmatched?,
@@ -56,6 +57,7 @@ pub fn config(decoder: &mut Decoder<'_>, root: &Item<'_>) -> Option<Config> {
         proxy: proxy?,
         cache: cache?,
         metrics: metrics?,
+        revocation: revocation?,
     })
 }
 

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::config::decode::duration;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
-use crate::config::{Cache, Folder, Listen, Metrics};
+use crate::config::{Cache, Folder, Listen, Metrics, Revocation};
 use crate::limits;
 
 /// What is remembered by digest.
@@ -17,6 +19,43 @@ pub fn cache(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Cache> 
     let disk = bytes(decoder, table, "disk", default.disk, limits::DISK_BYTES_MAX);
     let memory = bytes(decoder, table, "memory", default.memory, limits::REMEMBERED_BYTES_MAX);
     Some(Cache { path: path?, disk: disk?, memory: memory? })
+}
+
+/// How it is found out whether certificates were revoked.
+pub fn revocation(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Revocation> {
+    let default = Revocation::default();
+    let fetch = match table.optional("fetch") {
+        Some(item) => decoder.boolean(&item),
+        None => Some(default.fetch),
+    };
+    let ocsp_timeout = wait(decoder, table, "ocspTimeout", default.ocsp_timeout);
+    let crl_timeout = wait(decoder, table, "crlTimeout", default.crl_timeout);
+    let max_crl_bytes = match table.optional("maxCrlBytes") {
+        Some(item) => decoder.integer(&item, 1..=limits::CRL_BYTES),
+        None => Some(default.max_crl_bytes),
+    };
+    let crl_folder = match table.optional("crlFolder") {
+        Some(item) => match folder(decoder, &item)? {
+            Folder::At(path) => Some(Some(path)),
+            Folder::None | Folder::Systemd => Some(None),
+        },
+        None => Some(None),
+    };
+    Some(Revocation {
+        fetch: fetch?,
+        ocsp_timeout: ocsp_timeout?,
+        crl_timeout: crl_timeout?,
+        max_crl_bytes: max_crl_bytes?,
+        crl_folder: crl_folder?,
+    })
+}
+
+/// How long somebody is waited for.
+fn wait(decoder: &mut Decoder<'_>, table: &mut Table<'_>, key: &'static str, default: Duration) -> Option<Duration> {
+    match table.optional(key) {
+        Some(item) => duration(decoder, &item, limits::REVOCATION_TIMEOUT_MAX),
+        None => Some(default),
+    }
 }
 
 fn bytes(decoder: &mut Decoder<'_>, table: &mut Table<'_>, key: &'static str, default: u64, most: u64) -> Option<u64> {

@@ -95,6 +95,7 @@ fn full() -> Value {
         "proxy": { "https": "http://u:p@proxy:3128", "http": "proxy", "no": ["a:1", ".b", "10.0.0.0/8", "[::1]:2"] },
         "cache": { "path": "/var/cache/ratifyd", "disk": 0, "memory": 1 },
         "metrics": { "listen": "127.0.0.1:9464" },
+        "revocation": { "fetch": true, "ocspTimeout": "1s", "crlTimeout": "30s", "maxCrlBytes": 1, "crlFolder": "/c" },
         "keyManagementProviders": [
             { "name": "ns/k", "type": "inline", "parameters": { "contentType": "certificate", "value": "PEM" } },
         ],
@@ -383,6 +384,7 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
         ("/log", &schema["properties"]["log"]["properties"]),
         ("/cache", &schema["properties"]["cache"]["properties"]),
         ("/metrics", &schema["properties"]["metrics"]["properties"]),
+        ("/revocation", &schema["properties"]["revocation"]["properties"]),
         ("/executors/0", executor),
         ("/executors/0/stores/0/parameters", store),
         ("/executors/0/verifiers/0/parameters", verifier),
@@ -399,5 +401,5 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 25, "a default that no test looks at");
+    assert_eq!(count, 30, "a default that no test looks at");
 }

@@ -47,6 +47,13 @@ memory = 8388608
 [metrics]
 listen = ""
 
+[revocation]
+fetch = true
+ocspTimeout = "2s"
+crlTimeout = "5s"
+maxCrlBytes = 33554432
+crlFolder = ""
+
 [[executors]]
 scopes = ["a.io"]
 mode = "enforce"

@@ -392,10 +392,10 @@ fn the_issuer_and_serial_beside_the_hash_fit() {
 fn the_signers_own_name_for_its_certificate_fits() {
     let other = authority_chain(Kind::P256).remove(1);
     refused(&Token { named: Some(issuer_and_serial(&other)), ..token() }, "speak of two certificates");
-    let serial = [token().signer.raw.issuer, tlv(2, &[2])].concat();
+    let serial = [token().signer.raw.issuer.clone(), tlv(2, &[2])].concat();
     refused(&Token { named: Some(serial), ..token() }, "speak of two certificates");
     refused(&Token { named: Some(tlv(0x80, &[7; 20])), ..token() }, "cannot be read as signed data");
-    let long = [token().signer.raw.issuer, tlv(2, &[7; 40])].concat();
+    let long = [token().signer.raw.issuer.clone(), tlv(2, &[7; 40])].concat();
     refused(&Token { named: Some(long), ..token() }, "speak of two certificates");
 }
 

@@ -12,7 +12,7 @@ use crate::config::Action;
 use crate::limits;
 use crate::pki::Certificate;
 use crate::reference::Repository;
-use crate::report::{Failure, Outcome, Pass, Stage, Validation};
+use crate::report::{Failure, Fault, Outcome, Pass, Stage, Validation};
 use crate::revocation::{NotGood, Question, Revocation};
 use crate::verifier::{Candidate, Verifier};
 
@@ -59,12 +59,21 @@ impl NotationVerifier {
             return Err(verify::demanded(demand));
         }
         sound.check_identity()?;
+        let mut signed_at = sound.signed_at();
         if let Some(stamp) = sound.stamp() {
             let answer = self.ask(stamp.chain(), None, candidate).await;
+            // The word of an authority that may have been taken back shields nobody, where that is only logged too.
+            signed_at = signed_at.filter(|_| answer.is_ok());
             sound.take(Validation::AuthenticTimestamp, answer)?;
         }
         if sound.action(Validation::Revocation) != Action::Skip {
-            let answer = self.ask(&sound.envelope().chain, sound.signed_at(), candidate).await;
+            let answer = if sound.is_anchored() {
+                self.ask(&sound.envelope().chain, signed_at, candidate).await
+            } else {
+                // Where a stranger's certificates say to ask, nobody is asked.
+                let cause = "whether its certificates were revoked was not asked: they lead to nobody who is trusted";
+                Err(Unmet::Fault(Fault::new(cause)))
+            };
             sound.take(Validation::Revocation, answer)?;
         }
         Ok(sound.pass())

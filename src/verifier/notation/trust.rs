@@ -285,7 +285,10 @@ mod tests {
         let [one, two] = [Key::get(Kind::P256, 0), Key::get(Kind::P256, 1)];
         let new_with_old = Template::ca(ROOT, ROOT).sign(one, two);
         let root = chain().remove(2);
-        let stores = vec![(StoreType::Ca, vec![new_with_old, root.clone()]), (StoreType::SigningAuthority, vec![chain().remove(1)])];
+        let stores = vec![
+            (StoreType::Ca, vec![new_with_old, root.clone()]),
+            (StoreType::SigningAuthority, vec![chain().remove(1)]),
+        ];
         assert_eq!(Trust::of(stores, &["*".to_owned()]).unwrap().self_signed(), [root]);
     }
 

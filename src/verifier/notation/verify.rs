@@ -165,9 +165,15 @@ impl<'a> Sound<'a> {
         }
     }
 
+    /// Whether its chain leads to somebody who is trusted: whom its certificates name is then worth asking.
+    pub(super) fn is_anchored(&self) -> bool {
+        let Envelope { scheme, chain, .. } = &self.envelope;
+        chain.iter().any(|certificate| self.trust.anchors(*scheme, certificate))
+    }
+
     /// What it came to, once everybody was asked.
     pub(super) fn pass(self) -> Pass {
-        let subject = self.leaf.subject();
+        let subject = self.leaf.subject().to_string();
         let is_trusted = !self.logged.iter().any(|logged| logged.validation == Validation::Authenticity);
         let mut words: Vec<&str> = self.logged.iter().map(|logged| logged.validation.as_str()).collect();
         words.dedup();
@@ -177,7 +183,7 @@ impl<'a> Sound<'a> {
             detail: shown(&format!("signed by {subject}{not_enforced}")),
             // Anybody can make any number of keys that nobody trusts: all of them are one signer.
             signer: Some(if is_trusted { self.leaf.key_fingerprint() } else { UNTRUSTED.to_owned() }),
-            identity: is_trusted.then(|| subject.to_string()),
+            identity: is_trusted.then_some(subject),
             valid_until: self.ends.iter().min().map(|end| seconds(*end)),
             logged: self.logged,
         }
