@@ -208,6 +208,17 @@ pub fn pairs(random: &mut Random) -> Vec<Case> {
             }
         }
     }
+    // Where a timestamp tells that it was signed before the key went astray.
+    for revocation in [Revocation::OcspAstrayAfter, Revocation::ListAstrayAfter] {
+        let cells = [
+            (at("revocation"), revocation.number()),
+            (at("scheme"), Scheme::X509.number()),
+            (at("stamp"), Stamp::Good.number()),
+            (at("stamping"), Stamping::Always.number()),
+            (at("depth"), Depth::Three.number()),
+        ];
+        wanted.push(cells.to_vec());
+    }
     random.shuffle(&mut wanted);
     rows(&columns, wanted, 2, |plan| plan.rows(random))
 }

@@ -54,7 +54,7 @@ pub fn compare(what: &str, count: usize, question: &(dyn Fn(usize) -> Question +
 const JUDGES: usize = 2;
 
 /// How many failures are shown.
-const SHOWN: usize = 1000;
+const SHOWN: usize = 20;
 
 #[derive(Default)]
 struct Found {
@@ -69,7 +69,9 @@ struct Found {
 impl Found {
     fn add(&mut self, question: &Question, notation: &Said, ours: &Said) {
         self.allowed += usize::from(notation.allows);
-        self.conditions.extend(&question.conditions);
+        if question.expected.allows.is_some() {
+            self.conditions.extend(&question.conditions);
+        }
         let Expected { allows, part, reasons, logged } = &question.expected;
         let mut wrong = Vec::new();
         if !question.expected.is(notation) {

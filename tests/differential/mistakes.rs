@@ -763,7 +763,8 @@ fn cose() -> Vec<Mistake> {
             }),
         ),
         plain("a signing time before 1970", Allow, C(|it| it.set(SIGNING_TIME, Cbor::Tag(1, Box::new(Cbor::Int(-5)))))),
-        plain(
+        known(
+            Condition::MisplacedTime,
             "an authentic time without a signing authority",
             Allow,
             C(|it| {
@@ -787,7 +788,8 @@ fn cose() -> Vec<Mistake> {
                 it.set(AUTHENTIC_TIME, Cbor::Tag(1, Box::new(Cbor::Int(1_700_000_000))));
             }),
         ),
-        plain(
+        known(
+            Condition::MisplacedTime,
             "a signing authority with both times",
             Allow,
             C(|it| {
@@ -831,7 +833,12 @@ fn cose() -> Vec<Mistake> {
         plain("unknown unprotected headers", Allow, C(|it| it.set_unprotected("any", Cbor::Int(1)))),
         plain("a key's name", Allow, C(|it| it.set_unprotected(4, Cbor::Bytes(vec![1])))),
         plain("an agent that is no text", Allow, C(|it| it.set_unprotected(AGENT, Cbor::Int(1)))),
-        plain("a timestamp that is no bytes", Allow, C(|it| it.set_unprotected(TIMESTAMP, Cbor::Int(1)))),
+        known(
+            Condition::TimestampForm,
+            "a timestamp that is no bytes",
+            Allow,
+            C(|it| it.set_unprotected(TIMESTAMP, Cbor::Int(1))),
+        ),
         plain("no certificates", INTEGRITY, C(|it| it.set_unprotected(33, Cbor::Null))),
         plain(
             "one certificate that is no list",
@@ -841,7 +848,8 @@ fn cose() -> Vec<Mistake> {
                 it.set_unprotected(33, chain[0].clone());
             }),
         ),
-        plain(
+        known(
+            Condition::ProtectedCertificates,
             "certificates protected instead",
             INTEGRITY,
             C(|it| {

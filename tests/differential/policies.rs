@@ -296,10 +296,15 @@ fn texts() -> Vec<Question> {
             it["trustPolicies"][0]["trustedIdentities"] =
                 json!(["x509.subject: C=US, ST=WA, O=acme, OU=build", "x509.subject: C=US, ST=WA, O=acme, CN=signer"]);
         }),
-        ("an identity of another kind", Expected::deny(Part::Authenticity), None, |it| {
-            it["trustPolicies"][0]["trustedIdentities"] = json!(["did:web:acme.example"]);
-        }),
-        ("an identity of another kind beside one", Expected::allow(), Some(Condition::OtherIdentity), |it| {
+        (
+            "an identity of another kind",
+            Expected { reasons: [Part::Authenticity, Part::Identity].into(), ..Expected::deny(Part::Authenticity) },
+            None,
+            |it| {
+                it["trustPolicies"][0]["trustedIdentities"] = json!(["did:web:acme.example"]);
+            },
+        ),
+        ("an identity of another kind beside one", Expected::allow(), None, |it| {
             it["trustPolicies"][0]["trustedIdentities"] =
                 json!(["x509.subject: C=US, ST=WA, O=acme", "did:web:acme.example"]);
         }),
@@ -382,13 +387,13 @@ fn stores() -> Vec<Question> {
             let text = format!("subject=any\n{}", pem("CERTIFICATE", &root()));
             fs::write(folder.join("truststore/x509/ca/acme/0.crt"), text).unwrap();
         }),
-        ("a file that is no certificate", refused.clone(), None, |folder| {
+        ("a file that is no certificate", refused.clone(), Some(Condition::FileEnding), |folder| {
             fs::write(folder.join("truststore/x509/ca/acme/note.txt"), "any").unwrap();
         }),
         ("an empty file", refused.clone(), None, |folder| {
             fs::write(folder.join("truststore/x509/ca/acme/empty.crt"), "").unwrap();
         }),
-        ("a key", refused.clone(), None, |folder| {
+        ("a key", refused.clone(), Some(Condition::FileEnding), |folder| {
             fs::write(folder.join("truststore/x509/ca/acme/leaf.key"), Key::get(Kind::P256, 0).pem()).unwrap();
         }),
         ("a byte after a certificate", refused.clone(), None, |folder| {
@@ -420,7 +425,7 @@ fn stores() -> Vec<Question> {
             fs::write(folder.join("trustpolicy.json"), "any").unwrap();
         }),
         ("no policy", policy(), None, |folder| fs::remove_file(folder.join("trustpolicy.json")).unwrap()),
-        ("a link to the policy", policy(), None, |folder| {
+        ("a link to the policy", policy(), Some(Condition::PolicyLink), |folder| {
             fs::rename(folder.join("trustpolicy.json"), folder.join("any.json")).unwrap();
             symlink(folder.join("any.json"), folder.join("trustpolicy.json")).unwrap();
         }),

@@ -74,12 +74,16 @@ pub enum Condition {
     CriticalStandard,
     /// A header is null.
     NullMember,
+    /// A COSE envelope has a time of the other scheme.
+    MisplacedTime,
+    /// A COSE envelope's timestamp is no byte string.
+    TimestampForm,
+    /// A COSE envelope's certificates are in its protected header.
+    ProtectedCertificates,
     /// The signing agent is no text.
     Agent,
     /// A signature's manifest cannot be read, and another signature is good.
     BrokenManifest,
-    /// A trusted identity is of a kind that nobody knows.
-    OtherIdentity,
     /// A trust policy has a key that nobody knows.
     UnknownKey,
     /// A trust policy has a key twice.
@@ -90,7 +94,7 @@ pub enum Condition {
     AllSkipped,
     /// An identity's attribute types are in small letters.
     AttributeCase,
-    /// A certificate's file has another ending than the specification lists.
+    /// A file in a trust store has another ending than the specification lists.
     FileEnding,
     /// The trust policy has its newer file name.
     PolicyName,
@@ -102,6 +106,8 @@ pub enum Condition {
     SecondList,
     /// The key went astray after a timestamp that holds.
     AstrayAfterStamp,
+    /// The trust policy's file is a symbolic link.
+    PolicyLink,
     /// There is a folder in a trust store.
     Subfolder,
     /// The signature's manifest is in the newer form, with `artifactType`.
@@ -244,13 +250,6 @@ pub const REVIEWED: &[Reviewed] = &[
         clause: "trust-store-trust-policy.md, FAQ: \"succeeds for at least one signature\"",
     },
     Reviewed {
-        condition: Condition::OtherIdentity,
-        difference: Difference::Stricter,
-        notation: "passes it over, unless no other is there",
-        ratifyd: "refuses the trust policy",
-        clause: "trust-store-trust-policy.md, Trusted Identities Constraints: other types \"may be supported in future\"",
-    },
-    Reviewed {
         condition: Condition::UnknownKey,
         difference: Difference::Stricter,
         notation: "passes unknown keys over, and reads known ones whatever their case",
@@ -347,5 +346,47 @@ pub const REVIEWED: &[Reviewed] = &[
         notation: "compares with the time of a signing authority alone",
         ratifyd: "compares with the timestamp too",
         clause: "trust-store-trust-policy.md, Revocation Checking with CRL: \"compare the invalidity date with the timestamping date\"",
+    },
+    Reviewed {
+        condition: Condition::FileEnding,
+        difference: Difference::Looser,
+        notation: "reads every file of a trust store",
+        ratifyd: "reads what ends in .pem, .crt or .cer",
+        clause: "trust-store-trust-policy.md, Trust Store: \"Files with extension .pem, .crt and .cer\"",
+    },
+    Reviewed {
+        condition: Condition::Subfolder,
+        difference: Difference::Looser,
+        notation: "refuses the trust store",
+        ratifyd: "passes the folder over, with a warning",
+        clause: "trust-store-trust-policy.md, Trust Store: sub directories \"are ignored\"",
+    },
+    Reviewed {
+        condition: Condition::PolicyLink,
+        difference: Difference::Looser,
+        notation: "refuses the link",
+        ratifyd: "follows it where all on the way is root's, as for every trust file",
+        clause: "trust-store-trust-policy.md, Trust Store: no symlinks \"for the named store directories or certificate files\"",
+    },
+    Reviewed {
+        condition: Condition::MisplacedTime,
+        difference: Difference::Stricter,
+        notation: "passes it over in COSE, and refuses it in JWS",
+        ratifyd: "refuses the envelope",
+        clause: "signature-envelope-cose.md, Protected Header: each time \"only valid when signing scheme is\" its own",
+    },
+    Reviewed {
+        condition: Condition::TimestampForm,
+        difference: Difference::Stricter,
+        notation: "takes it for absent in COSE, and refuses it in JWS",
+        ratifyd: "refuses the envelope",
+        clause: "signature-envelope-cose.md, Unprotected Headers: the timestamp is a bstr",
+    },
+    Reviewed {
+        condition: Condition::ProtectedCertificates,
+        difference: Difference::Looser,
+        notation: "looks for them in the unprotected header alone",
+        ratifyd: "takes them from either",
+        clause: "signature-envelope-cose.md, x5chain: it \"can be presented in the protected header\"",
     },
 ];
