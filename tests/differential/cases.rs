@@ -216,6 +216,15 @@ pub fn pairs(random: &mut Random) -> Vec<Case> {
             (at("stamp"), Stamp::Good.number()),
             (at("stamping"), Stamping::Always.number()),
             (at("depth"), Depth::Three.number()),
+            (at("level"), Level::Strict.number()),
+            (at("overrides"), Override::None.number()),
+            (at("expiry"), Expiry::None.number()),
+            (at("validity"), Validity::Now.number()),
+            (at("above"), Above::Unsaid.number()),
+            (at("time_revocation"), TimeRevocation::Good.number()),
+            (at("identity"), Identity::Star.number()),
+            (at("anchor"), Anchor::Root.number()),
+            (at("metadata"), Metadata::None.number()),
         ];
         wanted.push(cells.to_vec());
     }
@@ -575,8 +584,14 @@ impl Case {
         let fails: Vec<Part> = fails.into_iter().filter(|(_, fails)| *fails).map(|(part, _)| part).collect();
         let by = |action: &str| fails.iter().copied().filter(|part| self.action(*part) == action).collect::<Vec<_>>();
         let enforced = by("enforce");
+        // Of an authority that was taken back either may be told.
+        let or = if self.time_revocation == TimeRevocation::Revoked && enforced.contains(&Part::Timestamp) {
+            Some(Part::Revocation)
+        } else {
+            None
+        };
         match enforced.first() {
-            Some(part) => Expected { reasons: enforced.iter().copied().collect(), ..Expected::deny(*part) },
+            Some(part) => Expected { reasons: enforced.iter().copied().chain(or).collect(), ..Expected::deny(*part) },
             None => {
                 let word = |part| if part == Part::Identity { Part::Authenticity } else { part };
                 Expected { logged: by("log").into_iter().map(word).collect(), ..Expected::allow() }
