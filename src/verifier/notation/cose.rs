@@ -450,7 +450,7 @@ mod tests {
             tag(2, &int(1_800_000_000)),
             tag(1, &tag(1, &int(0))),
             tag(1, &text("0")),
-            tag(1, &vec![0xf6]),
+            tag(1, &[0xf6]),
             tag(1, &int(last + 1)),
             tag(1, &int(-last - 1)),
             tag(1, &int(i64::MAX)),
