@@ -199,14 +199,20 @@ impl<'a> Sound<'a> {
             return Err(demanded(demand));
         }
         self.check_identity()?;
-        if self.stamp.iter().flat_map(Stamp::chain).any(Certificate::may_be_revoked) {
+        if self.stamp.as_ref().is_some_and(|stamp| may_be_revoked(stamp.chain())) {
             self.take(Validation::AuthenticTimestamp, Err(not_asked()))?;
         }
-        if self.envelope.chain.iter().any(Certificate::may_be_revoked) {
+        if may_be_revoked(&self.envelope.chain) {
             self.take(Validation::Revocation, Err(not_asked()))?;
         }
         Ok(self.pass())
     }
+}
+
+/// Whether anybody could say that a certificate of a chain was taken back. Nobody can of its root, not even where it
+/// names whom to ask.
+pub(super) fn may_be_revoked(chain: &[Certificate]) -> bool {
+    chain.split_last().is_some_and(|(_, below)| below.iter().any(Certificate::may_be_revoked))
 }
 
 fn not_asked() -> Unmet {
