@@ -6,7 +6,7 @@ use super::super::testing::*;
 use super::*;
 use crate::config::{Level, StoreType};
 use crate::pki::testing::{
-    DAY, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, at, chain, chain_of, extension, now, tlv,
+    DAY, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, access_of, at, chain, chain_of, now,
 };
 
 const EVERY: [Validation; 4] =
@@ -46,7 +46,7 @@ impl Case {
 
 /// A chain whose leaf says where to ask whether it was taken back.
 fn revocable() -> Vec<Certificate> {
-    let access = extension(const_oid::db::rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &tlv(0x30, &[]));
+    let access = access_of(&[("1.3.6.1.5.5.7.48.1", "http://ocsp.example")]);
     let leaf = Template::leaf(LEAF, INTERMEDIATE).with(access);
     chain_of(&leaf, &Template::ca(INTERMEDIATE, ROOT), &Template::ca(ROOT, ROOT))
 }
@@ -135,6 +135,16 @@ fn each_level_enforces_what_the_specification_says() {
         let pass = passed(Case::new(Validation::Expiry, Draft::new(), trust(), "").at(level));
         assert!(pass.logged.is_empty() && !pass.detail.contains("not enforced"), "{}", pass.detail);
     }
+}
+
+#[test]
+fn nobody_can_take_a_root_back_not_even_one_that_names_whom_to_ask() {
+    let access = access_of(&[("1.3.6.1.5.5.7.48.1", "http://ocsp.example")]);
+    let root = Template::ca(ROOT, ROOT).with(access);
+    let chain = chain_of(&Template::leaf(LEAF, INTERMEDIATE), &Template::ca(INTERMEDIATE, ROOT), &root);
+    let trust = trust_in(&chain, &[IDENTITY]);
+    let case = Case::new(Validation::Revocation, Draft::by(Kind::P256, "ES256", &chain), trust, "");
+    assert!(passed(case.at(Level::STRICT)).logged.is_empty());
 }
 
 #[test]
