@@ -6,7 +6,7 @@ use super::super::testing::*;
 use super::*;
 use crate::config::{Level, StoreType};
 use crate::pki::testing::{
-    DAY, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, at, chain, chain_of, extension, now, tlv,
+    DAY, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, at, chain, chain_of, now, points_of,
 };
 
 const EVERY: [Validation; 4] =
@@ -46,8 +46,7 @@ impl Case {
 
 /// A chain whose leaf says where to ask whether it was taken back.
 fn revocable() -> Vec<Certificate> {
-    let access = extension(const_oid::db::rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &tlv(0x30, &[]));
-    let leaf = Template::leaf(LEAF, INTERMEDIATE).with(access);
+    let leaf = Template::leaf(LEAF, INTERMEDIATE).with(points_of(&[&["http://crl.example/a.crl"]]));
     chain_of(&leaf, &Template::ca(INTERMEDIATE, ROOT), &Template::ca(ROOT, ROOT))
 }
 
