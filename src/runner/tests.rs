@@ -141,7 +141,7 @@ async fn a_plugin_that_hangs_is_killed_past_its_time_with_all_that_it_started() 
     let program = programs.put("program", &hangs(&pids));
     let start = Instant::now();
     let cause = run_within(&program, b"", Duration::from_secs(1)).await.unwrap_err();
-    assert!(cause.contains("program: killed, it had not ended after 1"), "{cause}");
+    assert!(cause.contains("program: killed, it had not ended after "), "{cause}");
     assert!(start.elapsed() < LONG);
     for pid in fs::read_to_string(&pids).unwrap().split_whitespace() {
         gone(pid).await;

@@ -99,6 +99,7 @@ fn part(outcome: &Outcome) -> Option<Option<Part>> {
             Stage::Expiry if failure.cause.starts_with("the signature expired") => Part::Expiry,
             Stage::Expiry => Part::Timestamp,
             Stage::Revocation => Part::Revocation,
+            Stage::Plugin => return Some(None),
         })),
     }
 }

@@ -512,7 +512,10 @@ fn key_management_providers_are_named_once_and_hold_certificates() {
         (provider("", "inline", certificate), "is not a key management provider's name"),
         (provider("a b", "inline", certificate), "is not a key management provider's name"),
         (provider("a", "inlin", certificate), "did you mean \"inline\"?"),
-        (provider("a", "azurekeyvault", "vaultURI = \"x\""), "azurekeyvault is not available in this version"),
+        (
+            provider("a", "azurekeyvault", "vaultURI = \"x\", certificates = [{ name = \"r\" }]"),
+            "\"x\" is not a key vault's URL",
+        ),
         (provider("a", "inline", "contentType = \"key\", value = \"PEM\""), "keys have no use here"),
         (provider("a", "inline", "contentType = \"certificate\""), "parameters.value: required key is missing"),
         (

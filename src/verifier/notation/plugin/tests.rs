@@ -215,7 +215,7 @@ async fn identities_of_other_kinds_are_the_plugins_to_judge_and_nobody_elses() {
     passed(site.verify(trust(arn)).await);
     assert_eq!(site.request("verify-signature")["trustPolicy"]["trustedIdentities"], json!([arn]));
     let site = Site::with(&metadata(&[REVOCATION]), &answer(None, Some(true)));
-    refused(site.verify(trust(arn)).await, Stage::Identity, "no trusted identity is of a kind that the signer");
+    refused(site.verify(trust(arn)).await, Stage::Identity, "is none of the trusted identities: arn:aws:signer");
 }
 
 #[tokio::test]

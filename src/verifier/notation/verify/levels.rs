@@ -6,7 +6,7 @@ use super::super::testing::*;
 use super::*;
 use crate::config::{Level, StoreType};
 use crate::pki::testing::{
-    DAY, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, access_of, at, chain, chain_of, now,
+    DAY, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, at, chain, chain_of, now, points_of,
 };
 
 const EVERY: [Validation; 4] =
@@ -46,8 +46,7 @@ impl Case {
 
 /// A chain whose leaf says where to ask whether it was taken back.
 fn revocable() -> Vec<Certificate> {
-    let access = access_of(&[("1.3.6.1.5.5.7.48.1", "http://ocsp.example")]);
-    let leaf = Template::leaf(LEAF, INTERMEDIATE).with(access);
+    let leaf = Template::leaf(LEAF, INTERMEDIATE).with(points_of(&[&["http://crl.example/a.crl"]]));
     chain_of(&leaf, &Template::ca(INTERMEDIATE, ROOT), &Template::ca(ROOT, ROOT))
 }
 
@@ -139,8 +138,7 @@ fn each_level_enforces_what_the_specification_says() {
 
 #[test]
 fn nobody_can_take_a_root_back_not_even_one_that_names_whom_to_ask() {
-    let access = access_of(&[("1.3.6.1.5.5.7.48.1", "http://ocsp.example")]);
-    let root = Template::ca(ROOT, ROOT).with(access);
+    let root = Template::ca(ROOT, ROOT).with(points_of(&[&["http://crl.example/a.crl"]]));
     let chain = chain_of(&Template::leaf(LEAF, INTERMEDIATE), &Template::ca(INTERMEDIATE, ROOT), &root);
     let trust = trust_in(&chain, &[IDENTITY]);
     let case = Case::new(Validation::Revocation, Draft::by(Kind::P256, "ES256", &chain), trust, "");
