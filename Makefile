@@ -81,7 +81,7 @@ comma := ,
 
 .PHONY: test
 test: tools shim ## Run every test: unit, integration, end to end (the last need root)
-	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked)
+	$(call stage,test,RATIFYD_SHIM="$(SHIM)" cargo test --locked --no-fail-fast)
 
 .PHONY: test-node
 test-node: package ## Install, use, upgrade and remove the package on a node that boots (root)

@@ -146,6 +146,9 @@ fn full() -> Value {
         "metrics": { "listen": "127.0.0.1:9464" },
         "revocation": { "fetch": true, "ocspTimeout": "1s", "crlTimeout": "30s", "maxCrlBytes": 1, "crlFolder": "/c" },
         "keyManagementProviders": [
+            { "name": "ns/v", "type": "azurekeyvault", "parameters": {
+                "vaultURI": "https://acme.vault.azure.net", "certificates": [{ "name": "a" }],
+            } },
             { "name": "ns/k", "type": "inline", "parameters": { "contentType": "certificate", "value": "PEM" } },
         ],
         "plugins": { "path": "/plugins", "user": "65534", "socket": "/run/plugins.sock", "timeout": "1s" },

@@ -68,6 +68,8 @@ impl NotationVerifier {
         let trust = self.policy.trust(candidate.repository)?;
         let mut sound = Sound::new(media_type, bytes, candidate.subject, trust, candidate.now)?;
         let plugin = match sound.demand() {
+            // A stranger's signature starts no program, whatever the level lets pass.
+            Some(demand) if !sound.is_anchored() => return Err(verify::not_hired(demand)),
             Some(demand) => {
                 let plugins = self.plugins.as_ref().ok_or_else(|| verify::demanded(demand))?;
                 Some((plugins, plugins.hire(demand, candidate.deadline).await?))
@@ -83,7 +85,7 @@ impl NotationVerifier {
             let answer = self.ask(stamp.chain(), None, candidate).await;
             // The word of an authority that may have been taken back shields nobody, where that is only logged too.
             signed_at = signed_at.filter(|_| answer.is_ok());
-            sound.take(Validation::AuthenticTimestamp, answer)?;
+            sound.take(Validation::AuthenticTimestamp, answer.map_err(Unmet::of_timestamp))?;
         }
         if sound.action(Validation::Revocation) != Action::Skip && leaves(Capability::RevocationCheck) {
             let answer = if sound.is_anchored() {

@@ -60,6 +60,17 @@ pub(super) enum Unmet {
     Fault(Fault),
 }
 
+impl Unmet {
+    /// The same, said of who signed the timestamp.
+    pub(super) fn of_timestamp(self) -> Self {
+        let said = |cause: &dyn std::fmt::Display| format!("the timestamp's authority: {cause}");
+        match self {
+            Self::Failed(stage, cause) => Self::Failed(stage, said(&cause)),
+            Self::Fault(fault) => Self::Fault(Fault::of(fault.class(), said(&fault))),
+        }
+    }
+}
+
 impl<'a> Sound<'a> {
     /// Checks all that bytes, trust and the moment can tell.
     ///
@@ -222,6 +233,12 @@ fn not_asked() -> Unmet {
 /// "An implementation MUST fail signature verification if it cannot perform the equivalent verification logic."
 pub(super) fn demanded(demand: &Demand) -> Outcome {
     fault(format!("the signature demands the verification plugin {:?}, which is not available", demand.plugin))
+}
+
+/// The same where it is not run, because nobody who is trusted signed.
+pub(super) fn not_hired(demand: &Demand) -> Outcome {
+    let why = "which is not run for signers whom nobody trusts";
+    fault(format!("the signature demands the verification plugin {:?}, {why}", demand.plugin))
 }
 
 /// "Validate signature envelope".

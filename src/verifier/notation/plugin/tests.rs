@@ -10,7 +10,7 @@ use super::super::{NotationVerifier, Trust};
 use super::*;
 use crate::artifact::{Descriptor, Digest, IMAGE_MANIFEST, Manifest};
 use crate::config::{Action, Level, VerifyTimestamp};
-use crate::pki::testing::{chain, now};
+use crate::pki::testing::{Key, Kind, ROOT, Template, chain, now};
 use crate::reference::{Reference, Repository};
 use crate::report::{Logged, Pass, Validation};
 use crate::runner::testing::{Programs, chmod, lacks_root, runner};
@@ -216,6 +216,21 @@ async fn identities_of_other_kinds_are_the_plugins_to_judge_and_nobody_elses() {
     assert_eq!(site.request("verify-signature")["trustPolicy"]["trustedIdentities"], json!([arn]));
     let site = Site::with(&metadata(&[REVOCATION]), &answer(None, Some(true)));
     refused(site.verify(trust(arn)).await, Stage::Identity, "is none of the trusted identities: arn:aws:signer");
+}
+
+#[tokio::test]
+async fn a_strangers_signature_starts_no_program_whatever_the_level_lets_pass() {
+    if lacks_root() {
+        return;
+    }
+    let key = Key::get(Kind::P256, 0);
+    let nobody = trust_in(&[Template::ca(ROOT, ROOT).sign(key, key)], &["*"]);
+    let site = Site::with(&metadata(&[IDENTITY]), &answer(Some(true), None));
+    faulty(
+        site.verify(nobody.at(Level::AUDIT, VerifyTimestamp::Always)).await,
+        "is not run for signers whom nobody trusts",
+    );
+    assert!(site.asked().is_empty());
 }
 
 #[tokio::test]
