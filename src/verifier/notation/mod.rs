@@ -181,16 +181,16 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.cncf.notary.signature";
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{Draft, subject, trust};
+    use super::testing::{Draft, passed, refused, stamped, trust, trust_in, verify_by};
+    use super::verify::JWS;
     use super::*;
-    use crate::artifact::{Digest, IMAGE_MANIFEST};
+    use crate::config::{self, Level, StoreType, VerifyTimestamp};
     use crate::pki::anchors_from_pem;
-    use crate::pki::testing::now;
-    use crate::reference::Reference;
-    use crate::store::{Error, Listed, Store};
+    use crate::pki::testing::{CrlDraft, INTERMEDIATE, Key, Kind, LEAF, NOW, ROOT, Template, chain_of, now, points_of};
+    use crate::pki::timestamp::testing::{Token, authority_chain};
+    use crate::revocation;
+    use crate::store::Error;
     use bytes::Bytes;
-
-    const JWS: &str = "application/jose+json";
 
     /// Both encodings: their endings and their media types.
     const ENCODINGS: [(&str, &str); 2] = [("jws", JWS), ("cose", "application/cose")];
@@ -217,13 +217,6 @@ mod tests {
                 assert_eq!(jws, cose);
                 jws
             }
-        }
-    }
-
-    fn passed(outcome: Outcome) -> Pass {
-        match outcome {
-            Outcome::Passed(pass) => pass,
-            other => panic!("{other:?}"),
         }
     }
 
@@ -270,46 +263,8 @@ mod tests {
         }
     }
 
-    /// A store with one answer for every blob.
-    struct OneBlob(Result<Bytes, Error>);
-
-    #[async_trait]
-    impl Store for OneBlob {
-        async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
-            unreachable!("a verifier resolves nothing")
-        }
-        async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
-            unreachable!("a verifier lists nothing")
-        }
-        async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, Error> {
-            unreachable!("a verifier is given its manifest")
-        }
-        async fn blob(&self, _: &Repository, _: &Descriptor, limit: u64, _: Instant) -> Result<Bytes, Error> {
-            assert_eq!(limit, limits::ENVELOPE_BYTES);
-            self.0.clone()
-        }
-    }
-
     async fn verify(blob: Result<Bytes, Error>, layers: &[&str]) -> Outcome {
-        let verifier = NotationVerifier::new("acme".into(), trust(), Arc::default());
-        let layer = |media_type: &&str| Descriptor { media_type: (*media_type).into(), ..subject() };
-        let manifest = Manifest {
-            artifact_type: ARTIFACT_TYPE.into(),
-            subject: Some(subject()),
-            layers: layers.iter().map(layer).collect(),
-        };
-        let reference: Reference = format!("registry.example/acme/app@{}", subject().digest).parse().unwrap();
-        verifier
-            .verify(Candidate {
-                store: &OneBlob(blob),
-                repository: &reference.repository,
-                subject: &subject(),
-                referrer: &Descriptor { media_type: IMAGE_MANIFEST.into(), ..subject() },
-                manifest: &manifest,
-                now: now(),
-                deadline: Instant::now(),
-            })
-            .await
+        verify_by(&NotationVerifier::new("acme".into(), trust(), Arc::default()), blob, layers).await
     }
 
     #[tokio::test]
@@ -320,6 +275,56 @@ mod tests {
             let outcome = verify(Ok(Draft::new().sign().into()), layers).await;
             assert_eq!(outcome, Outcome::Failed(Failure { stage: Stage::Form, cause }));
         }
+    }
+
+    const LOGGED: Level = Level { authenticity: Action::Log, authentic_timestamp: Action::Log, ..Level::STRICT };
+
+    #[tokio::test]
+    async fn nobody_is_asked_because_a_strangers_certificates_say_so() {
+        let leaf = Template::leaf(LEAF, INTERMEDIATE).with(points_of(&[&["http://elsewhere.example/crl"]]));
+        let stranger = chain_of(&leaf, &Template::ca(INTERMEDIATE, ROOT), &Template::ca(ROOT, ROOT));
+        let envelope = Draft::by(Kind::P256, "ES256", &stranger).sign();
+        let key = Key::get(Kind::P256, 0);
+        for (anchor, expected) in [
+            (Template::ca("CN=other", "CN=other").sign(key, key), "was not asked: they lead to nobody who is trusted"),
+            (stranger[2].clone(), "nobody may be asked (revocation.fetch = false)"),
+        ] {
+            let trust = trust_in(&[anchor], &["*"]).at(LOGGED, VerifyTimestamp::Always);
+            let verifier = NotationVerifier::new("acme".into(), trust, Arc::default());
+            match verify_by(&verifier, Ok(envelope.clone().into()), &[JWS]).await {
+                Outcome::Fault { cause } => assert!(cause.to_string().contains(expected), "{expected}: {cause}"),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stamp_shields_a_certificate_only_while_its_authority_is_known_to_stand() {
+        let intermediate = Template::ca(INTERMEDIATE, ROOT).lists();
+        let signer = chain_of(&Template::leaf(LEAF, INTERMEDIATE), &intermediate, &Template::ca(ROOT, ROOT));
+        let authority = authority_chain(Kind::P256);
+        let issuer = Key::get(Kind::P256, 1);
+        // The key went astray after the stamp.
+        let taken_back = CrlDraft::new(INTERMEDIATE).revoke(1, Some(1), Some(NOW + 3600)).sign(issuer);
+        // The authority's issuer signs no lists: whether the authority stands is not known.
+        let of_authority = CrlDraft::new(&authority[0].issuer().to_string()).sign(issuer);
+        let stores = vec![(StoreType::Ca, vec![signer[2].clone()]), (StoreType::Tsa, vec![authority[2].clone()])];
+        let trust = Trust::of(stores, &["*".to_owned()]).unwrap().at(LOGGED, VerifyTimestamp::Always);
+        let envelope = stamped(&Draft::by(Kind::P256, "ES256", &signer), Token::over);
+        let judge = async |lists: &[&[u8]]| {
+            let folder = tempfile::tempdir().unwrap();
+            for (number, list) in lists.iter().enumerate() {
+                std::fs::write(folder.path().join(format!("{number}.crl")), list).unwrap();
+            }
+            let crl_folder = Some(folder.path().to_owned());
+            let config = config::Revocation { fetch: false, crl_folder, ..config::Revocation::default() };
+            let options = revocation::Options { config, proxy: config::Proxy::default(), disk: None };
+            let revocation = Revocation::new(options, Arc::default());
+            let verifier = NotationVerifier::new("acme".into(), trust.clone(), revocation);
+            verify_by(&verifier, Ok(envelope.clone().into()), &[JWS]).await
+        };
+        assert_eq!(passed(judge(&[&taken_back]).await).logged, []);
+        refused(judge(&[&taken_back, &of_authority]).await, Stage::Revocation, "was revoked at");
     }
 
     #[tokio::test]

@@ -1,13 +1,24 @@
 //! Signature envelopes for tests, made member by member: a test breaks one thing and keeps all others.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::Trust;
-use crate::artifact::{Descriptor, IMAGE_MANIFEST};
-use crate::pki::testing::{INTERMEDIATE, Key, Kind, LEAF, ROOT, Template, chain};
+use super::{ARTIFACT_TYPE, NotationVerifier, Trust};
+use crate::artifact::{Descriptor, Digest, IMAGE_MANIFEST, Manifest};
+use crate::limits;
+use crate::pki::testing::{INTERMEDIATE, Key, Kind, LEAF, ROOT, Template, chain, now};
+use crate::pki::timestamp::testing::Token;
 use crate::pki::{Certificate, parse_rfc3339};
+use crate::reference::{Reference, Repository};
+use crate::report::{Outcome, Pass, Stage};
+use crate::store::{Error, Listed, Store};
+use crate::verifier::{Candidate, Verifier as _};
 
 pub(super) const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 pub(super) const OTHER_DIGEST: &str = "sha256:9f85bc320205d4ad3e2872e85f115eb75b7da8f116bce843fe5db30a3731cc6b";
@@ -302,4 +313,74 @@ pub(super) fn chain_for(kind: Kind) -> Vec<Certificate> {
         Template::ca(INTERMEDIATE, ROOT).sign(intermediate_key, root_key),
         Template::ca(ROOT, ROOT).sign(root_key, root_key),
     ]
+}
+
+/// A signed envelope, stamped with what is made of its signature.
+pub(super) fn stamped(draft: &Draft, stamp: impl FnOnce(&[u8]) -> Token) -> Vec<u8> {
+    let mut members = draft.members();
+    let signature = URL_SAFE_NO_PAD.decode(members["signature"].as_str().unwrap()).unwrap();
+    members["header"][HEADER] = STANDARD.encode(stamp(&signature).sign()).into();
+    members.to_string().into_bytes()
+}
+
+/// The header of timestamps.
+pub(super) const HEADER: &str = "io.cncf.notary.timestampSignature";
+
+#[track_caller]
+pub(super) fn passed(outcome: Outcome) -> Pass {
+    match outcome {
+        Outcome::Passed(pass) => pass,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+pub(super) fn refused(outcome: Outcome, stage: Stage, expected: &str) {
+    match outcome {
+        Outcome::Failed(failure) => {
+            assert!(failure.stage == stage && failure.cause.contains(expected), "{stage:?} {expected:?}: {failure:?}");
+        }
+        other => panic!("{stage:?} {expected:?}: {other:?}"),
+    }
+}
+
+/// A store with one answer for every blob.
+struct OneBlob(Result<Bytes, Error>);
+
+#[async_trait]
+impl Store for OneBlob {
+    async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
+        unreachable!("a verifier resolves nothing")
+    }
+    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
+        unreachable!("a verifier lists nothing")
+    }
+    async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, Error> {
+        unreachable!("a verifier is given its manifest")
+    }
+    async fn blob(&self, _: &Repository, _: &Descriptor, limit: u64, _: Instant) -> Result<Bytes, Error> {
+        assert_eq!(limit, limits::ENVELOPE_BYTES);
+        self.0.clone()
+    }
+}
+
+/// Has a verifier judge a signature manifest with layers of these media types, which all have this blob.
+pub(super) async fn verify_by(verifier: &NotationVerifier, blob: Result<Bytes, Error>, layers: &[&str]) -> Outcome {
+    let layer = |media_type: &&str| Descriptor { media_type: (*media_type).into(), ..subject() };
+    let manifest = Manifest {
+        artifact_type: ARTIFACT_TYPE.into(),
+        subject: Some(subject()),
+        layers: layers.iter().map(layer).collect(),
+    };
+    let reference: Reference = format!("registry.example/acme/app@{}", subject().digest).parse().unwrap();
+    let candidate = Candidate {
+        store: &OneBlob(blob),
+        repository: &reference.repository,
+        subject: &subject(),
+        referrer: &Descriptor { media_type: IMAGE_MANIFEST.into(), ..subject() },
+        manifest: &manifest,
+        now: now(),
+        deadline: Instant::now() + Duration::from_secs(30),
+    };
+    verifier.verify(candidate).await
 }

@@ -66,8 +66,6 @@ fn failed(cause: String) -> Unmet {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use serde_json::{Value, json};
 
     use super::super::Trust;
@@ -77,7 +75,7 @@ mod tests {
     use crate::pki::testing::{DAY, INTERMEDIATE, Kind, LEAF, NOW, ROOT, Template, at, chain, chain_of, tlv};
     use crate::pki::timestamp::testing::{Token, authority_chain};
     use crate::pki::{Certificate, parse_rfc3339};
-    use crate::report::{Outcome, Pass, Stage, Validation};
+    use crate::report::{Outcome, Stage, Validation};
 
     /// Trust in the signer and in the timestamp authority.
     fn trust() -> Trust {
@@ -86,24 +84,8 @@ mod tests {
         Trust::of(stores, &[IDENTITY.to_owned()]).unwrap()
     }
 
-    /// A signed envelope, stamped with what is made of its signature.
-    fn stamped(draft: &Draft, stamp: impl FnOnce(&[u8]) -> Token) -> Vec<u8> {
-        let mut members = draft.members();
-        let signature = URL_SAFE_NO_PAD.decode(members["signature"].as_str().unwrap()).unwrap();
-        members["header"][HEADER] = STANDARD.encode(stamp(&signature).sign()).into();
-        members.to_string().into_bytes()
-    }
-
     fn judge(envelope: &[u8], trust: &Trust, now: u64) -> Outcome {
         verify_envelope("application/jose+json", envelope, &subject(), trust, at(now))
-    }
-
-    #[track_caller]
-    fn passed(outcome: Outcome) -> Pass {
-        match outcome {
-            Outcome::Passed(pass) => pass,
-            other => panic!("{other:?}"),
-        }
     }
 
     #[track_caller]
@@ -118,8 +100,6 @@ mod tests {
             other => panic!("{expected:?}: {other:?}"),
         }
     }
-
-    const HEADER: &str = "io.cncf.notary.timestampSignature";
 
     /// Long after all certificates have ended.
     const LATER: u64 = NOW + 1000 * DAY;

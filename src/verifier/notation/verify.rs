@@ -404,7 +404,7 @@ pub(super) fn shown(cause: &str) -> String {
 const UNTRUSTED: &str = "untrusted";
 
 /// The media type of JWS envelopes.
-const JWS: &str = "application/jose+json";
+pub(super) const JWS: &str = "application/jose+json";
 
 /// The media type of COSE envelopes.
 const COSE: &str = "application/cose";
@@ -430,27 +430,6 @@ mod tests {
 
     fn judge(bytes: &[u8]) -> Outcome {
         verify_envelope(JWS, bytes, &subject(), &trust(), now())
-    }
-
-    #[track_caller]
-    fn passed(outcome: Outcome) -> Pass {
-        match outcome {
-            Outcome::Passed(pass) => pass,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn refused(outcome: Outcome, stage: Stage, expected: &str) {
-        match outcome {
-            Outcome::Failed(failure) => {
-                assert!(
-                    failure.stage == stage && failure.cause.contains(expected),
-                    "{stage:?} {expected:?}: {failure:?}"
-                );
-            }
-            other => panic!("{stage:?} {expected:?}: {other:?}"),
-        }
     }
 
     #[track_caller]

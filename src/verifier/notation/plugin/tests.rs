@@ -5,20 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::testing::{Draft, subject, trust_in};
+use super::super::testing::{Draft, passed, refused, trust_in, verify_by};
+use super::super::verify::JWS;
 use super::super::{NotationVerifier, Trust};
 use super::*;
-use crate::artifact::{Descriptor, Digest, IMAGE_MANIFEST, Manifest};
 use crate::config::{Action, Level, VerifyTimestamp};
-use crate::pki::testing::{Key, Kind, ROOT, Template, chain, now};
-use crate::reference::{Reference, Repository};
-use crate::report::{Logged, Pass, Validation};
+use crate::pki::testing::{Key, Kind, ROOT, Template, chain};
+use crate::report::{Logged, Validation};
 use crate::runner::testing::{Programs, chmod, lacks_root, runner};
-use crate::store::{Error, Listed, Store};
 use crate::verdict::Class;
-use crate::verifier::{Candidate, Verifier};
-use async_trait::async_trait;
-use bytes::Bytes;
 
 const NAME: &str = "com.example.plugin";
 const IDENTITY: &str = "SIGNATURE_VERIFIER.TRUSTED_IDENTITY";
@@ -97,63 +92,14 @@ impl Site {
     }
 }
 
-struct OneBlob(Bytes);
-
-#[async_trait]
-impl Store for OneBlob {
-    async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
-        unreachable!()
-    }
-    async fn referrers(&self, _: &Repository, _: &Digest, _: Instant) -> Result<Listed, Error> {
-        unreachable!()
-    }
-    async fn manifest(&self, _: &Repository, _: &Descriptor, _: Instant) -> Result<Bytes, Error> {
-        unreachable!()
-    }
-    async fn blob(&self, _: &Repository, _: &Descriptor, _: u64, _: Instant) -> Result<Bytes, Error> {
-        Ok(self.0.clone())
-    }
-}
-
 /// Judges a signature that demands the plugin.
 async fn verify(verifier: &NotationVerifier) -> Outcome {
     let envelope = Draft::new().critical("io.cncf.notary.verificationPlugin", NAME.into()).sign();
-    let layer = Descriptor { media_type: "application/jose+json".into(), ..subject() };
-    let manifest =
-        Manifest { artifact_type: super::super::ARTIFACT_TYPE.into(), subject: Some(subject()), layers: vec![layer] };
-    let reference: Reference = format!("registry.example/acme/app@{}", subject().digest).parse().unwrap();
-    let candidate = Candidate {
-        store: &OneBlob(envelope.into()),
-        repository: &reference.repository,
-        subject: &subject(),
-        referrer: &Descriptor { media_type: IMAGE_MANIFEST.into(), ..subject() },
-        manifest: &manifest,
-        now: now(),
-        deadline: Instant::now() + Duration::from_secs(30),
-    };
-    verifier.verify(candidate).await
+    verify_by(verifier, Ok(envelope.into()), &[JWS]).await
 }
 
 fn trust(identity: &str) -> Trust {
     trust_in(&chain(), &[identity])
-}
-
-#[track_caller]
-fn passed(outcome: Outcome) -> Pass {
-    match outcome {
-        Outcome::Passed(pass) => pass,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[track_caller]
-fn refused(outcome: Outcome, stage: Stage, words: &str) {
-    match outcome {
-        Outcome::Failed(failure) => {
-            assert!(failure.stage == stage && failure.cause.contains(words), "{stage:?} {words:?}: {failure:?}");
-        }
-        other => panic!("{other:?}"),
-    }
 }
 
 #[track_caller]

@@ -85,14 +85,6 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-#[track_caller]
-fn passed(outcome: Outcome) -> Pass {
-    match outcome {
-        Outcome::Passed(pass) => pass,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// What a failure or a fault says.
 #[track_caller]
 fn cause(outcome: Outcome) -> String {

@@ -35,24 +35,6 @@ fn judge(draft: &Draft) -> Outcome {
     judge_by(draft, &trust(), now())
 }
 
-#[track_caller]
-fn passed(outcome: Outcome) -> Pass {
-    match outcome {
-        Outcome::Passed(pass) => pass,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[track_caller]
-fn refused(outcome: Outcome, stage: Stage, expected: &str) {
-    match outcome {
-        Outcome::Failed(failure) => {
-            assert!(failure.stage == stage && failure.cause.contains(expected), "{stage:?} {expected:?}: {failure:?}");
-        }
-        other => panic!("{stage:?} {expected:?}: {other:?}"),
-    }
-}
-
 #[test]
 fn a_sound_signature_of_either_scheme_passes_with_its_signer() {
     let pass = passed(judge(&Draft::new()));
