@@ -64,7 +64,7 @@ request=$(cat)
 [ "$1" != get-plugin-metadata ] || exec echo '{metadata}'
 payload=$(printf %s "$request" | sed 's/.*"payload":"\([^"]*\)".*/\1/' | base64 -d | b64url)
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-protected=$(printf %s '{{"alg":"PS256","cty":"application/vnd.cncf.notary.payload.v1+json","crit":["io.cncf.notary.signingScheme","io.cncf.notary.verificationPlugin"],"io.cncf.notary.signingScheme":"notary.x509","io.cncf.notary.signingTime":"'"$now"'","io.cncf.notary.verificationPlugin":"{NAME}"}}' | b64url)
+protected=$(printf %s '{{"alg":"PS256","cty":"application/vnd.cncf.notary.payload.v1+json","crit":["io.cncf.notary.signingScheme","io.cncf.notary.verificationPlugin","io.cncf.notary.verificationPluginMinVersion","org.example.ticket"],"io.cncf.notary.signingScheme":"notary.x509","io.cncf.notary.signingTime":"'"$now"'","io.cncf.notary.verificationPlugin":"{NAME}","io.cncf.notary.verificationPluginMinVersion":"1.0.0-rc.1","org.example.ticket":"42"}}' | b64url)
 signature=$(printf %s "$protected.$payload" | openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -sign {folder}/leaf.key | b64url)
 leaf=$(openssl x509 -in {folder}/leaf.crt -outform DER | b64)
 root=$(openssl x509 -in {root} -outform DER | b64)
@@ -84,7 +84,7 @@ fn judging(does: &str) -> String {
 
 fn says(success: bool) -> String {
     judging(&format!(
-        r#"echo '{{"verificationResults":{{"SIGNATURE_VERIFIER.TRUSTED_IDENTITY":{{"success":{success},"reason":"it is friday"}}}},"processedAttributes":[]}}'"#
+        r#"echo '{{"verificationResults":{{"SIGNATURE_VERIFIER.TRUSTED_IDENTITY":{{"success":{success},"reason":"it is friday"}}}},"processedAttributes":["org.example.ticket"]}}'"#
     ))
 }
 
@@ -150,6 +150,20 @@ fn a_signature_that_demands_a_plugin_is_judged_by_it_as_notation_judges_it() {
     let (verified, words) = notation(&image, Some(&says(true)));
     assert!(verified, "{words}");
     node.allows(&image, "ALLOWED");
+
+    // What the plugin alone understands, and does not process.
+    let leaves = says(true).replace(r#"["org.example.ticket"]"#, "[]");
+    install(&program, &leaves);
+    let image = signed("unprocessed");
+    let (verified, words) = notation(&image, Some(&leaves));
+    assert!(!verified && words.contains("was not processed by the verification plugin"), "{words}");
+    node.refuses(&image, "DENIED", "the critical attribute \"org.example.ticket\"");
+
+    let old = says(true).replace(r#""version":"1.0.0""#, r#""version":"0.9.0""#);
+    install(&program, &old);
+    let (verified, words) = notation(&image, Some(&old));
+    assert!(!verified && words.contains("needs plugin version greater than or equal to 1.0.0-rc.1"), "{words}");
+    node.refuses(&image, "DENIED", "it has version 0.9.0, and the signature asks for 1.0.0-rc.1 or later");
 
     // A changed plugin counts at once: what was allowed before is asked for again.
     install(&program, &says(false));
