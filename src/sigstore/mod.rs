@@ -5,6 +5,8 @@ use aws_lc_rs::digest;
 
 pub mod dsse;
 pub mod key;
+pub mod log;
+pub mod sct;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trusted_root;
