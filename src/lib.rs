@@ -32,7 +32,7 @@ pub mod client;
 // What is in force on the node, and how it is put together.
 #[cfg(feature = "daemon")]
 pub mod live;
-#[cfg(all(feature = "registry", feature = "notation"))]
+#[cfg(all(feature = "registry", feature = "notation", feature = "cosign"))]
 pub mod assemble;
 
 // The story of one pull: in scope, remembered or walked, decided.
@@ -56,7 +56,9 @@ pub mod store;
 pub mod revocation;
 #[cfg(all(feature = "registry", feature = "notation"))]
 pub mod keyvault;
-#[cfg(feature = "notation")]
+#[cfg(feature = "cosign")]
+pub mod sigstore;
+#[cfg(feature = "pki")]
 pub mod pki;
 #[cfg(feature = "notation")]
 pub mod runner;

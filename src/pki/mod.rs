@@ -31,7 +31,7 @@ pub mod timestamp;
 pub use cms::BadSignedData;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
-pub use pem::{BadBundle, anchors, anchors_from_pem};
+pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
 pub use points::{Coverage, Point, Unreadable};
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
@@ -139,9 +139,7 @@ impl Certificate {
     /// The fingerprint of its public key: two certificates of one key have the same.
     #[must_use]
     pub fn key_fingerprint(&self) -> String {
-        let hash = digest::digest(&digest::SHA256, &self.raw.key);
-        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("spki-sha256:{hex}")
+        fingerprint(&self.raw.key)
     }
 
     /// Whether its key made a signature over a message. The caller has chosen the algorithm by [`Self::key`].
@@ -173,6 +171,12 @@ impl Certificate {
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
         &self.raw.subject
+    }
+
+    /// Its public key in DER (SubjectPublicKeyInfo).
+    #[must_use]
+    pub fn key_der(&self) -> &[u8] {
+        &self.raw.key
     }
 
     /// What tells it, as issued by the key of `issuer`, from all others.
@@ -249,6 +253,14 @@ impl Raw {
             Ok(Self { tbs: tbs.to_vec(), serial, issuer, subject, key })
         })
     }
+}
+
+/// What tells a public key in DER (SubjectPublicKeyInfo) from all others.
+#[must_use]
+pub fn fingerprint(key: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA256, key);
+    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("spki-sha256:{hex}")
 }
 
 /// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down. Reads tags
