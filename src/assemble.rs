@@ -31,6 +31,7 @@ use crate::trust::{self, Stamp, Untrusted};
 use crate::verifier::Verifier;
 use crate::verifier::notation::{NotationVerifier, Plugins, files_of};
 
+mod cosign;
 mod credentials;
 mod notation;
 mod shared;
@@ -331,10 +332,10 @@ impl Assembly {
             config::Mode::Allow => Mode::Allow,
             config::Mode::Deny => Mode::Deny,
             config::Mode::Enforce(checks) => {
-                Mode::Verify { executor: self.executor(checks, &store, config), audit: false }
+                Mode::Verify { executor: self.executor(checks, executor, &store, config), audit: false }
             }
             config::Mode::Audit(checks) => {
-                Mode::Verify { executor: self.executor(checks, &store, config), audit: true }
+                Mode::Verify { executor: self.executor(checks, executor, &store, config), audit: true }
             }
         };
         Some(Rules { mode, pins: executor.digests.clone(), store })
@@ -377,20 +378,35 @@ impl Assembly {
     }
 
     /// The executor of a scope; or why nobody can verify there.
-    fn executor(&mut self, checks: &Checks, store: &Arc<dyn Store>, config: &Config) -> Result<Arc<Executor>, String> {
+    fn executor(
+        &mut self,
+        checks: &Checks,
+        of: &config::Executor,
+        store: &Arc<dyn Store>,
+        config: &Config,
+    ) -> Result<Arc<Executor>, String> {
+        let tags = match &of.store {
+            config::Store::Registry(store) => store.cosign_tags,
+            config::Store::Layout(_) => true,
+        };
         let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
         let mut broken = None;
         for verifier in &checks.verifiers {
-            let VerifierKind::Notation(trusted) = &verifier.kind;
-            match self.notation(trusted) {
-                Ok(policy) => {
+            let made: Result<Arc<dyn Verifier>, String> = match &verifier.kind {
+                VerifierKind::Notation(trusted) => self.notation(trusted).map(|policy| {
                     let (folder, runner) = self.plugins(&config.plugins);
                     let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
-                    let inner: Arc<dyn Verifier> =
-                        Arc::new(NotationVerifier::new(name, policy, revocation).with_plugins(plugins));
-                    verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
+                    let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
+                    Arc::new(made) as Arc<dyn Verifier>
+                }),
+                VerifierKind::Cosign(trusted) => {
+                    let made = self.cosign(&verifier.name, trusted, tags);
+                    made.map(|made| Arc::new(made) as Arc<dyn Verifier>)
                 }
+            };
+            match made {
+                Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),
             }
         }

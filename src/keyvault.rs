@@ -1,4 +1,4 @@
-//! Trusted certificates from an Azure Key Vault: read when they are first needed and again at an interval, in a thread of
+//! Trusted certificates and public keys from an Azure Key Vault: read when they are first needed and again at an interval, in a thread of
 //! its own, so that no pull waits for a vault. What was taken out of the vault, or disabled there, is trusted no more from
 //! the next reading on; a vault that cannot be reached leaves what was last read in force, for a while. Nothing here
 //! decides what a certificate is trusted for.
@@ -13,11 +13,11 @@ use tracing::{info, warn};
 use crate::azure::{Entra, Who};
 use crate::config::Proxy;
 use crate::limits;
-use crate::pki::Certificate;
 
+mod jwk;
 mod rest;
 
-pub use rest::Item;
+pub use rest::{Contents, Item};
 
 use rest::{Rest, Unread};
 
@@ -30,6 +30,8 @@ pub struct Options {
     pub who: Who,
     /// The certificates that are trusted.
     pub certificates: Vec<Item>,
+    /// The keys that are trusted.
+    pub keys: Vec<Item>,
     /// How often they are read.
     pub refresh: Duration,
     /// How long they are trusted when they cannot be read again.
@@ -53,7 +55,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// What is trusted, and since when it was last known to be so.
-    held: Option<(Arc<[Certificate]>, Instant)>,
+    held: Option<(Arc<Contents>, Instant)>,
     /// Why it could not be read, if so.
     problem: Option<String>,
     /// Grows whenever what is trusted changes, or whether it can be read.
@@ -82,7 +84,7 @@ impl Vault {
             };
             let rest = Rest::new(entra, &options.url);
             loop {
-                let read = runtime.block_on(rest.certificates(&options.certificates));
+                let read = runtime.block_on(rest.contents(&options.certificates, &options.keys));
                 let next = if read.is_ok() { options.refresh } else { options.refresh.min(limits::VAULT_RETRY) };
                 shared.take(&options, read);
                 match stopped.recv_timeout(next) {
@@ -98,24 +100,24 @@ impl Vault {
         Self { url, state, _stop: stop }
     }
 
-    /// The certificates that are trusted, and the revision that they are. Waits for the first reading for at most
+    /// What is trusted, and the revision that it is. Waits for the first reading for at most
     /// [`limits::VAULT_FIRST`]; blocks.
     ///
     /// # Errors
     /// Why there are none.
-    pub fn certificates(&self) -> (Result<Arc<[Certificate]>, String>, u64) {
+    pub fn contents(&self) -> (Result<Arc<Contents>, String>, u64) {
         let state = self.state.lock();
         let (state, _) = self
             .state
             .read
             .wait_timeout_while(state, limits::VAULT_FIRST, |state| !state.tried)
             .unwrap_or_else(PoisonError::into_inner);
-        let certificates = match (&state.held, &state.problem) {
-            (Some((certificates, _)), _) => Ok(Arc::clone(certificates)),
+        let contents = match (&state.held, &state.problem) {
+            (Some((contents, _)), _) => Ok(Arc::clone(contents)),
             (None, Some(problem)) => Err(problem.clone()),
             (None, None) => Err(format!("key vault {} has not answered yet", self.url)),
         };
-        (certificates, state.revision)
+        (contents, state.revision)
     }
 
     /// Which revision of what is trusted is in force: another one is to be asked for anew.
@@ -143,15 +145,15 @@ impl Shared {
     }
 
     /// Takes what a reading brought.
-    fn take(&self, options: &Options, read: Result<Vec<Certificate>, Unread>) {
+    fn take(&self, options: &Options, read: Result<Contents, Unread>) {
         let (now, url) = (Instant::now(), &options.url);
         let mut state = self.lock();
         let before = state.held.take();
         state.tried = true;
         let was_well = state.problem.is_none();
-        let was = before.as_ref().map(|(certificates, _)| Arc::clone(certificates));
+        let was = before.as_ref().map(|(contents, _)| Arc::clone(contents));
         (state.held, state.problem) = match read {
-            Ok(certificates) => (Some((certificates.into(), now)), None),
+            Ok(contents) => (Some((Arc::new(contents), now)), None),
             Err(Unread::Gone(cause)) => (None, Some(format!("key vault {url}: {cause}"))),
             Err(Unread::Unreachable(cause)) => {
                 let held = before.filter(|(_, since)| now.saturating_duration_since(*since) < options.max_age);
@@ -161,10 +163,11 @@ impl Shared {
         if let Some(problem) = &state.problem {
             warn!("{problem}");
         }
-        let is = state.held.as_ref().map(|(certificates, _)| Arc::clone(certificates));
+        let is = state.held.as_ref().map(|(contents, _)| Arc::clone(contents));
         if is != was || state.problem.is_none() != was_well || state.revision == 0 {
             state.revision = state.revision.saturating_add(1);
-            info!(vault = url, certificates = is.map_or(0, |is| is.len()), "trust from a key vault");
+            let (certificates, keys) = is.map_or((0, 0), |is| (is.certificates.len(), is.keys.len()));
+            info!(vault = url, certificates, keys, "trust from a key vault");
         }
         drop(state);
         self.read.notify_all();

@@ -81,6 +81,19 @@ pub const TIMESTAMP_STEPS: usize = 256;
 /// two where roots have signed each other.
 pub const TIMESTAMP_CHAINS: usize = 8;
 
+/// Most signatures of one image that a Cosign verifier judges, unless its configuration says otherwise. Those of older
+/// forms pile up in one manifest each time an image is signed again.
+pub const SIGNATURES: usize = 100;
+
+/// Most signatures of one image that a Cosign verifier can be told to judge.
+pub const SIGNATURES_MAX: usize = REFERRERS;
+
+/// Largest simple signing payload, in bytes. Real ones have some 250.
+pub const SIMPLE_SIGNING_BYTES: u64 = 64 * 1024;
+
+/// Longest name of a key, in bytes. It is shown in reasons.
+pub const KEY_NAME_BYTES: usize = 128;
+
 /// How deep a CBOR item may be nested. A signature envelope needs three levels.
 pub const CBOR_DEPTH: usize = 16;
 

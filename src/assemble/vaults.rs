@@ -50,13 +50,14 @@ impl Vaults {
 }
 
 fn options(vault: &AzureVault) -> Options {
-    let AzureVault { url, client_id, tenant_id, certificates, refresh, max_age } = vault.clone();
+    let AzureVault { url, client_id, tenant_id, certificates, keys, refresh, max_age } = vault.clone();
     let item = |VaultItem { name, version, versions }| Item { name, version, versions };
     Options {
         url,
         // As in Ratify v2: workload identity where it is set up, else the machine's own.
         who: Who { identity: AzureIdentity::Any, client_id, tenant_id },
         certificates: certificates.into_iter().map(item).collect(),
+        keys: keys.into_iter().map(item).collect(),
         refresh,
         max_age,
     }

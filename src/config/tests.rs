@@ -104,7 +104,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(checks.concurrency, limits::CONCURRENCY);
     let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
     assert_eq!(checks.policy, Rule { verifier: None, threshold: 1, rules: vec![leaf] });
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     let TrustPolicySource::Implied(Statement { scopes, asks, .. }) = &notation.policy else { panic!("{notation:?}") };
     let Asks::Signature { level, verify_timestamp, stores, identities } = asks else { panic!("{asks:?}") };
     assert_eq!((scopes, stores, *level), (&RegistryScopes::Any, &Named::All, Level::STRICT));
@@ -182,7 +182,7 @@ fn every_key_is_taken() {
     );
     let checks = checks(audit);
     assert_eq!((checks.concurrency, checks.verifiers[0].name.as_str()), (3, "v.1_x-Y"));
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/a.pem,/b,PEM 1", "tsa:stamps PEM 2"]);
     let TrustPolicySource::Implied(Statement { scopes, asks, .. }) = &notation.policy else { panic!("{notation:?}") };
     assert_eq!(*scopes, RegistryScopes::Any);
@@ -623,7 +623,7 @@ fn what_plugins_are_told_is_texts_by_names_and_not_too_many() {
     let told = |pairs: &str| format!("parameters.pluginConfig = {{ {pairs} }}");
     let config = good(&(executor("") + &told("aws-region = \"eu\", \"key 2\" = \"$${x}\"")));
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     let pairs: Vec<_> = notation.plugin_config.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(pairs, [("aws-region", "eu"), ("key 2", "${x}")]);
     let many = |number: usize| told(&(0..number).map(|key| format!("k{key} = \"\"")).collect::<Vec<_>>().join(", "));
@@ -856,7 +856,7 @@ fn numbers_at_their_limits_and_past_them() {
 #[test]
 fn variables_are_put_in_after_parsing_and_not_into_patterns_policies_and_pem() {
     let config = good(&verifier("certificates = [{ files = [\"${DIR}/$${DIR}/a b.pem\"] }]"));
-    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else { panic!("no notation verifier") };
     assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/${DIR}/a b.pem"]);
     let config = good(&executor("mode = \"deny\"").replace("/t/ca.pem", "/${HOSTILE}"));
     assert_eq!(config.executors[0].mode, Mode::Deny, "a value adds no key");

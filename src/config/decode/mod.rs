@@ -1,6 +1,8 @@
 //! From the file as written to the effective configuration: which keys there are, their defaults and their
 //! bounds. Called by `config::parse` alone; every `None` has left a problem behind.
 
+mod cosign;
+mod cosign_signers;
 mod credentials;
 mod node;
 mod notation;

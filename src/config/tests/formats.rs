@@ -200,7 +200,7 @@ fn ratify_v2_s_own_config_json_is_refused_by_its_cosign_verifier_and_works_uncha
     let rules = &mut value["executors"][0]["policyEnforcer"]["parameters"]["policy"]["rules"];
     assert_eq!(rules.as_array_mut().unwrap().remove(0)["verifierName"], "cosign-1");
     let config = parse("config.json", &json(&value), &defined).unwrap_or_else(|problems| panic!("{problems}"));
-    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else { panic!("no notation verifier") };
     assert_eq!(super::notation::sources(notation), ["ca:ratify /etc/trust/ca.pem"]);
     let TrustPolicySource::Implied(Statement { asks: Asks::Signature { level, identities, .. }, .. }) =
         &notation.policy

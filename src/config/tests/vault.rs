@@ -12,7 +12,7 @@ fn vault(keys: &str) -> String {
 fn read_vault(keys: &str) -> AzureVault {
     let config = good(&vault(keys));
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     match &notation.stores[0].material[0] {
         KeyMaterial::Vault(vault) => vault.value.clone(),
         other => panic!("{other:?}"),
