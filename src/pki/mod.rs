@@ -19,9 +19,11 @@ pub mod chain;
 mod cms;
 pub mod crl;
 mod element;
+mod extensions;
 mod key;
 pub mod name;
 pub mod ocsp;
+pub mod path;
 mod pem;
 mod points;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub(crate) mod testing;
 pub mod timestamp;
 
 pub use cms::BadSignedData;
+pub use extensions::AlternativeName;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
