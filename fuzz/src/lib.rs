@@ -10,6 +10,7 @@ use ratify::verdict::printable;
 
 mod configuration;
 mod cose;
+mod cosign;
 mod credentials;
 mod made;
 mod revocation;
@@ -22,6 +23,7 @@ mod words;
 
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
+pub use cosign::simple_signing;
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use revocation::{crl, ocsp};
@@ -35,7 +37,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 47] = [
+pub const TARGETS: [(&str, Target); 48] = [
     ("archive", archive),
     ("arguments", arguments),
     ("certificate", certificate),
@@ -78,6 +80,7 @@ pub const TARGETS: [(&str, Target); 47] = [
     ("runner", runner),
     ("scope", scope),
     ("signed", signed),
+    ("simple_signing", simple_signing),
     ("stamp", stamp),
     ("time", time),
     ("timestamp", timestamp),

@@ -106,6 +106,7 @@ pub fn schema() -> Value {
             "cosignPolicy": cosign::policy(),
             "cosignKey": cosign::key(),
             "certificateIdentity": cosign::identity(),
+            "predicateType": { "type": "string", "not": { "pattern": r"\$\{|^https://sigstore\.dev/cosign/sign/v1$" } },
             "store": store(),
             "credential": credentials::credential(),
             "vault": vault::vault("certificates"),

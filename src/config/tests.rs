@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{Config, Mode, VerifierKind};
 
+mod cosign;
 mod credentials;
 mod formats;
 mod notation;
@@ -171,6 +172,7 @@ fn every_key_is_taken() {
             max_manifest_bytes: 2,
             credentials: Vec::new(),
             allowed_realms: Vec::new(),
+            cosign_tags: true,
         })
     );
     assert_eq!(
@@ -269,18 +271,21 @@ threshold = 1
 "#;
 
 #[test]
-fn ratify_v2_s_sample_is_refused_by_what_is_not_there_yet() {
-    let cosign = "11:8: executors[0].verifiers[1].type: verifier type \"cosign\" is not available in this version: it \
-                  comes with a later release";
+fn ratify_v2_s_sample_is_taken_as_it_is() {
     assert_eq!(
         problems(RATIFY_V2_SAMPLE),
         [
             "7:39: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment variable \
              CERTIFICATE_PATH is not defined (write $${ for a plain ${)",
-            cosign,
         ]
     );
-    assert_eq!(problems(&RATIFY_V2_SAMPLE.replace("CERTIFICATE_PATH", "DIR")), [cosign]);
+    let config = good(&RATIFY_V2_SAMPLE.replace("CERTIFICATE_PATH", "DIR"));
+    let VerifierKind::Cosign(cosign) = &checks(&config.executors[0]).verifiers[1].kind else { panic!("no cosign verifier") };
+    let CosignSigners::Keyless(identities) = &cosign.policies[0].signers else { panic!("{cosign:?}") };
+    let IdentityMatch::Exact(subject) = &identities[0].subject else { panic!("{identities:?}") };
+    assert_eq!(subject.value, "test@example.com");
+    let Store::Registry(store) = &config.executors[0].store else { panic!("no registry") };
+    assert!(store.cosign_tags);
 }
 
 #[test]
@@ -441,7 +446,7 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
             "certificates = [{ inline = \"-----BEGIN EC PRIVATE KEY-----\" }]",
             43,
             ".certificates[0].inline",
-            "a private key has no place here: a notation verifier trusts certificates".to_owned(),
+            "a private key has no place here: a verifier trusts certificates and public keys".to_owned(),
         ),
         (
             "certificates = [{ inline = true }]",

@@ -64,7 +64,7 @@ fn policies(
     has_roots: bool,
 ) -> Option<Vec<CosignPolicy>> {
     let has_log = decoder.refused(table, "rekorURL", REKOR);
-    if let Some(key) = table.optional("key").filter(|item| item.as_text() != Some("")) {
+    if let Some(key) = table.optional("key") {
         if let Some(policies) = table.optional("trustPolicies") {
             decoder.problems.push(&policies.place(), "key is given too: name it in the keys of a trust policy instead");
             return None;

@@ -41,8 +41,8 @@ fn key(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers) -> Opt
         Some(item) => key_name(decoder, &item).map(Some),
         None => Some(None),
     };
-    let file = given(&mut table, "file").map(Source::File);
-    let provider = given(&mut table, "provider").map(Source::Provider);
+    let file = table.optional("file").map(Source::File);
+    let provider = table.optional("provider").map(Source::Provider);
     let inline = table.optional("inline").map(Source::Inline);
     let vault = table.optional("azurekeyvault").map(Source::Vault);
     let version = given(&mut table, "version");
@@ -89,7 +89,7 @@ enum Source<'a> {
 
 /// A value that is there and not empty, as Go's configuration has it.
 fn given<'a>(table: &mut Table<'a>, key: &'static str) -> Option<Item<'a>> {
-    table.optional(key).filter(|item| item.as_text() != Some("") && !item.is_null())
+    table.optional(key).filter(|item| item.as_text() != Some(""))
 }
 
 /// The key in a file.

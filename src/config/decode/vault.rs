@@ -53,7 +53,7 @@ fn named(
     };
     let mut of = |key: &'static str, is_needed: bool, table: &mut Table<'_>| {
         let item = if is_needed { Some(decoder.required(table, key)?) } else { table.optional(key) };
-        match item.filter(|item| is_needed || !item.is_null()) {
+        match item {
             Some(item) => items(decoder, &item),
             None => Some(Vec::new()),
         }

@@ -32,9 +32,7 @@ pub(super) fn parameters() -> Value {
             "default": [],
         },
         "predicateTypes": described("The attestations that are asked for, by their predicate types; left out, signatures are.",
-            with("items", json!({
-                "allOf": [{ "$ref": "#/$defs/literal" }, { "not": { "const": "https://sigstore.dev/cosign/sign/v1" } }],
-            }), literals(""))),
+            with("items", json!({ "$ref": "#/$defs/predicateType" }), literals(""))),
         "dockerReference": word(&["exact", "repository", "ignore"], "repository", "Whether the name that a signature of the \
             older form states must be the image's repository, without or with a tag."),
         "remap": rewrites("Under which names images were signed that are pulled under others."),
@@ -109,14 +107,7 @@ pub(super) fn policy() -> Value {
     if let (Some(keys), Value::Object(own)) = (policy.get_mut("properties").and_then(Value::as_object_mut), identity_keys()) {
         keys.extend(own);
     }
-    let not_both = json!({ "anyOf": [
-        { "required": ["ignoreTLog", "tLogVerify"] },
-        { "required": ["certificateIdentity", "certificateIdentityRegex"], "properties": {
-            "certificateIdentity": { "minLength": 1 }, "certificateIdentityRegex": { "minLength": 1 } } },
-        { "required": ["certificateOIDCIssuer", "certificateOIDCIssuerRegex"], "properties": {
-            "certificateOIDCIssuer": { "minLength": 1 }, "certificateOIDCIssuerRegex": { "minLength": 1 } } },
-    ] });
-    with("not", not_both, policy)
+    policy
 }
 
 /// One of `identities`.
@@ -171,7 +162,7 @@ fn key_table() -> Value {
 pub(super) fn key() -> Value {
     let key = table("One source of keys.", json!({
         "name": described("Whose it is; of a provider, the key's name there.", json!({ "anyOf": [key_name(), { "const": "" }] })),
-        "file": described("The file, by its absolute path.", or_variable(json!({ "anyOf": [path(), { "const": "" }] }))),
+        "file": described("The file, by its absolute path.", or_variable(path())),
         "inline": inline(),
         "azurekeyvault": { "$ref": "#/$defs/vaultOfKeys" },
         "provider": literal("A key management provider (Ratify v1)."),

@@ -516,7 +516,6 @@ fn key_management_providers_are_named_once_and_hold_certificates() {
             provider("a", "azurekeyvault", "vaultURI = \"x\", certificates = [{ name = \"r\" }]"),
             "\"x\" is not a key vault's URL",
         ),
-        (provider("a", "inline", "contentType = \"key\", value = \"PEM\""), "keys have no use here"),
         (provider("a", "inline", "contentType = \"certificate\""), "parameters.value: required key is missing"),
         (
             provider("a", "inline", "contentType = \"certificate\", value = \"-----BEGIN PRIVATE KEY-----\""),

@@ -83,5 +83,5 @@ fn as_many_certificates_as_may_be_named_are_and_one_more_is_not() {
         vault(&format!("vaultURL = \"https://acme.vault.azure.net\", certificates = [{}]", items.join(", ")))
     };
     good(&named(limits::VAULT_ITEMS));
-    assert!(problems(&named(limits::VAULT_ITEMS + 1))[0].contains("more than 32 certificates"));
+    assert!(problems(&named(limits::VAULT_ITEMS + 1))[0].contains("more than 32 entries"));
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::artifact::{Digest, Layer};
@@ -96,8 +97,9 @@ impl CosignVerifier {
         let policy = self.policy(candidate.repository)?;
         let pieces = form::pieces(candidate.manifest, &self.options.wants)?;
         let mut found = Found::default();
-        let judged = stream::iter(pieces).map(|(form, layer)| self.judge_one(form, layer, policy, candidate));
-        let mut judged = Box::pin(judged.buffered(limits::CONCURRENCY));
+        let judge = |(form, layer)| -> BoxFuture<'_, _> { Box::pin(self.judge_one(form, layer, policy, candidate)) };
+        let judged: Vec<_> = pieces.into_iter().map(judge).collect();
+        let mut judged = stream::iter(judged).buffered(limits::CONCURRENCY);
         while let Some(outcome) = judged.next().await {
             found.take(outcome);
             if found.passes.len() >= policy.most_signers() {
