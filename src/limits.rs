@@ -86,6 +86,9 @@ pub const PATH_CHAINS: usize = 8;
 /// of materials has as much as that, and a third more for its base64.
 pub const BUNDLE_BYTES: u64 = BLOB_BYTES;
 
+/// Largest file that a bundle is held against, in bytes: it is read as a whole. Larger ones are told by their digest.
+pub const SIGNED_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Most entries of transparency logs in a bundle (as sigstore-go). Real ones have one or two.
 pub const LOG_ENTRIES: usize = 32;
 
