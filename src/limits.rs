@@ -158,6 +158,9 @@ pub const USER_AGENT_BYTES: usize = 256;
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
 
+/// Most logs, and most authorities, in one list of a `trusted_root.json`. The public ones name two to six.
+pub const TRUSTED_ROOT_ENTRIES: usize = 128;
+
 /// Most entries of a folder with trusted certificates, what is passed over included. A root programme has some 150.
 pub const TRUST_FOLDER_ENTRIES: usize = 512;
 
