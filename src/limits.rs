@@ -86,6 +86,9 @@ pub const PATH_CHAINS: usize = 8;
 /// of materials has as much as that, and a third more for its base64.
 pub const BUNDLE_BYTES: u64 = BLOB_BYTES;
 
+/// Largest file that a bundle is held against, in bytes: it is read as a whole. Larger ones are told by their digest.
+pub const SIGNED_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Most entries of transparency logs in a bundle (as sigstore-go). Real ones have one or two.
 pub const LOG_ENTRIES: usize = 32;
 
@@ -167,6 +170,9 @@ pub const USER_AGENT_BYTES: usize = 256;
 
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most logs, and most authorities, in one list of a `trusted_root.json`. The public ones name two to six.
+pub const TRUSTED_ROOT_ENTRIES: usize = 128;
 
 /// Most entries of a folder with trusted certificates, what is passed over included. A root programme has some 150.
 pub const TRUST_FOLDER_ENTRIES: usize = 512;

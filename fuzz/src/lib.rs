@@ -16,6 +16,7 @@ mod made;
 mod revocation;
 mod plugins;
 mod signatures;
+mod sigstore;
 mod socket;
 mod store;
 mod timestamps;
@@ -28,6 +29,7 @@ pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, 
 pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
+pub use sigstore::{bundle, dsse};
 pub use socket::{arguments, descriptor, duration, wire};
 pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
 pub use timestamps::{stamp, timestamp};
@@ -37,9 +39,10 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 48] = [
+pub const TARGETS: [(&str, Target); 50] = [
     ("archive", archive),
     ("arguments", arguments),
+    ("bundle", bundle),
     ("certificate", certificate),
     ("chain", chain),
     ("challenge", challenge),
@@ -52,6 +55,7 @@ pub const TARGETS: [(&str, Target); 48] = [
     ("descriptor", descriptor),
     ("digest", digest),
     ("docker_config", docker_config),
+    ("dsse", dsse),
     ("duration", duration),
     ("envelope", envelope),
     ("expansion", expansion),
