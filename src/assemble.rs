@@ -592,7 +592,7 @@ mod tests {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/config.toml");
         let config = config::parse("config.toml", &fs::read_to_string(&example).unwrap(), &|_| None).unwrap();
         let found = assemble(&config, &example).unwrap_or_else(|problems| panic!("{problems}"));
-        assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+        assert_eq!(found.problems.len(), 3, "{:?}", found.problems);
         assert!(found.problems.iter().all(|problem| problem.contains("No such file")), "{:?}", found.problems);
     }
 }

@@ -401,9 +401,13 @@ impl Report {
             Read::Fault(fault) => (String::new(), Some(fault.to_string())),
         };
         let referrers = artifact.known().map(|child| self.branch(child)).collect();
-        let listing_fault = note(&artifact.referrers, || "the list of referrers".to_owned());
-        let elsewhere = artifact.elsewhere.iter().map(|(place, listing)| note(listing, || format!("what is at {place}")));
-        let faults: Vec<String> = [fault, listing_fault].into_iter().chain(elsewhere).flatten().collect();
+        let pending = (artifact.referrers == Listing::Pending)
+            .then(|| "the list of referrers was not waited for".to_owned());
+        let listings = artifact.listings().filter_map(|listing| match listing {
+            Listing::Fault(fault) | Listing::Stale { fault, .. } => Some(fault.to_string()),
+            Listing::Pending | Listing::Whole(_) | Listing::NotAsked => None,
+        });
+        let faults: Vec<String> = fault.into_iter().chain(pending).chain(listings).collect();
         Tree {
             digest: artifact.descriptor.digest.to_string(),
             media_type: artifact.descriptor.media_type.clone(),
@@ -413,15 +417,6 @@ impl Report {
             findings: artifact.findings.clone(),
             referrers,
         }
-    }
-}
-
-/// What is to be told of a list that is not whole.
-fn note(listing: &Listing, what: impl Fn() -> String) -> Option<String> {
-    match listing {
-        Listing::Fault(fault) | Listing::Stale { fault, .. } => Some(fault.to_string()),
-        Listing::Pending => Some(format!("{} was not waited for", what())),
-        Listing::Whole(_) | Listing::NotAsked => None,
     }
 }
 

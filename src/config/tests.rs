@@ -301,7 +301,7 @@ fn the_example_has_no_problem() {
             Mode::Deny => "deny",
         })
         .collect();
-    assert_eq!(modes, ["enforce", "audit", "allow"]);
+    assert_eq!(modes, ["enforce", "enforce", "audit", "allow"]);
     // What it writes out as a default is the default.
     assert_eq!((&config.remember, &config.log, &config.access), (&<_>::default(), &<_>::default(), &<_>::default()));
     assert_eq!(config.unmatched, Unmatched::Deny);

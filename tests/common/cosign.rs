@@ -62,7 +62,7 @@ impl Signer {
     pub fn create(key: Key) -> Self {
         let signer = Self { folder: shared_folder() };
         new_key(&signer.folder.join("private.pem"), key);
-        run(signer.cosign(&["import-key-pair", "-y", "--key", "private.pem", "--output-key-prefix", "cosign"])).success();
+        run(&mut signer.cosign(&["import-key-pair", "-y", "--key", "private.pem", "--output-key-prefix", "cosign"])).success();
         signer
     }
 
