@@ -6,8 +6,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use serde::de::{Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 use serde_json::Value;
 
 use super::dsse::Envelope;
@@ -176,7 +176,8 @@ impl Signature {
         }
         let written: Written = json::from_slice(bytes).map_err(BadBundle::Json)?;
         let media_type = written.media_type.unwrap_or_default();
-        let version = version(&media_type).ok_or_else(|| BadBundle::MediaType(media_type.chars().take(200).collect()))?;
+        let version =
+            version(&media_type).ok_or_else(|| BadBundle::MediaType(media_type.chars().take(200).collect()))?;
         let content = content(written.message_signature, written.dsse_envelope)?;
         let Some(material) = written.verification_material else {
             return Err(form("no verificationMaterial", "one"));
@@ -261,9 +262,7 @@ fn signer(
         (None, Some(_), None) if version < Version::V0_3 => {
             Err(BadBundle::Version { version, expected: "its certificate in x509CertificateChain" })
         }
-        (None, Some(certificate), None) => {
-            Ok(Material::Certificate { leaf: certificate.read(1)?, chain: Vec::new() })
-        }
+        (None, Some(certificate), None) => Ok(Material::Certificate { leaf: certificate.read(1)?, chain: Vec::new() }),
         (None, None, Some(_)) if version >= Version::V0_3 => {
             Err(BadBundle::Version { version, expected: "one certificate and no x509CertificateChain" })
         }

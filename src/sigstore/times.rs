@@ -18,8 +18,8 @@ use crate::report::Stage;
 pub(super) struct Times {
     /// Each moment, and who says it.
     moments: Vec<(SystemTime, String)>,
-    /// The logs that have the signature.
-    logs: Vec<String>,
+    /// The logs that have the signature, and whether each says when.
+    logs: Vec<(String, bool)>,
     /// When those who are believed cease to count.
     ends: Vec<SystemTime>,
 }
@@ -42,8 +42,9 @@ impl Times {
 
     /// For people, behind who signed.
     pub(super) fn told(&self) -> String {
-        let logs = self.logs.iter().map(|log| format!(", in log {log}"));
-        let moments = self.moments.iter().map(|(at, what)| format!(", {what} of {}", rfc3339(*at)));
+        let untimed = self.logs.iter().filter(|(_, is_timed)| !is_timed);
+        let logs = untimed.map(|(log, _)| format!(", in log {log}"));
+        let moments = self.moments.iter().map(|(at, what)| format!(", by {what} of {}", rfc3339(*at)));
         logs.chain(moments).collect()
     }
 }
@@ -61,12 +62,9 @@ pub(super) fn observe(
     for entry in &signature.entries {
         match entry.check(roots, entered) {
             Ok(witness) => {
-                times.moments.extend(witness.time.map(|at| (at, format!("the entry in log {}", witness.log))));
+                times.moments.extend(witness.time.map(|at| (at, format!("the entry in log {}", &witness.log))));
                 times.ends.extend(witness.end);
-                // One log counts once, however many entries it has.
-                if !times.logs.contains(&witness.log) {
-                    times.logs.push(witness.log);
-                }
+                times.logs.push((witness.log, witness.time.is_some()));
             }
             Err(cause) if log => return Err(Unmet::new(Stage::Authenticity, cause)),
             Err(_) => {}
@@ -129,7 +127,8 @@ fn stamp<'a>(
             Ok(timestamp) if authority.valid_for().covers(timestamp.at) => return Ok(Ok((timestamp, authority))),
             Ok(timestamp) => {
                 let (at, valid_for) = (rfc3339(timestamp.at), authority.valid_for());
-                known = Some(Bad::Outside(format!("it is of {at}, and authority {} counts {valid_for}", authority.name())));
+                known =
+                    Some(Bad::Outside(format!("it is of {at}, and authority {} counts {valid_for}", authority.name())));
             }
             Err(cause) if is_strange(&cause) => unknown = Some(cause),
             Err(cause) => known = Some(Bad::Timestamp(cause)),
