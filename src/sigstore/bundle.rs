@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Visitor};
 use serde_json::Value;
 
 use super::dsse::Envelope;
-use super::log::{BadEntry, LogEntry};
+use super::log::{LogEntry, Malformed};
 use crate::pki::{BadCertificate, Certificate};
 use crate::{json, limits};
 
@@ -132,7 +132,7 @@ pub enum BadBundle {
         /// Counted from 1.
         number: usize,
         /// Why not.
-        cause: BadEntry,
+        cause: Malformed,
     },
     /// The key is named twice, in two ways.
     #[error("the bundle hints at key {hint:?}, and its envelope at {keyid:?}")]
@@ -226,9 +226,12 @@ fn entries(version: Version, written: Vec<Value>) -> Result<Vec<LogEntry>, BadBu
     if written.len() > limits::LOG_ENTRIES {
         return Err(form(format!("{} log entries", written.len()), "at most 32"));
     }
-    let mut entries = Vec::new();
+    let mut entries: Vec<LogEntry> = Vec::new();
     for (number, entry) in (1..).zip(&written) {
         let entry = LogEntry::parse(entry).map_err(|cause| BadBundle::Entry { number, cause })?;
+        if entries.iter().any(|other| other.is_same_as(&entry)) {
+            return Err(form("one log entry twice", "each once"));
+        }
         match version {
             Version::V0_1 if !entry.has_promise() => {
                 return Err(BadBundle::Version { version, expected: "an inclusionPromise in each log entry" });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::bundle::Signature;
-use super::log::Entered;
+use super::log::{BadEntry, Entered, Witness};
 use super::trusted_root::{Authority, TrustedRoot};
 use super::verify::Unmet;
 use crate::pki::rfc3339;
@@ -49,9 +49,7 @@ impl Times {
     }
 }
 
-/// Asks everybody. Where a log is asked for, every entry must hold; where none is, those that do tell the time. Every
-/// timestamp by an authority that is known must hold, and where authorities are known and timestamps are there, one must be
-/// theirs: "If verification or timestamp parsing fails, the Verifier MUST abort".
+/// Asks everybody. Where a log is asked for, every entry must hold; where none is, those that do tell the time.
 pub(super) fn observe(
     signature: &Signature,
     entered: &Entered<'_>,
@@ -59,20 +57,46 @@ pub(super) fn observe(
     log: bool,
 ) -> Result<Times, Unmet> {
     let mut times = Times::default();
+    let mut witnesses = Vec::new();
     for entry in &signature.entries {
         match entry.check(roots, entered) {
-            Ok(witness) => {
-                times.moments.extend(witness.time.map(|at| (at, format!("the entry in log {}", &witness.log))));
-                times.ends.extend(witness.end);
-                times.logs.push((witness.log, witness.time.is_some()));
-            }
-            Err(cause) if log => return Err(Unmet::new(Stage::Authenticity, cause)),
+            Ok(witness) => witnesses.push(witness),
+            Err(cause) if log => return Err(bad_entry(&cause)),
             Err(_) => {}
         }
     }
+    for Witness { log, time, valid_for } in &witnesses {
+        times.moments.extend(time.map(|at| (at, format!("the entry in log {log}"))));
+        times.logs.push((log.clone(), time.is_some()));
+        times.ends.extend(valid_for.end);
+    }
+    stamps(signature, roots, &mut times)?;
+    // What signed no time itself must have counted at the times that others tell.
+    for Witness { log, valid_for, .. } in witnesses.iter().filter(|_| log) {
+        if let Some((at, what)) = times.moments.iter().find(|(at, _)| !valid_for.covers(*at)) {
+            let cause = format!("{what} is of {}, and log {log} counts {valid_for}", rfc3339(*at));
+            return Err(Unmet::new(Stage::Expiry, cause));
+        }
+    }
+    Ok(times)
+}
+
+fn bad_entry(cause: &BadEntry) -> Unmet {
+    let stage = match cause {
+        BadEntry::Malformed(_) => Stage::Form,
+        BadEntry::UnknownLog { .. } | BadEntry::Promise { .. } | BadEntry::Checkpoint(_) => Stage::Authenticity,
+        BadEntry::NotValid { .. } => Stage::Expiry,
+        _ => Stage::Integrity,
+    };
+    Unmet::new(stage, format_args!("an entry of a transparency log does not count: {cause}"))
+}
+
+/// Every timestamp by an authority that is known must hold, and where authorities are known and timestamps are there, one
+/// must be theirs: "If verification or timestamp parsing fails, the Verifier MUST abort".
+fn stamps(signature: &Signature, roots: &[Arc<TrustedRoot>], times: &mut Times) -> Result<(), Unmet> {
     let authorities: Vec<&Authority> = roots.iter().flat_map(|root| root.timestamp_authorities()).collect();
     if authorities.is_empty() || signature.timestamps.is_empty() {
-        return Ok(times);
+        return Ok(());
     }
     let mut stranger = None;
     let mut is_stamped = false;
@@ -88,7 +112,7 @@ pub(super) fn observe(
     }
     match stranger {
         Some(cause) if !is_stamped => Err(bad(Bad::Timestamp(cause))),
-        _ => Ok(times),
+        _ => Ok(()),
     }
 }
 

@@ -212,8 +212,10 @@ fn what_is_not_known_is_refused_as_other_readers_refuse_it() {
 #[test]
 fn each_number_at_its_limit_and_one_past_it() {
     let entry = keyless()["verificationMaterial"]["tlogEntries"][0].clone();
+    let numbered = |number: usize| changed(entry.clone(), |it| it["logIndex"] = json!(number));
     let entries = |count: usize| {
-        changed(keyless(), |it| it["verificationMaterial"]["tlogEntries"] = json!(vec![entry.clone(); count]))
+        let entries: Vec<_> = (0..count).map(numbered).collect();
+        changed(keyless(), |it| it["verificationMaterial"]["tlogEntries"] = json!(entries))
     };
     assert_eq!(read(&entries(limits::LOG_ENTRIES)).unwrap().entries.len(), limits::LOG_ENTRIES);
     refused(&entries(limits::LOG_ENTRIES + 1), "33 log entries, expected at most 32");
@@ -242,6 +244,15 @@ fn each_number_at_its_limit_and_one_past_it() {
     assert!(Signature::from_bundle(&bytes).is_ok());
     bytes.push(b' ');
     assert!(matches!(Signature::from_bundle(&bytes), Err(BadBundle::TooLarge(found)) if found == limit + 1));
+}
+
+#[test]
+fn one_entry_twice_is_refused() {
+    let bundle = changed(keyless(), |it| {
+        let entries = it["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap();
+        entries.push(entries[0].clone());
+    });
+    refused(&bundle, "one log entry twice");
 }
 
 #[test]
