@@ -97,7 +97,9 @@ fn judge(
     if let Content::Dsse(envelope) = &signature.content {
         let statement = Statement::of(envelope).map_err(|cause| cause.to_string())?;
         if !artifact.is_named_by(&statement) {
-            return Err("the statement that is signed names another artifact: none of its subjects has this digest".into());
+            return Err(
+                "the statement that is signed names another artifact: none of its subjects has this digest".into()
+            );
         }
     }
     Ok(found.detail)

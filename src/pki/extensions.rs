@@ -55,7 +55,10 @@ impl AlternativeName {
             GeneralName::DnsName(text) => Self::Dns(text.to_string()),
             GeneralName::OtherName(other) => {
                 let text = str::from_utf8(other.value.value()).ok().filter(|_| other.value.tag() == Tag::Utf8String);
-                text.map_or(Self::Unread("otherName"), |text| Self::Other { kind: other.type_id, value: text.to_owned() })
+                text.map_or(Self::Unread("otherName"), |text| Self::Other {
+                    kind: other.type_id,
+                    value: text.to_owned(),
+                })
             }
             GeneralName::DirectoryName(_) => Self::Unread("directoryName"),
             GeneralName::EdiPartyName(_) => Self::Unread("ediPartyName"),

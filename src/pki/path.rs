@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn a_path_is_found_by_way_of_given_certificates_whatever_their_order() {
         let chain = chain();
-        let stranger = Template::ca("CN=stranger", "CN=stranger").sign(Key::get(Kind::P256, 1), Key::get(Kind::P256, 1));
+        let stranger =
+            Template::ca("CN=stranger", "CN=stranger").sign(Key::get(Kind::P256, 1), Key::get(Kind::P256, 1));
         let given = [stranger.clone(), chain[2].clone(), chain[1].clone()];
         let anchors = [stranger.clone(), chain[2].clone()];
         assert_eq!(find(&chain[0], &given, &anchors, now()), Ok(chain.clone()));
@@ -288,7 +289,12 @@ mod tests {
         let policies = extension(rfc5280::ID_CE_CERTIFICATE_POLICIES, true, &tlv(0x30, &[]));
         for (what, leaf, intermediate, root) in [
             ("no purposes", leaf(), intermediate(), root()),
-            ("code signing throughout", leaf().with(code.clone()), intermediate().with(code.clone()), root().with(code)),
+            (
+                "code signing throughout",
+                leaf().with(code.clone()),
+                intermediate().with(code.clone()),
+                root().with(code),
+            ),
             ("not critical", leaf(), intermediate().with(constraints_of(false, true, Some(0))), root()),
             ("an issuer without keyUsage", leaf(), intermediate().without(rfc5280::ID_CE_KEY_USAGE), root()),
             ("policies", leaf().with(policies), intermediate(), root()),
@@ -308,14 +314,44 @@ mod tests {
             (leaf(), intermediate().without(rfc5280::ID_CE_BASIC_CONSTRAINTS), root(), "must say cA"),
             (leaf(), intermediate().with(usage_of(true, &[DIGITAL_SIGNATURE])), root(), "keyUsage keyCertSign"),
             (leaf(), intermediate(), root().with(constraints_of(true, true, Some(0))), "its pathLenConstraint is 0"),
-            (leaf().with(stamps()), intermediate(), root(), "signer,OU=build,O=acme,L=Seattle,ST=WA,C=US: its extendedKeyUsage does not say codeSigning"),
-            (leaf(), intermediate().with(stamps()), root(), "certificate CN=intermediate,O=acme,ST=WA,C=US: its extendedKeyUsage"),
-            (leaf(), intermediate(), root().with(stamps()), "certificate CN=root,O=acme,ST=WA,C=US: its extendedKeyUsage"),
-            (leaf().with(extension(vendor, true, b"x")), intermediate(), root(), "its critical extension 1.3.6.1.4.1.55555.1"),
+            (
+                leaf().with(stamps()),
+                intermediate(),
+                root(),
+                "signer,OU=build,O=acme,L=Seattle,ST=WA,C=US: its extendedKeyUsage does not say codeSigning",
+            ),
+            (
+                leaf(),
+                intermediate().with(stamps()),
+                root(),
+                "certificate CN=intermediate,O=acme,ST=WA,C=US: its extendedKeyUsage",
+            ),
+            (
+                leaf(),
+                intermediate(),
+                root().with(stamps()),
+                "certificate CN=root,O=acme,ST=WA,C=US: its extendedKeyUsage",
+            ),
+            (
+                leaf().with(extension(vendor, true, b"x")),
+                intermediate(),
+                root(),
+                "its critical extension 1.3.6.1.4.1.55555.1",
+            ),
             (leaf(), intermediate().with(extension(vendor, true, b"x")), root(), "its critical extension"),
             (leaf(), intermediate().with(names()), root(), "has nameConstraints"),
-            (leaf(), intermediate().with(extension(rfc5280::ID_CE_KEY_USAGE, true, b"x")), root(), "keyUsage cannot be read"),
-            (leaf(), intermediate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, b"x")), root(), "extendedKeyUsage cannot be read"),
+            (
+                leaf(),
+                intermediate().with(extension(rfc5280::ID_CE_KEY_USAGE, true, b"x")),
+                root(),
+                "keyUsage cannot be read",
+            ),
+            (
+                leaf(),
+                intermediate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, b"x")),
+                root(),
+                "extendedKeyUsage cannot be read",
+            ),
             (Template { version: x509_cert::Version::V1, ..leaf() }, intermediate(), root(), "version 1 instead of 3"),
         ] {
             refused(judge(&leaf, &intermediate, &root), expected);

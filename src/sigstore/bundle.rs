@@ -6,12 +6,12 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use serde::de::{Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 use serde_json::Value;
 
 use super::dsse::Envelope;
-use super::log::{BadEntry, LogEntry};
+use super::log::{LogEntry, Malformed};
 use crate::pki::{BadCertificate, Certificate};
 use crate::{json, limits};
 
@@ -132,7 +132,7 @@ pub enum BadBundle {
         /// Counted from 1.
         number: usize,
         /// Why not.
-        cause: BadEntry,
+        cause: Malformed,
     },
     /// The key is named twice, in two ways.
     #[error("the bundle hints at key {hint:?}, and its envelope at {keyid:?}")]
@@ -176,7 +176,8 @@ impl Signature {
         }
         let written: Written = json::from_slice(bytes).map_err(BadBundle::Json)?;
         let media_type = written.media_type.unwrap_or_default();
-        let version = version(&media_type).ok_or_else(|| BadBundle::MediaType(media_type.chars().take(200).collect()))?;
+        let version =
+            version(&media_type).ok_or_else(|| BadBundle::MediaType(media_type.chars().take(200).collect()))?;
         let content = content(written.message_signature, written.dsse_envelope)?;
         let Some(material) = written.verification_material else {
             return Err(form("no verificationMaterial", "one"));
@@ -225,9 +226,12 @@ fn entries(version: Version, written: Vec<Value>) -> Result<Vec<LogEntry>, BadBu
     if written.len() > limits::LOG_ENTRIES {
         return Err(form(format!("{} log entries", written.len()), "at most 32"));
     }
-    let mut entries = Vec::new();
+    let mut entries: Vec<LogEntry> = Vec::new();
     for (number, entry) in (1..).zip(&written) {
         let entry = LogEntry::parse(entry).map_err(|cause| BadBundle::Entry { number, cause })?;
+        if entries.iter().any(|other| other.is_same_as(&entry)) {
+            return Err(form("one log entry twice", "each once"));
+        }
         match version {
             Version::V0_1 if !entry.has_promise() => {
                 return Err(BadBundle::Version { version, expected: "an inclusionPromise in each log entry" });
@@ -261,9 +265,7 @@ fn signer(
         (None, Some(_), None) if version < Version::V0_3 => {
             Err(BadBundle::Version { version, expected: "its certificate in x509CertificateChain" })
         }
-        (None, Some(certificate), None) => {
-            Ok(Material::Certificate { leaf: certificate.read(1)?, chain: Vec::new() })
-        }
+        (None, Some(certificate), None) => Ok(Material::Certificate { leaf: certificate.read(1)?, chain: Vec::new() }),
         (None, None, Some(_)) if version >= Version::V0_3 => {
             Err(BadBundle::Version { version, expected: "one certificate and no x509CertificateChain" })
         }

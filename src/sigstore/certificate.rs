@@ -40,7 +40,9 @@ pub enum BadSigner {
     #[error("the signer's certificate names {0} signers in its subjectAltName, expected one")]
     Names(usize),
     /// A name of another kind.
-    #[error("the signer's certificate names its signer by {0}, expected an e-mail address, a URI, a DNS name or a user name")]
+    #[error(
+        "the signer's certificate names its signer by {0}, expected an e-mail address, a URI, a DNS name or a user name"
+    )]
     Name(&'static str),
     /// An extension whose content is not what it must be.
     #[error("the signer's certificate: its extension {0} is no text")]

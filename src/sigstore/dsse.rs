@@ -213,7 +213,8 @@ mod tests {
             let envelope = json!({ "payloadType": "t", "payload": "cGF5", "signatures": [signature] });
             Envelope::parse(envelope.to_string().as_bytes()).unwrap()
         };
-        let expected = Envelope { payload_type: "t".into(), payload: b"pay".into(), signature: b"sig".into(), keyid: None };
+        let expected =
+            Envelope { payload_type: "t".into(), payload: b"pay".into(), signature: b"sig".into(), keyid: None };
         assert_eq!(read(json!("")), expected);
         assert_eq!(read(Value::Null), expected);
         assert_eq!(read(json!("k")), Envelope { keyid: Some("k".into()), ..expected });
@@ -248,7 +249,10 @@ mod tests {
             assert_eq!(statement.predicate_type, "https://example.com/p");
             assert_eq!((&statement.predicate, statement.subjects.len()), (&json!({ "a": 1 }), 2));
             let subject = statement.names(&DIGEST.parse().unwrap()).unwrap();
-            assert_eq!((subject.name.as_str(), subject.annotations.as_ref().unwrap()["k"].clone()), ("web", json!("v")));
+            assert_eq!(
+                (subject.name.as_str(), subject.annotations.as_ref().unwrap()["k"].clone()),
+                ("web", json!("v"))
+            );
             let other = DIGEST.replace('4', "5").parse().unwrap();
             assert_eq!(statement.names(&other), None);
             let of_another_algorithm = format!("sha512:{}", "0".repeat(128)).parse().unwrap();
@@ -259,7 +263,10 @@ mod tests {
     #[test]
     fn what_is_no_statement_is_refused_by_name() {
         for (found, expected) in [
-            (json!({ "_type": "https://in-toto.io/Link/v1", "predicateType": "p" }), "of type \"https://in-toto.io/Link/v1\""),
+            (
+                json!({ "_type": "https://in-toto.io/Link/v1", "predicateType": "p" }),
+                "of type \"https://in-toto.io/Link/v1\"",
+            ),
             (json!({ "predicateType": "p" }), "missing field `_type`"),
             (json!({ "_type": V1 }), "missing field `predicateType`"),
             (json!({ "_type": V1, "predicateType": "p", "subject": [{ "digest": "sha256:00" }] }), "in-toto statement"),

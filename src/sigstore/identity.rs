@@ -45,7 +45,9 @@ impl Identity {
         match &claims.issuer {
             Some(found) if issuer.matches(found) => {}
             Some(found) => return Err(format!("the identity was vouched for by {found:?}, expected {issuer}")),
-            None => return Err(format!("the certificate does not say who vouched for the identity, expected {issuer}")),
+            None => {
+                return Err(format!("the certificate does not say who vouched for the identity, expected {issuer}"));
+            }
         }
         for (extension, expected) in extensions {
             match claims.extension(*extension) {
@@ -89,14 +91,17 @@ impl ChainIdentity {
     #[must_use]
     pub fn name_of(&self, certificate: &Certificate, names: &[AlternativeName]) -> Option<String> {
         match self {
-            Self::AlternativeName(expected) => names.iter().filter_map(text).find(|found| expected.matches(found)).cloned(),
+            Self::AlternativeName(expected) => {
+                names.iter().filter_map(text).find(|found| expected.matches(found)).cloned()
+            }
             Self::Subject(expected) => {
                 let subject = certificate.subject();
                 let found = subject.attributes();
                 // Two values of one type: two readers need not take the same one.
                 let has = |(kind, text): &(AttributeType, String)| {
                     let mut of_kind = found.iter().filter(|(found, _)| found == kind);
-                    of_kind.next().is_some_and(|(_, value)| *value == Value::Text(text.clone())) && of_kind.next().is_none()
+                    of_kind.next().is_some_and(|(_, value)| *value == Value::Text(text.clone()))
+                        && of_kind.next().is_none()
                 };
                 (!expected.is_empty() && expected.iter().all(has)).then(|| subject.to_string())
             }
@@ -345,9 +350,15 @@ mod tests {
         let of = |issuer: Matcher| Identity::new(exact(&claims().subject), issuer);
         assert_eq!(of(issuer()).and(trigger, pattern("push|schedule")).check(&claims()), Ok(()));
         for (identity, expected) in [
-            (of(exact("https://accounts.example.com")), "vouched for by \"https://token.actions.githubusercontent.com\""),
+            (
+                of(exact("https://accounts.example.com")),
+                "vouched for by \"https://token.actions.githubusercontent.com\"",
+            ),
             (of(exact("https://token.actions.githubusercontent.com/acme")), "vouched for by"),
-            (of(issuer()).and(trigger, exact("pull_request")), "githubWorkflowTrigger is \"push\", expected \"pull_request\""),
+            (
+                of(issuer()).and(trigger, exact("pull_request")),
+                "githubWorkflowTrigger is \"push\", expected \"pull_request\"",
+            ),
             (of(issuer()).and(reference, exact("refs/heads/main")), "does not say githubWorkflowRef"),
         ] {
             let found = identity.check(&claims()).unwrap_err();
@@ -360,8 +371,21 @@ mod tests {
     #[test]
     fn a_pattern_that_everything_matches_is_refused() {
         for text in [
-            ".*", ".+", "^.*$", "(.*)", ".*|x", "x|.*", "[\\s\\S]*", "(?s).*", "(?:.|\n)+", ".{1,}", "[^\n]+", "x?.*", ".*.+.*",
-            "\\P{Lu}*", "[^a]*",
+            ".*",
+            ".+",
+            "^.*$",
+            "(.*)",
+            ".*|x",
+            "x|.*",
+            "[\\s\\S]*",
+            "(?s).*",
+            "(?:.|\n)+",
+            ".{1,}",
+            "[^\n]+",
+            "x?.*",
+            ".*.+.*",
+            "\\P{Lu}*",
+            "[^a]*",
         ] {
             assert_eq!(Matcher::pattern(text).err(), Some(BadMatcher::Everything), "{text}");
         }
@@ -399,7 +423,10 @@ mod tests {
     #[test]
     fn extensions_are_known_by_the_names_of_the_common_tools() {
         let names: Vec<_> = Extension::all().map(Extension::name).collect();
-        assert_eq!((names.len(), names[0], names[18]), (19, "githubWorkflowTrigger", "sourceRepositoryVisibilityAtSigning"));
+        assert_eq!(
+            (names.len(), names[0], names[18]),
+            (19, "githubWorkflowTrigger", "sourceRepositoryVisibilityAtSigning")
+        );
         let of = |name| Extension::by_name(name).unwrap().oid().map(|(oid, is_raw)| (oid.to_string(), is_raw)).unwrap();
         assert_eq!(of("githubWorkflowRef"), ("1.3.6.1.4.1.57264.1.6".into(), true));
         assert_eq!(of("sourceRepositoryURI"), ("1.3.6.1.4.1.57264.1.12".into(), false));

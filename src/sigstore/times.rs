@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::bundle::Signature;
-use super::log::Entered;
+use super::log::{BadEntry, Entered, Witness};
 use super::trusted_root::{Authority, TrustedRoot};
 use super::verify::Unmet;
 use crate::pki::rfc3339;
@@ -18,8 +18,8 @@ use crate::report::Stage;
 pub(super) struct Times {
     /// Each moment, and who says it.
     moments: Vec<(SystemTime, String)>,
-    /// The logs that have the signature.
-    logs: Vec<String>,
+    /// The logs that have the signature, and whether each says when.
+    logs: Vec<(String, bool)>,
     /// When those who are believed cease to count.
     ends: Vec<SystemTime>,
 }
@@ -42,15 +42,14 @@ impl Times {
 
     /// For people, behind who signed.
     pub(super) fn told(&self) -> String {
-        let logs = self.logs.iter().map(|log| format!(", in log {log}"));
-        let moments = self.moments.iter().map(|(at, what)| format!(", {what} of {}", rfc3339(*at)));
+        let untimed = self.logs.iter().filter(|(_, is_timed)| !is_timed);
+        let logs = untimed.map(|(log, _)| format!(", in log {log}"));
+        let moments = self.moments.iter().map(|(at, what)| format!(", by {what} of {}", rfc3339(*at)));
         logs.chain(moments).collect()
     }
 }
 
-/// Asks everybody. Where a log is asked for, every entry must hold; where none is, those that do tell the time. Every
-/// timestamp by an authority that is known must hold, and where authorities are known and timestamps are there, one must be
-/// theirs: "If verification or timestamp parsing fails, the Verifier MUST abort".
+/// Asks everybody. Where a log is asked for, every entry must hold; where none is, those that do tell the time.
 pub(super) fn observe(
     signature: &Signature,
     entered: &Entered<'_>,
@@ -58,23 +57,46 @@ pub(super) fn observe(
     log: bool,
 ) -> Result<Times, Unmet> {
     let mut times = Times::default();
+    let mut witnesses = Vec::new();
     for entry in &signature.entries {
         match entry.check(roots, entered) {
-            Ok(witness) => {
-                times.moments.extend(witness.time.map(|at| (at, format!("the entry in log {}", witness.log))));
-                times.ends.extend(witness.end);
-                // One log counts once, however many entries it has.
-                if !times.logs.contains(&witness.log) {
-                    times.logs.push(witness.log);
-                }
-            }
-            Err(cause) if log => return Err(Unmet::new(Stage::Authenticity, cause)),
+            Ok(witness) => witnesses.push(witness),
+            Err(cause) if log => return Err(bad_entry(&cause)),
             Err(_) => {}
         }
     }
+    for Witness { log, time, valid_for } in &witnesses {
+        times.moments.extend(time.map(|at| (at, format!("the entry in log {log}"))));
+        times.logs.push((log.clone(), time.is_some()));
+        times.ends.extend(valid_for.end);
+    }
+    stamps(signature, roots, &mut times)?;
+    // What signed no time itself must have counted at the times that others tell.
+    for Witness { log, valid_for, .. } in witnesses.iter().filter(|_| log) {
+        if let Some((at, what)) = times.moments.iter().find(|(at, _)| !valid_for.covers(*at)) {
+            let cause = format!("{what} is of {}, and log {log} counts {valid_for}", rfc3339(*at));
+            return Err(Unmet::new(Stage::Expiry, cause));
+        }
+    }
+    Ok(times)
+}
+
+fn bad_entry(cause: &BadEntry) -> Unmet {
+    let stage = match cause {
+        BadEntry::Malformed(_) => Stage::Form,
+        BadEntry::UnknownLog { .. } | BadEntry::Promise { .. } | BadEntry::Checkpoint(_) => Stage::Authenticity,
+        BadEntry::NotValid { .. } => Stage::Expiry,
+        _ => Stage::Integrity,
+    };
+    Unmet::new(stage, format_args!("an entry of a transparency log does not count: {cause}"))
+}
+
+/// Every timestamp by an authority that is known must hold, and where authorities are known and timestamps are there, one
+/// must be theirs: "If verification or timestamp parsing fails, the Verifier MUST abort".
+fn stamps(signature: &Signature, roots: &[Arc<TrustedRoot>], times: &mut Times) -> Result<(), Unmet> {
     let authorities: Vec<&Authority> = roots.iter().flat_map(|root| root.timestamp_authorities()).collect();
     if authorities.is_empty() || signature.timestamps.is_empty() {
-        return Ok(times);
+        return Ok(());
     }
     let mut stranger = None;
     let mut is_stamped = false;
@@ -90,7 +112,7 @@ pub(super) fn observe(
     }
     match stranger {
         Some(cause) if !is_stamped => Err(bad(Bad::Timestamp(cause))),
-        _ => Ok(times),
+        _ => Ok(()),
     }
 }
 
@@ -129,7 +151,8 @@ fn stamp<'a>(
             Ok(timestamp) if authority.valid_for().covers(timestamp.at) => return Ok(Ok((timestamp, authority))),
             Ok(timestamp) => {
                 let (at, valid_for) = (rfc3339(timestamp.at), authority.valid_for());
-                known = Some(Bad::Outside(format!("it is of {at}, and authority {} counts {valid_for}", authority.name())));
+                known =
+                    Some(Bad::Outside(format!("it is of {at}, and authority {} counts {valid_for}", authority.name())));
             }
             Err(cause) if is_strange(&cause) => unknown = Some(cause),
             Err(cause) => known = Some(Bad::Timestamp(cause)),

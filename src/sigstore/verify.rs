@@ -95,12 +95,7 @@ impl Unmet {
 ///
 /// # Errors
 /// The first thing that is not as it is asked for.
-pub fn verify(
-    signature: &Signature,
-    message: &Message<'_>,
-    trust: &Trust,
-    now: SystemTime,
-) -> Result<Verified, Unmet> {
+pub fn verify(signature: &Signature, message: &Message<'_>, trust: &Trust, now: SystemTime) -> Result<Verified, Unmet> {
     check_digest(&signature.content, message)?;
     let case = Case { signature, message, trust, now };
     match (&trust.signers, &signature.material) {
@@ -304,7 +299,8 @@ impl Case<'_> {
     /// That a log has it and somebody tells its time, where that is asked for.
     fn check_asked(&self, times: &Times) -> Result<(), Unmet> {
         if self.trust.log && !times.is_logged() {
-            let cause = "no transparency log has the signature, and the policy asks for one: there is no log entry with it";
+            let cause =
+                "no transparency log has the signature, and the policy asks for one: there is no log entry with it";
             return Err(Unmet::new(Stage::Metadata, cause));
         }
         if self.trust.observer_time && times.all().is_empty() {
@@ -355,7 +351,9 @@ fn not_by(keys: &[NamedKey], material: &Material) -> String {
     match material {
         Material::Key { hint: Some(hint) } => match keys.iter().find(|named| is_hint_at(hint, &named.key)) {
             Some(named) => format!("the signature names key {}, which did not make it over this content", named.name),
-            None => format!("the signature names another key, {hint:?}, and was not made over this content with {names}"),
+            None => {
+                format!("the signature names another key, {hint:?}, and was not made over this content with {names}")
+            }
         },
         _ => format!("the signature was not made over this content with {names}"),
     }

@@ -53,7 +53,9 @@ fn bundles_of_every_version_are_read() {
     }
     let signature = read(&statement()).unwrap();
     assert!(by(&signature, 1) && signature.timestamps.is_empty());
-    assert!(matches!(signature.content, Content::Dsse(Envelope { payload_type, .. }) if payload_type.contains("in-toto")));
+    assert!(
+        matches!(signature.content, Content::Dsse(Envelope { payload_type, .. }) if payload_type.contains("in-toto"))
+    );
     let stamped = Keyless::new().stamped(|_| b"stamp".to_vec()).message(ARTIFACT);
     assert_eq!(read(&stamped).unwrap().timestamps, [b"stamp".to_vec()]);
 }
@@ -72,7 +74,8 @@ fn a_bundle_by_a_key_is_read_with_or_without_a_hint() {
 #[test]
 fn what_other_writers_of_the_same_form_write_is_read() {
     let bundle = statement();
-    let renamed = bundle.to_string().replace("mediaType", "media_type").replace("verificationMaterial", "verification_material");
+    let renamed =
+        bundle.to_string().replace("mediaType", "media_type").replace("verificationMaterial", "verification_material");
     assert!(read(&serde_json::from_str(&renamed.replace("dsseEnvelope", "dsse_envelope")).unwrap()).is_ok());
     let nulls = changed(bundle.clone(), |it| {
         it["messageSignature"] = Value::Null;
@@ -144,8 +147,14 @@ fn exactly_one_content_and_one_signer_are_taken() {
         changed(keyless(), |it| change(it["verificationMaterial"].as_object_mut().unwrap()))
     };
     let envelope = statement()["dsseEnvelope"].clone();
-    refused(&changed(keyless(), |it| it["dsseEnvelope"] = envelope.clone()), "both a messageSignature and a dsseEnvelope");
-    refused(&changed(keyless(), |it| it["messageSignature"] = Value::Null), "neither a messageSignature nor a dsseEnvelope");
+    refused(
+        &changed(keyless(), |it| it["dsseEnvelope"] = envelope.clone()),
+        "both a messageSignature and a dsseEnvelope",
+    );
+    refused(
+        &changed(keyless(), |it| it["messageSignature"] = Value::Null),
+        "neither a messageSignature nor a dsseEnvelope",
+    );
     refused(&changed(keyless(), |it| it["verificationMaterial"] = Value::Null), "no verificationMaterial");
     refused(&material(|it| drop(it.remove("certificate"))), "neither a publicKey nor a certificate");
     refused(&material(|it| drop(it.insert("publicKey".into(), json!({})))), "more than one of publicKey");
@@ -203,8 +212,10 @@ fn what_is_not_known_is_refused_as_other_readers_refuse_it() {
 #[test]
 fn each_number_at_its_limit_and_one_past_it() {
     let entry = keyless()["verificationMaterial"]["tlogEntries"][0].clone();
+    let numbered = |number: usize| changed(entry.clone(), |it| it["logIndex"] = json!(number));
     let entries = |count: usize| {
-        changed(keyless(), |it| it["verificationMaterial"]["tlogEntries"] = json!(vec![entry.clone(); count]))
+        let entries: Vec<_> = (0..count).map(numbered).collect();
+        changed(keyless(), |it| it["verificationMaterial"]["tlogEntries"] = json!(entries))
     };
     assert_eq!(read(&entries(limits::LOG_ENTRIES)).unwrap().entries.len(), limits::LOG_ENTRIES);
     refused(&entries(limits::LOG_ENTRIES + 1), "33 log entries, expected at most 32");
@@ -223,7 +234,8 @@ fn each_number_at_its_limit_and_one_past_it() {
     };
     assert!(read(&chain(limits::CHAIN_CERTIFICATES)).is_ok());
     refused(&chain(limits::CHAIN_CERTIFICATES + 1), "17 certificates, expected at most 16");
-    let hint = |length: usize| bundle(json!({ "publicKey": { "hint": "x".repeat(length) } }), message_signature(b"", b"s"));
+    let hint =
+        |length: usize| bundle(json!({ "publicKey": { "hint": "x".repeat(length) } }), message_signature(b"", b"s"));
     assert!(read(&hint(limits::KEY_HINT_BYTES)).is_ok());
     refused(&hint(limits::KEY_HINT_BYTES + 1), "a hint of 513 bytes");
     let limit = usize::try_from(limits::BUNDLE_BYTES).unwrap();
@@ -232,6 +244,15 @@ fn each_number_at_its_limit_and_one_past_it() {
     assert!(Signature::from_bundle(&bytes).is_ok());
     bytes.push(b' ');
     assert!(matches!(Signature::from_bundle(&bytes), Err(BadBundle::TooLarge(found)) if found == limit + 1));
+}
+
+#[test]
+fn one_entry_twice_is_refused() {
+    let bundle = changed(keyless(), |it| {
+        let entries = it["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap();
+        entries.push(entries[0].clone());
+    });
+    refused(&bundle, "one log entry twice");
 }
 
 #[test]

@@ -7,10 +7,10 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc5912};
 use serde_json::{Value, json};
 
-use super::{By, CtLog, DAY, ENTERED, Key, Kind, RootDraft, Template, TestLog, base64, bodies, extension, issue, tlv};
-use super::super::dsse::Envelope;
+use super::{By, CtLog, ENTERED, RootDraft, TestLog, base64, bodies, issue};
 use crate::pki::Certificate;
-use crate::pki::testing::{constraints_of, purposes_of};
+use crate::pki::testing::{DAY, Key, Kind, Template, constraints_of, extension, purposes_of, tlv};
+use crate::sigstore::dsse::Envelope;
 
 pub const SIGNER: &str = "signer@example.com";
 pub const ISSUER: &str = "https://accounts.example.com";
@@ -25,11 +25,9 @@ pub fn fulcio(at: u64) -> Vec<Certificate> {
     let [root, middle] = [0, 1].map(|number| Key::get(Kind::P384, number));
     let code = || purposes_of(false, &[rfc5912::ID_KP_CODE_SIGNING]);
     let around = |template: Template| Template { not_before: at - 100 * DAY, not_after: at + 100 * DAY, ..template };
-    let intermediate = Template::ca(FULCIO_INTERMEDIATE, FULCIO_ROOT).with(code()).with(constraints_of(true, true, Some(0)));
-    vec![
-        around(intermediate).sign(middle, root),
-        around(Template::ca(FULCIO_ROOT, FULCIO_ROOT)).sign(root, root),
-    ]
+    let intermediate =
+        Template::ca(FULCIO_INTERMEDIATE, FULCIO_ROOT).with(code()).with(constraints_of(true, true, Some(0)));
+    vec![around(intermediate).sign(middle, root), around(Template::ca(FULCIO_ROOT, FULCIO_ROOT)).sign(root, root)]
 }
 
 /// The key of the intermediate certificate.
@@ -157,7 +155,8 @@ pub fn attach(material: &mut Value, entries: Vec<Value>, stamps: &[Stamp], signa
         material["tlogEntries"] = Value::Array(entries);
     }
     if !stamps.is_empty() {
-        let stamps: Vec<_> = stamps.iter().map(|stamp| json!({ "signedTimestamp": base64(stamp(signature)) })).collect();
+        let stamps: Vec<_> =
+            stamps.iter().map(|stamp| json!({ "signedTimestamp": base64(stamp(signature)) })).collect();
         material["timestampVerificationData"] = json!({ "rfc3161Timestamps": stamps });
     }
 }
@@ -190,7 +189,8 @@ pub fn envelope(key: &Key, statement: &[u8]) -> Envelope {
 
 /// A statement about artifacts of these SHA-256, as cosign signs images by it.
 pub fn statement_of(digests: &[&str]) -> Value {
-    let subjects: Vec<_> = digests.iter().map(|hex| json!({ "digest": { "sha256": hex }, "annotations": {} })).collect();
+    let subjects: Vec<_> =
+        digests.iter().map(|hex| json!({ "digest": { "sha256": hex }, "annotations": {} })).collect();
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": subjects,

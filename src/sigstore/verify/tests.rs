@@ -1,6 +1,7 @@
 //! Each step for each kind of signer, each cause by itself, and every byte of a bundle changed.
 
 use const_oid::db::rfc5912;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -41,7 +42,10 @@ fn judge(bundle: &Value, trust: &Trust) -> Result<Verified, Unmet> {
 fn refused(found: Result<Verified, Unmet>, stage: Stage, expected: &str) {
     match found {
         Err(unmet) => {
-            assert!(unmet.stage == stage && unmet.cause.contains(expected), "expected {stage:?} {expected:?}: {unmet:?}");
+            assert!(
+                unmet.stage == stage && unmet.cause.contains(expected),
+                "expected {stage:?} {expected:?}: {unmet:?}"
+            );
         }
         Ok(verified) => panic!("expected {stage:?} {expected:?}: {verified:?}"),
     }
@@ -69,12 +73,18 @@ fn a_keyless_signature_passes_in_every_form() {
     let draft = Keyless::new();
     let trust = trust(&draft.root());
     let statement = draft.statement(&statement_of(&["00"]));
-    for bundle in [draft.message(ARTIFACT), statement.clone(), older(draft.message(ARTIFACT), "0.1"), older(statement, "0.2")] {
+    for bundle in
+        [draft.message(ARTIFACT), statement.clone(), older(draft.message(ARTIFACT), "0.1"), older(statement, "0.2")]
+    {
         let found = judge(&bundle, &trust).unwrap();
         assert_eq!(found.identity.as_deref(), Some(SIGNER));
         assert_eq!(found.signer, draft.certificate().key_fingerprint());
         assert!(found.detail.contains(ISSUER) && found.detail.contains("2027-01-15T07:00:00Z"), "{}", found.detail);
-        assert_eq!(found.valid_until, Some(at(ENTERED + 100 * DAY)), "not until the leaf ends, but the authority above it");
+        assert_eq!(
+            found.valid_until,
+            Some(at(ENTERED + 100 * DAY)),
+            "not until the leaf ends, but the authority above it"
+        );
     }
 }
 
@@ -85,7 +95,10 @@ fn a_log_of_version_2_with_a_timestamp_by_either_kind_of_authority_passes() {
         let trust = trust(&stamped_root(&draft, kind));
         for bundle in [draft.message(ARTIFACT), draft.statement(&statement_of(&["00"]))] {
             let found = judge(&bundle, &trust).unwrap();
-            assert!(found.detail.contains("the timestamp by https://timestamp.example of 2027-01-15T07:00:00Z"), "{found:?}");
+            assert!(
+                found.detail.contains("the timestamp by https://timestamp.example of 2027-01-15T07:00:00Z"),
+                "{found:?}"
+            );
         }
     }
 }
@@ -147,7 +160,11 @@ fn another_identity_is_refused_by_what_it_is() {
     refused(of(exact("other@example.com"), exact(ISSUER)), Stage::Identity, "the signer is \"signer@example.com\"");
     refused(of(exact("example.com"), exact(ISSUER)), Stage::Identity, "expected \"example.com\"");
     refused(of(pattern("signer"), exact(ISSUER)), Stage::Identity, "expected one that matches \"signer\"");
-    refused(of(exact(SIGNER), exact("https://accounts.example")), Stage::Identity, "vouched for by \"https://accounts.example.com\"");
+    refused(
+        of(exact(SIGNER), exact("https://accounts.example")),
+        Stage::Identity,
+        "vouched for by \"https://accounts.example.com\"",
+    );
     refused(of(exact(SIGNER), pattern("accounts")), Stage::Identity, "vouched for by");
     let nobody = Trust { signers: Signers::Keyless(Vec::new()), ..trust(&draft.root()) };
     refused(judge(&bundle, &nobody), Stage::Identity, "no identity is trusted");
@@ -186,7 +203,8 @@ const FULCIO_ISSUER_V2: const_oid::ObjectIdentifier = const_oid::ObjectIdentifie
 #[test]
 fn what_fulcio_says_of_the_workflow_may_be_asked_for() {
     let draft = Keyless::new().with(|leaf| {
-        leaf.with(fulcio_extension(5, b"acme/web")).with(fulcio_extension(12, &tlv(0x0c, b"https://github.com/acme/web")))
+        leaf.with(fulcio_extension(5, b"acme/web"))
+            .with(fulcio_extension(12, &tlv(0x0c, b"https://github.com/acme/web")))
     });
     let asked = |name: &str, expected: &str| {
         let identity = identity().and(Extension::by_name(name).unwrap(), Matcher::exact(expected).unwrap());
@@ -194,7 +212,11 @@ fn what_fulcio_says_of_the_workflow_may_be_asked_for() {
     };
     assert!(asked("githubWorkflowRepository", "acme/web").is_ok());
     assert!(asked("sourceRepositoryURI", "https://github.com/acme/web").is_ok());
-    refused(asked("githubWorkflowRepository", "acme/other"), Stage::Identity, "githubWorkflowRepository is \"acme/web\"");
+    refused(
+        asked("githubWorkflowRepository", "acme/other"),
+        Stage::Identity,
+        "githubWorkflowRepository is \"acme/web\"",
+    );
     refused(asked("githubWorkflowRef", "refs/heads/main"), Stage::Identity, "does not say githubWorkflowRef");
 }
 
@@ -204,7 +226,10 @@ fn each_rule_for_the_signers_certificate_is_asked() {
     let foreign = [const_oid_der("1.3.6.1.4.1.55555.1"), tlv(0xa0, &tlv(0x0c, b"who"))].concat();
     let vendor = const_oid::ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
     for (change, expected) in [
-        (Box::new(|leaf: Template| leaf.with(constraints_of(true, true, None))) as Box<dyn Fn(Template) -> Template>, "is an authority's"),
+        (
+            Box::new(|leaf: Template| leaf.with(constraints_of(true, true, None))) as Box<dyn Fn(Template) -> Template>,
+            "is an authority's",
+        ),
         (Box::new(|leaf| leaf.without(const_oid::db::rfc5280::ID_CE_KEY_USAGE)), "does not say digitalSignature"),
         (Box::new(|leaf| leaf.with(usage_of(true, &[KEY_CERT_SIGN]))), "does not say digitalSignature"),
         (Box::new(|leaf| leaf.without(const_oid::db::rfc5280::ID_CE_EXT_KEY_USAGE)), "does not say codeSigning"),
@@ -226,11 +251,23 @@ fn each_rule_for_the_signers_certificate_is_asked() {
 fn a_certificate_of_a_stranger_is_refused() {
     let draft = Keyless { issuer: Key::get(Kind::P384, 2), ..Keyless::new() };
     let mut root = draft.root();
-    refused(judge(&draft.message(ARTIFACT), &trust(&root)), Stage::Integrity, "its signature was not made by the key of");
+    refused(
+        judge(&draft.message(ARTIFACT), &trust(&root)),
+        Stage::Integrity,
+        "its signature was not made by the key of",
+    );
     let named = Keyless::new().with(|leaf| Template { issuer: "CN=stranger".into(), ..leaf });
-    refused(judge(&named.message(ARTIFACT), &trust(&root)), Stage::Authenticity, "no trusted authority leads to it, as CN=stranger would");
+    refused(
+        judge(&named.message(ARTIFACT), &trust(&root)),
+        Stage::Authenticity,
+        "no trusted authority leads to it, as CN=stranger would",
+    );
     root.authorities.clear();
-    refused(judge(&named.message(ARTIFACT), &trust(&root)), Stage::Authenticity, "names no authority that issues certificates");
+    refused(
+        judge(&named.message(ARTIFACT), &trust(&root)),
+        Stage::Authenticity,
+        "names no authority that issues certificates",
+    );
 }
 
 #[test]
@@ -258,7 +295,11 @@ fn a_signature_over_something_else_is_refused() {
     let draft = Keyless::new();
     let trust = trust(&draft.root());
     let bundle = draft.message(ARTIFACT);
-    refused(judge_over(&bundle, b"another artifact", &trust), Stage::Subject, &format!("of digest {}", hex(sha256(ARTIFACT))));
+    refused(
+        judge_over(&bundle, b"another artifact", &trust),
+        Stage::Subject,
+        &format!("of digest {}", hex(sha256(ARTIFACT))),
+    );
     let of_other = changed(bundle.clone(), |it| {
         it["messageSignature"]["messageDigest"]["digest"] = json!(base64(sha256(b"another artifact")));
     });
@@ -273,7 +314,11 @@ fn a_signature_over_something_else_is_refused() {
     let statement = changed(stamped.statement(&statement_of(&["00"])), |it| {
         it["dsseEnvelope"]["payload"] = json!(base64(statement_of(&["01"]).to_string()));
     });
-    refused(judge(&statement, &untold), Stage::Integrity, "was not made over this content by the key of its certificate");
+    refused(
+        judge(&statement, &untold),
+        Stage::Integrity,
+        "was not made over this content by the key of its certificate",
+    );
 }
 
 // --- time -------------------------------------------------------------------------------------------------------------
@@ -287,10 +332,18 @@ fn a_certificate_without_a_trusted_time_is_refused() {
         })
     };
     let expired = untimed(draft.message(ARTIFACT));
-    refused(judge(&expired, &trust(&draft.root())), Stage::Expiry, "expired at 2027-01-15T07:09:00Z, and no transparency log");
+    refused(
+        judge(&expired, &trust(&draft.root())),
+        Stage::Expiry,
+        "expired at 2027-01-15T07:09:00Z, and no transparency log",
+    );
     let fresh = Keyless::at(NOW);
     let bundle = untimed(fresh.message(ARTIFACT));
-    refused(judge(&bundle, &trust(&fresh.root())), Stage::Expiry, "counts until 2027-01-15T08:09:00Z, and no transparency log");
+    refused(
+        judge(&bundle, &trust(&fresh.root())),
+        Stage::Expiry,
+        "counts until 2027-01-15T08:09:00Z, and no transparency log",
+    );
     let unasked = Trust { log: false, observer_time: false, ..trust(&fresh.root()) };
     refused(judge(&bundle, &unasked), Stage::Expiry, "and no transparency log");
 }
@@ -405,7 +458,10 @@ fn a_missing_or_foreign_sct_is_refused() {
         let bundle = draft.message(ARTIFACT);
         let found = judge(&bundle, &trust(&Keyless::new().root())).unwrap_err();
         assert_eq!(found.stage, Stage::Authenticity, "{name}: {found:?}");
-        assert!(found.cause.to_lowercase().contains("sct") || found.cause.contains("certificate transparency"), "{found:?}");
+        assert!(
+            found.cause.to_lowercase().contains("sct") || found.cause.contains("certificate transparency"),
+            "{found:?}"
+        );
         let unasked = Trust { sct: false, ..trust(&Keyless::new().root()) };
         assert!(judge(&bundle, &unasked).is_ok(), "{name}");
     }
@@ -431,7 +487,8 @@ fn an_entry_of_another_signature_is_refused() {
     let other = draft.message(b"another artifact");
     for member in ["inclusionPromise", "inclusionProof", "canonicalizedBody"] {
         let mixed = changed(bundle.clone(), |it| {
-            it["verificationMaterial"]["tlogEntries"][0][member] = other["verificationMaterial"]["tlogEntries"][0][member].clone();
+            it["verificationMaterial"]["tlogEntries"][0][member] =
+                other["verificationMaterial"]["tlogEntries"][0][member].clone();
         });
         assert!(judge(&mixed, &trust).is_err(), "{member}");
     }
@@ -484,11 +541,7 @@ fn a_signature_by_a_known_key_needs_nobody_else() {
 fn a_signature_by_another_key_is_refused_and_a_hint_never_helps_it() {
     let (own, other) = (Key::get(Kind::P256, 0), Key::get(Kind::P256, 1));
     let trust = keys(&[named("acme", own)]);
-    refused(
-        judge(&by_key(other, ARTIFACT), &trust),
-        Stage::Authenticity,
-        "the signature names another key, ",
-    );
+    refused(judge(&by_key(other, ARTIFACT), &trust), Stage::Authenticity, "the signature names another key, ");
     let hinted = |key: &Key, hint: &str| {
         changed(by_key(key, ARTIFACT), |it| it["verificationMaterial"]["publicKey"]["hint"] = json!(hint))
     };
@@ -574,13 +627,25 @@ fn a_signer_of_an_own_authority_is_named_by_any_alternative_name_or_by_its_subje
     let roots = vec![Template::ca("CN=other", "CN=other").sign(Key::get(Kind::P256, 2), Key::get(Kind::P256, 2))];
     let other = Trust { signers: Signers::Chain { roots, intermediates, identities }, ..by_name(SIGNER) };
     refused(judge(&bundle, &other), Stage::Authenticity, "no trusted authority leads to it");
-    refused(judge_over(&changed(bundle, |it| it["messageSignature"]["messageDigest"] = Value::Null), b"x", &by_name(SIGNER)), Stage::Integrity, "was not made over this content");
+    refused(
+        judge_over(
+            &changed(bundle, |it| it["messageSignature"]["messageDigest"] = Value::Null),
+            b"x",
+            &by_name(SIGNER),
+        ),
+        Stage::Integrity,
+        "was not made over this content",
+    );
 }
 
 #[test]
 fn a_certificate_of_an_own_authority_is_valid_now_unless_somebody_says_when_it_signed() {
     let ended = Template { not_after: NOW - 1, ..leaf() };
-    refused(judge(&own(&ended, &[]), &by_name(SIGNER)), Stage::Expiry, "and no transparency log and no timestamp authority");
+    refused(
+        judge(&own(&ended, &[]), &by_name(SIGNER)),
+        Stage::Expiry,
+        "and no transparency log and no timestamp authority",
+    );
     let early = Template { not_before: NOW + 1, ..leaf() };
     refused(judge(&own(&early, &[]), &by_name(SIGNER)), Stage::Expiry, "is valid from");
     let stamp: Stamp = std::rc::Rc::new(|signature: &[u8]| response(&Token::over(signature).at(ENTERED_TEXT).sign()));
@@ -599,8 +664,12 @@ fn a_certificate_of_an_own_authority_is_valid_now_unless_somebody_says_when_it_s
 fn strings(value: &Value, path: String, found: &mut Vec<(String, String)>) {
     match value {
         Value::String(text) => found.push((path, text.clone())),
-        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| strings(item, format!("{path}/{at}"), found)),
-        Value::Object(members) => members.iter().for_each(|(name, item)| strings(item, format!("{path}/{name}"), found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| strings(item, format!("{path}/{at}"), found))
+        }
+        Value::Object(members) => {
+            members.iter().for_each(|(name, item)| strings(item, format!("{path}/{name}"), found))
+        }
         _ => {}
     }
 }
@@ -620,7 +689,9 @@ fn every_byte_of_a_keyless_bundle_that_counts_is_held() {
                 let decoded = STANDARD.decode(&text).ok().filter(|bytes| bytes.len() > 8);
                 let changes: Vec<String> = match &decoded {
                     Some(bytes) => (0..bytes.len()).map(|at| base64(flipped(bytes, at))).collect(),
-                    None => (0..text.len()).filter_map(|at| String::from_utf8(flipped(text.as_bytes(), at)).ok()).collect(),
+                    None => {
+                        (0..text.len()).filter_map(|at| String::from_utf8(flipped(text.as_bytes(), at)).ok()).collect()
+                    }
                 };
                 for (index, change) in changes.into_iter().enumerate() {
                     let mut bundle = bundle.clone();
@@ -646,10 +717,12 @@ fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     bytes
 }
 
-proptest::proptest! {
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_mutated_bundle_never_passes_for_another(
-        edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>(), 0..3_u8), 1..5),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..5),
     ) {
         let draft = Keyless::new();
         let trust = trust(&draft.root());
@@ -666,7 +739,7 @@ proptest::proptest! {
         }
         if let Ok(signature) = Signature::from_bundle(&bytes) {
             if let Ok(found) = verify(&signature, &Message::Bytes(ARTIFACT), &trust, now()) {
-                proptest::prop_assert_eq!(found, truth);
+                prop_assert_eq!(found, truth);
             }
         }
     }
