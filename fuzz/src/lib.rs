@@ -10,11 +10,13 @@ use ratify::verdict::printable;
 
 mod configuration;
 mod cose;
+mod cosign;
 mod credentials;
 mod made;
 mod revocation;
 mod plugins;
 mod signatures;
+mod sigstore;
 mod socket;
 mod store;
 mod timestamps;
@@ -22,10 +24,12 @@ mod words;
 
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
+pub use cosign::simple_signing;
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
+pub use sigstore::{bundle, dsse};
 pub use socket::{arguments, descriptor, duration, wire};
 pub use store::{archive, challenge, hosts, layout, layout_reference, link, redirect, referrers};
 pub use timestamps::{stamp, timestamp};
@@ -35,9 +39,10 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 47] = [
+pub const TARGETS: [(&str, Target); 50] = [
     ("archive", archive),
     ("arguments", arguments),
+    ("bundle", bundle),
     ("certificate", certificate),
     ("chain", chain),
     ("challenge", challenge),
@@ -50,6 +55,7 @@ pub const TARGETS: [(&str, Target); 47] = [
     ("descriptor", descriptor),
     ("digest", digest),
     ("docker_config", docker_config),
+    ("dsse", dsse),
     ("duration", duration),
     ("envelope", envelope),
     ("expansion", expansion),
@@ -78,6 +84,7 @@ pub const TARGETS: [(&str, Target); 47] = [
     ("runner", runner),
     ("scope", scope),
     ("signed", signed),
+    ("simple_signing", simple_signing),
     ("stamp", stamp),
     ("time", time),
     ("timestamp", timestamp),

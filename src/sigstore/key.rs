@@ -41,11 +41,7 @@ impl Message<'_> {
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         match self {
-            Self::Bytes(bytes) => {
-                let mut hash = [0; 32];
-                hash.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()).for_each(|(to, from)| *to = *from);
-                hash
-            }
+            Self::Bytes(bytes) => super::sha256(&[bytes]),
             Self::Sha256(hash) => *hash,
         }
     }
@@ -129,6 +125,16 @@ impl PublicKey {
                 algorithms(kind).iter().any(|algorithm| self.by(algorithm, message, signature))
             }
         }
+    }
+
+    /// The point of an Ed25519 key.
+    pub(super) fn ed25519(&self) -> Option<&[u8]> {
+        (self.kind == Kind::Ed25519).then_some(&*self.key)
+    }
+
+    /// Whether it is an RSA key.
+    pub(super) fn is_rsa(&self) -> bool {
+        matches!(self.kind, Kind::Of(KeyKind::Rsa { .. }))
     }
 
     fn by(&self, algorithm: &Algorithm, message: &Message<'_>, signature: &[u8]) -> bool {
