@@ -161,6 +161,21 @@ pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
 /// Most logs, and most authorities, in one list of a `trusted_root.json`. The public ones name two to six.
 pub const TRUSTED_ROOT_ENTRIES: usize = 128;
 
+/// Largest body of an entry in a transparency log, in bytes. Real ones have 1 to 10 KiB, a certificate is most of it.
+pub const LOG_BODY_BYTES: usize = 128 * 1024;
+
+/// Most hashes of an inclusion proof: a tree of 2^64 entries has no more levels.
+pub const LOG_PROOF_HASHES: usize = 64;
+
+/// Largest checkpoint of a transparency log, in bytes. Real ones have some 250; witnesses add a line of 150 each.
+pub const CHECKPOINT_BYTES: usize = 16 * 1024;
+
+/// Most signatures of a checkpoint.
+pub const CHECKPOINT_SIGNATURES: usize = 64;
+
+/// Most signed certificate timestamps in a certificate. Fulcio's have one.
+pub const SCTS: usize = 16;
+
 /// Most entries of a folder with trusted certificates, what is passed over included. A root programme has some 150.
 pub const TRUST_FOLDER_ENTRIES: usize = 512;
 

@@ -26,6 +26,7 @@ pub mod ocsp;
 pub mod path;
 mod pem;
 mod points;
+mod precertificate;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timestamp;
@@ -36,6 +37,7 @@ pub use key::{Curve, KeyKind};
 pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
 pub use points::{Coverage, Point, Unreadable};
+pub use precertificate::Precertificate;
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
 /// Two are equal when their bytes are. A copy costs next to nothing.

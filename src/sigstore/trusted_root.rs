@@ -155,6 +155,11 @@ impl Log {
         self.ids.iter().any(|own| own == id)
     }
 
+    /// The hash of its key.
+    pub(super) fn key_id(&self) -> [u8; 32] {
+        sha256(&[self.key.der()])
+    }
+
     /// The names under which it may sign checkpoints.
     pub(super) fn origins(&self) -> &[String] {
         &self.origins
@@ -475,7 +480,7 @@ fn origins(url: &str) -> Vec<String> {
 
 /// The key ID of a log's checkpoints, not cut (C2SP, "signed-note", "Signatures"; "protobuf-specs",
 /// `TransparencyLogInstance.checkpoint_key_id`).
-fn checkpoint_key_id(key: &PublicKey, origin: &str) -> [u8; 32] {
+pub(super) fn checkpoint_key_id(key: &PublicKey, origin: &str) -> [u8; 32] {
     let name = [origin.as_bytes(), b"\n"].concat();
     match key.ed25519() {
         Some(point) => sha256(&[&name, &[1], point]),
@@ -534,6 +539,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::testing::*;
+    use super::super::testing::{hex, sha256};
     use super::*;
     use crate::pki::testing::*;
 
