@@ -216,7 +216,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::testing::*;
-    use super::super::testing::{hex, sha256};
+    use super::super::testing::hex;
     use super::*;
     use crate::pki::testing::*;
 
