@@ -83,7 +83,7 @@ impl Vault {
             let rest = Rest::new(entra, &options.url);
             loop {
                 let read = runtime.block_on(rest.certificates(&options.certificates));
-                let next = if read.is_ok() { options.refresh } else { options.refresh.min(limits::VAULT_RETRY) };
+                let next = if read.is_ok() { options.refresh } else { options.refresh.min(limits::REMOTE_RETRY) };
                 shared.take(&options, read);
                 match stopped.recv_timeout(next) {
                     Err(RecvTimeoutError::Timeout) => {}
@@ -99,7 +99,7 @@ impl Vault {
     }
 
     /// The certificates that are trusted, and the revision that they are. Waits for the first reading for at most
-    /// [`limits::VAULT_FIRST`]; blocks.
+    /// [`limits::REMOTE_FIRST`]; blocks.
     ///
     /// # Errors
     /// Why there are none.
@@ -108,7 +108,7 @@ impl Vault {
         let (state, _) = self
             .state
             .read
-            .wait_timeout_while(state, limits::VAULT_FIRST, |state| !state.tried)
+            .wait_timeout_while(state, limits::REMOTE_FIRST, |state| !state.tried)
             .unwrap_or_else(PoisonError::into_inner);
         let certificates = match (&state.held, &state.problem) {
             (Some((certificates, _)), _) => Ok(Arc::clone(certificates)),

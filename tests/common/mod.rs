@@ -5,6 +5,7 @@ pub mod containerd;
 pub mod http_proxy;
 pub mod node;
 pub mod notation;
+pub mod plugins;
 pub mod registries;
 pub mod registry;
 pub mod revocation;
