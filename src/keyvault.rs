@@ -85,7 +85,7 @@ impl Vault {
             let rest = Rest::new(entra, &options.url);
             loop {
                 let read = runtime.block_on(rest.contents(&options.certificates, &options.keys));
-                let next = if read.is_ok() { options.refresh } else { options.refresh.min(limits::VAULT_RETRY) };
+                let next = if read.is_ok() { options.refresh } else { options.refresh.min(limits::REMOTE_RETRY) };
                 shared.take(&options, read);
                 match stopped.recv_timeout(next) {
                     Err(RecvTimeoutError::Timeout) => {}
@@ -101,7 +101,7 @@ impl Vault {
     }
 
     /// What is trusted, and the revision that it is. Waits for the first reading for at most
-    /// [`limits::VAULT_FIRST`]; blocks.
+    /// [`limits::REMOTE_FIRST`]; blocks.
     ///
     /// # Errors
     /// Why there are none.
@@ -110,7 +110,7 @@ impl Vault {
         let (state, _) = self
             .state
             .read
-            .wait_timeout_while(state, limits::VAULT_FIRST, |state| !state.tried)
+            .wait_timeout_while(state, limits::REMOTE_FIRST, |state| !state.tried)
             .unwrap_or_else(PoisonError::into_inner);
         let contents = match (&state.held, &state.problem) {
             (Some((contents, _)), _) => Ok(Arc::clone(contents)),

@@ -54,6 +54,8 @@ pub mod store;
 pub mod revocation;
 #[cfg(all(feature = "registry", feature = "notation"))]
 pub mod keyvault;
+#[cfg(all(feature = "registry", feature = "cosign"))]
+pub mod tuf;
 #[cfg(feature = "cosign")]
 pub mod sigstore;
 #[cfg(feature = "pki")]

@@ -603,11 +603,23 @@ pub const VAULT_REFRESH: Duration = Duration::from_secs(10 * 60);
 /// The least time between two readings of a key vault.
 pub const VAULT_REFRESH_MIN: Duration = Duration::from_secs(60);
 
-/// How soon a key vault that could not be read is tried again.
-pub const VAULT_RETRY: Duration = Duration::from_secs(30);
+/// How soon trust from elsewhere, a key vault or a TUF repository, that could not be read is tried again.
+pub const REMOTE_RETRY: Duration = Duration::from_secs(30);
 
-/// How long the first reading of a key vault is waited for before the rest goes on without it.
-pub const VAULT_FIRST: Duration = Duration::from_secs(6);
+/// How long the first reading of trust from elsewhere is waited for before the rest goes on without it.
+pub const REMOTE_FIRST: Duration = Duration::from_secs(6);
+
+/// How often a TUF repository is read, unless configured: Sigstore's own signs its timestamp anew every few days.
+pub const TUF_REFRESH: Duration = Duration::from_secs(60 * 60);
+
+/// Longest `root.json` that trust in a TUF repository begins with, in bytes.
+pub const TUF_ROOT_BYTES: u64 = 512 * 1024;
+
+/// Largest target of a TUF repository, in bytes: a trusted root.
+pub const TUF_TARGET_BYTES: u64 = TRUST_FILE_BYTES;
+
+/// How long one file of a TUF repository is waited for.
+pub const TUF_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long trust from elsewhere stays in force when it cannot be read again, unless configured.
 pub const TRUST_AGE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -6,6 +6,7 @@ pub mod cosign;
 pub mod http_proxy;
 pub mod node;
 pub mod notation;
+pub mod plugins;
 pub mod registries;
 pub mod registry;
 pub mod revocation;
