@@ -11,7 +11,7 @@ use ratify::sigstore::key::PublicKey;
 use ratify::sigstore::verify::{NamedKey, Signers, Trust};
 use ratify::verifier::cosign::{Form, Question, Rewrites, SimpleSigning, Wants, judge};
 
-use crate::{parts, text_of};
+use super::{parts, text_of};
 
 /// A simple signing payload; then its signature, a certificate and a log entry as they stand in annotations. Whatever is
 /// read of it, nobody but the holder of the trusted key has signed it.

@@ -463,7 +463,7 @@ impl Visitor<'_> for BytesVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Bytes, E> {
-        let decoded = match (text.contains(['-', '_']), text.len() % 4 == 0) {
+        let decoded = match (text.contains(['-', '_']), text.len().is_multiple_of(4)) {
             (false, true) => STANDARD.decode(text),
             (false, false) => STANDARD_NO_PAD.decode(text),
             (true, true) => URL_SAFE.decode(text),

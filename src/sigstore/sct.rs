@@ -215,8 +215,8 @@ const SHA256_RSA: [u8; 2] = [4, 1];
 mod tests {
     use serde_json::json;
 
+    use super::super::testing::hex;
     use super::super::testing::*;
-    use super::super::testing::{hex, sha256};
     use super::*;
     use crate::pki::testing::*;
 

@@ -463,7 +463,7 @@ impl RootDraft {
 
     pub fn json(&self) -> Value {
         json!({
-            "mediaType": "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": self.logs,
             "certificateAuthorities": self.authorities,
             "ctlogs": self.ct_logs,

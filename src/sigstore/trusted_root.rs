@@ -539,7 +539,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::testing::*;
-    use super::super::testing::{hex, sha256};
     use super::*;
     use crate::pki::testing::*;
 

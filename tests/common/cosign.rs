@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::notation::{Key, new_key};
-use super::tools::{run, shared_folder, tool};
+use super::tools::{Ran, run, shared_folder, tool};
 
 /// How cosign keeps what it signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,13 @@ impl Signer {
         let mut cosign = self.cosign(&["attest", "-y", "--key", "cosign.key", "--allow-http-registry"]);
         cosign.args(["--type", "spdxjson", "--predicate"]).arg(predicate).args(form.arguments()).arg(reference);
         run(&mut cosign).success();
+    }
+
+    /// Has cosign judge an image by this key alone.
+    pub fn verify(&self, form: Form, reference: &str) -> Ran {
+        let mut cosign = self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
+        cosign.args((form != Form::Bundle).then_some("--new-bundle-format=false"));
+        run(cosign.arg(reference))
     }
 
     fn cosign(&self, arguments: &[&str]) -> Command {

@@ -233,6 +233,17 @@ async fn a_signature_of_either_form_by_a_trusted_key_passes_and_says_whose() {
 }
 
 #[tokio::test]
+async fn keys_of_every_kind_are_taken_in_either_form() {
+    for kind in [KeyKind::P384, KeyKind::P521, KeyKind::Rsa2048, KeyKind::Rsa3072, KeyKind::Rsa4096, KeyKind::Ed25519] {
+        let (key, other) = (Key::get(kind, 0), Key::get(kind, 1));
+        for (good, bad) in [(simple(key), simple(other)), (signed(key), signed(other))] {
+            assert_eq!(passes(options(&[("release", key)]), &[good]).await.len(), 1, "{kind:?}");
+            assert_eq!(failure(options(&[("release", key)]), &[bad]).await.0, Stage::Authenticity, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_signature_by_another_key_fails_in_either_form() {
     for piece in [simple(key(1)), signed(key(1))] {
         assert_eq!(failure(trusted(), &[piece]).await.0, Stage::Authenticity);
