@@ -41,8 +41,6 @@ pub mod admission;
 #[cfg(feature = "core")]
 pub mod memo;
 #[cfg(feature = "core")]
-pub mod scope;
-#[cfg(feature = "core")]
 pub mod executor;
 
 // Seams and checked data.
@@ -56,6 +54,8 @@ pub mod store;
 pub mod revocation;
 #[cfg(all(feature = "registry", feature = "notation"))]
 pub mod keyvault;
+#[cfg(all(feature = "registry", feature = "cosign"))]
+pub mod tuf;
 #[cfg(feature = "cosign")]
 pub mod sigstore;
 #[cfg(feature = "pki")]
@@ -79,6 +79,8 @@ pub mod cache;
 #[cfg(feature = "core")]
 pub mod report;
 pub mod verdict;
+#[cfg(feature = "core")]
+pub mod scope;
 #[cfg(feature = "core")]
 pub mod reference;
 pub mod artifact;

@@ -21,6 +21,8 @@ pub struct Envelope {
     pub payload: Vec<u8>,
     /// The signature over [`Envelope::pae`].
     pub signature: Vec<u8>,
+    /// What may help to find the key; nobody signed it, and it proves nothing.
+    pub keyid: Option<String>,
 }
 
 /// An envelope as it is written.
@@ -35,6 +37,8 @@ pub struct Written {
 #[derive(Deserialize)]
 struct WrittenSignature {
     sig: String,
+    #[serde(default)]
+    keyid: Option<String>,
 }
 
 /// Why bytes are no envelope or statement that can be judged.
@@ -90,6 +94,7 @@ impl Envelope {
         Ok(Self {
             payload: decode("payload", &written.payload)?,
             signature: decode("signature", &signature.sig)?,
+            keyid: signature.keyid.clone().filter(|keyid| !keyid.is_empty()),
             payload_type: written.payload_type,
         })
     }
@@ -174,3 +179,103 @@ const V1: &str = "https://in-toto.io/Statement/v1";
 
 /// Statements as they were written first; Cosign attests so.
 const V0_1: &str = "https://in-toto.io/Statement/v0.1";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    fn envelope(payload_type: &str, payload: &str) -> Envelope {
+        let (payload_type, payload) = (payload_type.to_owned(), payload.as_bytes().to_vec());
+        Envelope { payload_type, payload, signature: b"s".to_vec(), keyid: None }
+    }
+
+    fn statement(statement: &Value) -> Result<Statement, String> {
+        Statement::of(&envelope(PAYLOAD_TYPE, &statement.to_string())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_signed_is_the_encoding_of_the_specification() {
+        // The example of DSSE's "Protocol".
+        let envelope = envelope("http://example.com/HelloWorld", "hello world");
+        assert_eq!(envelope.pae(), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(self::envelope("", "").pae(), b"DSSEv1 0  0 ", "lengths of nothing");
+        assert_eq!(self::envelope("é", "ü").pae(), "DSSEv1 2 é 2 ü".as_bytes(), "lengths are of bytes");
+    }
+
+    #[test]
+    fn an_envelope_is_read_with_what_it_hints_at() {
+        let read = |keyid: Value| {
+            let signature = json!({ "sig": "c2ln", "keyid": keyid });
+            let envelope = json!({ "payloadType": "t", "payload": "cGF5", "signatures": [signature] });
+            Envelope::parse(envelope.to_string().as_bytes()).unwrap()
+        };
+        let expected =
+            Envelope { payload_type: "t".into(), payload: b"pay".into(), signature: b"sig".into(), keyid: None };
+        assert_eq!(read(json!("")), expected);
+        assert_eq!(read(Value::Null), expected);
+        assert_eq!(read(json!("k")), Envelope { keyid: Some("k".into()), ..expected });
+    }
+
+    #[test]
+    fn an_envelope_of_several_signatures_or_of_none_is_refused() {
+        for (signatures, expected) in [
+            (json!([]), "has 0 signatures, expected one"),
+            (json!([{ "sig": "c2ln" }, { "sig": "c2ln" }]), "has 2 signatures, expected one"),
+            (json!([{ "keyid": "k" }]), "missing field `sig`"),
+            (json!([{ "sig": "c2l" }]), "the signature of the DSSE envelope is not base64"),
+        ] {
+            let envelope = json!({ "payloadType": "t", "payload": "cGF5", "signatures": signatures });
+            let found = Envelope::parse(envelope.to_string().as_bytes()).unwrap_err().to_string();
+            assert!(found.contains(expected), "{expected}: {found}");
+        }
+        let twice = br#"{"payloadType":"t","payload":"","payload":"cGF5","signatures":[{"sig":"c2ln"}]}"#;
+        assert!(Envelope::parse(twice).unwrap_err().to_string().contains("given twice"));
+    }
+
+    #[test]
+    fn a_statement_names_artifacts_by_digest_alone() {
+        let of = |kind: &str| {
+            json!({
+                "_type": kind, "predicateType": "https://example.com/p", "predicate": { "a": 1 },
+                "subject": [{ "name": "web", "digest": { "sha512": "00", "sha256": &DIGEST[7..] }, "annotations": { "k": "v" } }, {}],
+            })
+        };
+        for kind in [V1, V0_1] {
+            let statement = statement(&of(kind)).unwrap();
+            assert_eq!(statement.predicate_type, "https://example.com/p");
+            assert_eq!((&statement.predicate, statement.subjects.len()), (&json!({ "a": 1 }), 2));
+            let subject = statement.names(&DIGEST.parse().unwrap()).unwrap();
+            assert_eq!(
+                (subject.name.as_str(), subject.annotations.as_ref().unwrap()["k"].clone()),
+                ("web", json!("v"))
+            );
+            let other = DIGEST.replace('4', "5").parse().unwrap();
+            assert_eq!(statement.names(&other), None);
+            let of_another_algorithm = format!("sha512:{}", "0".repeat(128)).parse().unwrap();
+            assert_eq!(statement.names(&of_another_algorithm), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_statement_is_refused_by_name() {
+        for (found, expected) in [
+            (
+                json!({ "_type": "https://in-toto.io/Link/v1", "predicateType": "p" }),
+                "of type \"https://in-toto.io/Link/v1\"",
+            ),
+            (json!({ "predicateType": "p" }), "missing field `_type`"),
+            (json!({ "_type": V1 }), "missing field `predicateType`"),
+            (json!({ "_type": V1, "predicateType": "p", "subject": [{ "digest": "sha256:00" }] }), "in-toto statement"),
+            (json!([]), "in-toto statement"),
+        ] {
+            let error = statement(&found).unwrap_err();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let other = Statement::of(&envelope("application/json", "{}")).unwrap_err().to_string();
+        assert!(other.contains("holds \"application/json\""), "{other}");
+    }
+}

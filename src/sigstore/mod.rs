@@ -3,13 +3,18 @@
 
 use aws_lc_rs::digest;
 
+pub mod bundle;
+pub mod certificate;
 pub mod dsse;
+pub mod identity;
 pub mod key;
 pub mod log;
 pub mod sct;
 #[cfg(test)]
 pub(crate) mod testing;
+mod times;
 pub mod trusted_root;
+pub mod verify;
 
 /// The SHA-256 of some parts, one after the other.
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {

@@ -9,27 +9,30 @@ use const_oid::ObjectIdentifier;
 use der::{Decode as _, Encode as _};
 use serde_json::{Value, json};
 
-use super::dsse::Envelope;
 use crate::pki::testing::*;
 use crate::pki::{Certificate, rfc3339};
+use crate::sigstore::dsse::Envelope;
+
+#[path = "testing/bundles.rs"]
+pub mod bundles;
 
 /// The moment at which entries are made, unless a test says otherwise.
-pub(crate) const ENTERED: u64 = NOW - 3600;
+pub const ENTERED: u64 = NOW - 3600;
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap()
 }
 
-pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
+pub fn base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
-pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One block of PEM.
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+pub fn pem(label: &str, der: &[u8]) -> String {
     let body = base64(der);
     let lines: Vec<&str> = body.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
@@ -37,17 +40,17 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 
 impl Key {
     /// Its public key (SubjectPublicKeyInfo).
-    pub(crate) fn der(&self) -> Vec<u8> {
+    pub fn der(&self) -> Vec<u8> {
         self.spki().to_der().unwrap()
     }
 
     /// Signs by the usual algorithm of its kind: ECDSA with the hash of its size, RSA by PKCS #1 with SHA-256, Ed25519.
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.sign_certificate(&self.certificate_algorithm(), message)
     }
 
     /// Its algorithm, as a trusted root names it.
-    pub(crate) fn details(&self) -> &'static str {
+    pub fn details(&self) -> &'static str {
         match self.kind {
             Kind::P256 => "PKIX_ECDSA_P256_SHA_256",
             Kind::P384 => "PKIX_ECDSA_P384_SHA_384",
@@ -63,7 +66,7 @@ impl Key {
 // --- Merkle trees (RFC 6962, section 2.1) ---------------------------------------------------------------------------
 
 /// The hash of a tree.
-pub(crate) fn tree_hash(leaves: &[Vec<u8>]) -> [u8; 32] {
+pub fn tree_hash(leaves: &[Vec<u8>]) -> [u8; 32] {
     match leaves {
         [] => sha256(b""),
         [leaf] => sha256(&[&[0], leaf.as_slice()].concat()),
@@ -75,7 +78,7 @@ pub(crate) fn tree_hash(leaves: &[Vec<u8>]) -> [u8; 32] {
 }
 
 /// The audit path of a leaf.
-pub(crate) fn audit_path(index: usize, leaves: &[Vec<u8>]) -> Vec<[u8; 32]> {
+pub fn audit_path(index: usize, leaves: &[Vec<u8>]) -> Vec<[u8; 32]> {
     if leaves.len() == 1 {
         return Vec::new();
     }
@@ -97,54 +100,54 @@ fn split_of(size: usize) -> usize {
 
 /// Which Rekor a log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rekor {
+pub enum Rekor {
     V1,
     V2,
 }
 
 /// A transparency log.
 #[derive(Clone)]
-pub(crate) struct TestLog {
-    pub(crate) rekor: Rekor,
-    pub(crate) key: &'static Key,
+pub struct TestLog {
+    pub rekor: Rekor,
+    pub key: &'static Key,
     /// Its name: the host of its URL.
-    pub(crate) host: String,
+    pub host: String,
     /// How many other entries stand before and after the one that is entered.
-    pub(crate) before: usize,
-    pub(crate) after: usize,
+    pub before: usize,
+    pub after: usize,
     /// Of version 1: how many entries the shards before this one have.
-    pub(crate) older: u64,
+    pub older: u64,
 }
 
 impl TestLog {
     /// `rekor.example`, P-256, a shard that is not the first.
-    pub(crate) fn v1() -> Self {
+    pub fn v1() -> Self {
         let key = Key::get(Kind::P256, 0);
         Self { rekor: Rekor::V1, key, host: "rekor.example".to_owned(), before: 3, after: 3, older: 1000 }
     }
 
     /// `log2026-1.rekor.example`, Ed25519.
-    pub(crate) fn v2() -> Self {
+    pub fn v2() -> Self {
         let (key, host) = (Key::get(Kind::Ed25519, 0), "log2026-1.rekor.example".to_owned());
         Self { rekor: Rekor::V2, key, host, before: 3, after: 3, older: 0 }
     }
 
-    pub(crate) fn with_key(self, key: &'static Key) -> Self {
+    pub fn with_key(self, key: &'static Key) -> Self {
         Self { key, ..self }
     }
 
-    pub(crate) fn with_host(self, host: &str) -> Self {
+    pub fn with_host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
     /// Another size of its tree.
-    pub(crate) fn sized(self, before: usize, after: usize) -> Self {
+    pub fn sized(self, before: usize, after: usize) -> Self {
         Self { before, after, ..self }
     }
 
     /// Its identifier: of version 1 the hash of its key (RFC 6962, section 3.2), of version 2 the key ID of its
     /// checkpoints, not cut (C2SP, "signed-note", "Signatures").
-    pub(crate) fn id(&self) -> [u8; 32] {
+    pub fn id(&self) -> [u8; 32] {
         let named = |kind: &[u8], key: &[u8]| sha256(&[self.host.as_bytes(), b"\n", kind, key].concat());
         match (self.rekor, self.key.kind) {
             (Rekor::V2, Kind::Ed25519) => named(&[1], self.key.spki().subject_public_key.raw_bytes()),
@@ -156,7 +159,7 @@ impl TestLog {
     }
 
     /// As a trusted root names it (TransparencyLogInstance).
-    pub(crate) fn instance(&self) -> Value {
+    pub fn instance(&self) -> Value {
         let mut instance = log_instance(&format!("https://{}", self.host), self.key, &self.id());
         if self.rekor == Rekor::V2 {
             instance["checkpointKeyId"] = json!({"keyId": base64(&self.id()[..4])});
@@ -166,7 +169,7 @@ impl TestLog {
     }
 
     /// Its note about a tree, signed.
-    pub(crate) fn checkpoint(&self, size: usize, root: &[u8; 32]) -> String {
+    pub fn checkpoint(&self, size: usize, root: &[u8; 32]) -> String {
         let origin = match self.rekor {
             Rekor::V1 => format!("{} - 1193050959916656506", self.host),
             Rekor::V2 => self.host.clone(),
@@ -176,25 +179,25 @@ impl TestLog {
     }
 
     /// A line with its signature under a note.
-    pub(crate) fn note_signature(&self, text: &str) -> String {
+    pub fn note_signature(&self, text: &str) -> String {
         let signature = [&self.id()[..4], &self.key.sign(text.as_bytes())].concat();
         format!("\u{2014} {} {}\n", self.host, base64(signature))
     }
 
     /// Its promise to enter a body (SignedEntryTimestamp).
-    pub(crate) fn promise(&self, body: &[u8], at: u64) -> Vec<u8> {
+    pub fn promise(&self, body: &[u8], at: u64) -> Vec<u8> {
         let (body, id, index) = (base64(body), hex(self.id()), self.older + self.before as u64);
         self.key
             .sign(format!(r#"{{"body":"{body}","integratedTime":{at},"logID":"{id}","logIndex":{index}}}"#).as_bytes())
     }
 
     /// An entry (TransparencyLogEntry) at [`ENTERED`]: of version 1 with promise and proof, of version 2 with a proof.
-    pub(crate) fn enter(&self, body: &Value) -> Value {
+    pub fn enter(&self, body: &Value) -> Value {
         self.enter_at(body, ENTERED)
     }
 
     /// An entry at a time.
-    pub(crate) fn enter_at(&self, body: &Value, at: u64) -> Value {
+    pub fn enter_at(&self, body: &Value, at: u64) -> Value {
         let bytes = serde_json::to_vec(body).unwrap();
         let other = |number: usize| format!("entry {number}").into_bytes();
         let mut leaves: Vec<Vec<u8>> = (0..self.before).map(other).collect();
@@ -222,7 +225,7 @@ impl TestLog {
     }
 
     /// The value of the annotation `dev.sigstore.cosign/bundle`.
-    pub(crate) fn annotation(&self, body: &Value, at: u64) -> Value {
+    pub fn annotation(&self, body: &Value, at: u64) -> Value {
         let bytes = serde_json::to_vec(body).unwrap();
         json!({
             "SignedEntryTimestamp": base64(self.promise(&bytes, at)),
@@ -238,13 +241,13 @@ impl TestLog {
 
 /// Who made a signature, as an entry names them.
 #[derive(Clone, Copy)]
-pub(crate) enum By<'a> {
+pub enum By<'a> {
     Certificate(&'a Certificate),
     Key(&'a Key),
 }
 
 impl By<'_> {
-    pub(crate) fn pem(self) -> String {
+    pub fn pem(self) -> String {
         match self {
             Self::Certificate(certificate) => pem("CERTIFICATE", certificate.der()),
             Self::Key(key) => pem("PUBLIC KEY", &key.der()),
@@ -263,7 +266,7 @@ impl By<'_> {
 }
 
 /// The bodies of entries, as Rekor stores them.
-pub(crate) mod bodies {
+pub mod bodies {
     use super::*;
 
     fn body(kind: &str, version: &str, spec: Value) -> Value {
@@ -271,7 +274,7 @@ pub(crate) mod bodies {
     }
 
     /// `message` is what was signed: of an envelope its PAE.
-    pub(crate) fn hashedrekord_001(signature: &[u8], by: By<'_>, message: &[u8]) -> Value {
+    pub fn hashedrekord_001(signature: &[u8], by: By<'_>, message: &[u8]) -> Value {
         let spec = json!({
             "data": {"hash": {"algorithm": "sha256", "value": hex(sha256(message))}},
             "signature": {"content": base64(signature), "publicKey": {"content": base64(by.pem())}},
@@ -280,7 +283,7 @@ pub(crate) mod bodies {
     }
 
     /// `message` is what was signed: of an envelope its PAE.
-    pub(crate) fn hashedrekord_002(signature: &[u8], by: By<'_>, message: &[u8]) -> Value {
+    pub fn hashedrekord_002(signature: &[u8], by: By<'_>, message: &[u8]) -> Value {
         let record = json!({
             "data": {"algorithm": "SHA2_256", "digest": base64(sha256(message))},
             "signature": {"content": base64(signature), "verifier": by.verifier()},
@@ -288,7 +291,7 @@ pub(crate) mod bodies {
         body("hashedrekord", "0.0.2", json!({"hashedRekordV002": record}))
     }
 
-    pub(crate) fn dsse_001(envelope: &Envelope, by: By<'_>) -> Value {
+    pub fn dsse_001(envelope: &Envelope, by: By<'_>) -> Value {
         let spec = json!({
             "envelopeHash": {"algorithm": "sha256", "value": hex(sha256(b"the envelope as it was sent"))},
             "payloadHash": {"algorithm": "sha256", "value": hex(sha256(&envelope.payload))},
@@ -297,7 +300,7 @@ pub(crate) mod bodies {
         body("dsse", "0.0.1", spec)
     }
 
-    pub(crate) fn dsse_002(envelope: &Envelope, by: By<'_>) -> Value {
+    pub fn dsse_002(envelope: &Envelope, by: By<'_>) -> Value {
         let record = json!({
             "payloadHash": {"algorithm": "SHA2_256", "digest": base64(sha256(&envelope.payload))},
             "signatures": [{"content": base64(&envelope.signature), "verifier": by.verifier()}],
@@ -305,7 +308,7 @@ pub(crate) mod bodies {
         body("dsse", "0.0.2", json!({"dsseV002": record}))
     }
 
-    pub(crate) fn intoto_001(envelope: &Envelope, by: By<'_>) -> Value {
+    pub fn intoto_001(envelope: &Envelope, by: By<'_>) -> Value {
         let written = format!(
             r#"{{"payloadType":"{}","payload":"{}","signatures":[{{"keyid":"","sig":"{}"}}]}}"#,
             envelope.payload_type,
@@ -319,7 +322,7 @@ pub(crate) mod bodies {
         body("intoto", "0.0.1", json!({"content": content, "publicKey": base64(by.pem())}))
     }
 
-    pub(crate) fn intoto_002(envelope: &Envelope, by: By<'_>) -> Value {
+    pub fn intoto_002(envelope: &Envelope, by: By<'_>) -> Value {
         let signature = json!({"publicKey": base64(by.pem()), "sig": base64(base64(&envelope.signature))});
         let content = json!({
             "envelope": {"payloadType": envelope.payload_type, "signatures": [signature]},
@@ -333,32 +336,32 @@ pub(crate) mod bodies {
 // --- Certificate transparency (RFC 6962) ------------------------------------------------------------------------------
 
 /// The extension that holds SCTs.
-pub(crate) const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
+pub const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
 
 /// A log of certificates.
 #[derive(Clone)]
-pub(crate) struct CtLog {
-    pub(crate) key: &'static Key,
-    pub(crate) host: String,
+pub struct CtLog {
+    pub key: &'static Key,
+    pub host: String,
 }
 
 impl CtLog {
     /// `ctfe.example`, P-256.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { key: Key::get(Kind::P256, 1), host: "ctfe.example".to_owned() }
     }
 
-    pub(crate) fn id(&self) -> [u8; 32] {
+    pub fn id(&self) -> [u8; 32] {
         sha256(&self.key.der())
     }
 
     /// As a trusted root names it.
-    pub(crate) fn instance(&self) -> Value {
+    pub fn instance(&self) -> Value {
         log_instance(&format!("https://{}", self.host), self.key, &self.id())
     }
 
     /// An SCT over what an authority will sign, without the extension (section 3.2).
-    pub(crate) fn sct(&self, tbs: &[u8], issuer: &Key, at: u64) -> Vec<u8> {
+    pub fn sct(&self, tbs: &[u8], issuer: &Key, at: u64) -> Vec<u8> {
         let time = (at * 1000).to_be_bytes();
         let length = &(tbs.len() as u32).to_be_bytes()[1..];
         let signed = [&[0, 0], &time[..], &[0, 1], &sha256(&issuer.der()), length, tbs, &[0, 0]].concat();
@@ -369,13 +372,13 @@ impl CtLog {
     }
 
     /// A certificate with its SCT of [`ENTERED`], the last of its extensions.
-    pub(crate) fn issue(&self, template: &Template, subject: &Key, issuer: &Key) -> Certificate {
+    pub fn issue(&self, template: &Template, subject: &Key, issuer: &Key) -> Certificate {
         issue(template, subject, issuer, |tbs| vec![self.sct(tbs, issuer, ENTERED)])
     }
 }
 
 /// A certificate with SCTs that are made of what will be signed.
-pub(crate) fn issue(
+pub fn issue(
     template: &Template,
     subject: &Key,
     issuer: &Key,
@@ -387,7 +390,7 @@ pub(crate) fn issue(
 }
 
 /// The extension (section 3.3).
-pub(crate) fn scts_extension(scts: &[Vec<u8>]) -> x509_cert::ext::Extension {
+pub fn scts_extension(scts: &[Vec<u8>]) -> x509_cert::ext::Extension {
     let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
     let list: Vec<u8> = scts.iter().flat_map(|sct| sized(sct)).collect();
     extension(SCT_LIST, false, &tlv(4, &sized(&list)))
@@ -409,7 +412,7 @@ fn log_instance(url: &str, key: &Key, id: &[u8]) -> Value {
 }
 
 /// A TimeRange.
-pub(crate) fn valid_for(start: u64, end: Option<u64>) -> Value {
+pub fn valid_for(start: u64, end: Option<u64>) -> Value {
     let mut range = json!({"start": rfc3339(at(start))});
     if let Some(end) = end {
         range["end"] = json!(rfc3339(at(end)));
@@ -418,7 +421,7 @@ pub(crate) fn valid_for(start: u64, end: Option<u64>) -> Value {
 }
 
 /// A CertificateAuthority: its chain, without the leaf, root last.
-pub(crate) fn authority(url: &str, chain: &[Certificate]) -> Value {
+pub fn authority(url: &str, chain: &[Certificate]) -> Value {
     let certificates: Vec<Value> = chain.iter().map(|it| json!({"rawBytes": base64(it.der())})).collect();
     json!({
         "subject": {"organization": "acme", "commonName": "root"},
@@ -430,37 +433,37 @@ pub(crate) fn authority(url: &str, chain: &[Certificate]) -> Value {
 
 /// A trusted root to be made.
 #[derive(Clone, Default)]
-pub(crate) struct RootDraft {
-    pub(crate) logs: Vec<Value>,
-    pub(crate) ct_logs: Vec<Value>,
-    pub(crate) authorities: Vec<Value>,
-    pub(crate) timestamp_authorities: Vec<Value>,
+pub struct RootDraft {
+    pub logs: Vec<Value>,
+    pub ct_logs: Vec<Value>,
+    pub authorities: Vec<Value>,
+    pub timestamp_authorities: Vec<Value>,
 }
 
 impl RootDraft {
-    pub(crate) fn log(mut self, log: &TestLog) -> Self {
+    pub fn log(mut self, log: &TestLog) -> Self {
         self.logs.push(log.instance());
         self
     }
 
-    pub(crate) fn ct_log(mut self, log: &CtLog) -> Self {
+    pub fn ct_log(mut self, log: &CtLog) -> Self {
         self.ct_logs.push(log.instance());
         self
     }
 
-    pub(crate) fn authority(mut self, chain: &[Certificate]) -> Self {
+    pub fn authority(mut self, chain: &[Certificate]) -> Self {
         self.authorities.push(authority("https://fulcio.example", chain));
         self
     }
 
-    pub(crate) fn timestamp_authority(mut self, chain: &[Certificate]) -> Self {
+    pub fn timestamp_authority(mut self, chain: &[Certificate]) -> Self {
         self.timestamp_authorities.push(authority("https://timestamp.example", chain));
         self
     }
 
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         json!({
-            "mediaType": "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+            "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": self.logs,
             "certificateAuthorities": self.authorities,
             "ctlogs": self.ct_logs,
@@ -468,7 +471,7 @@ impl RootDraft {
         })
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(&self.json()).unwrap()
     }
 }

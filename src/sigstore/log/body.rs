@@ -301,7 +301,7 @@ mod tests {
 
     fn envelope() -> Envelope {
         let (payload_type, payload) = ("application/vnd.in-toto+json".to_owned(), b"{\"a\":1}".to_vec());
-        Envelope { payload_type, payload, signature: vec![5; 70] }
+        Envelope { payload_type, payload, signature: vec![5; 70], keyid: None }
     }
 
     fn parse(body: &Value) -> Result<Body, BadBody> {
