@@ -738,10 +738,10 @@ proptest! {
                 _ => drop(bytes.remove(index)),
             }
         }
-        if let Ok(signature) = Signature::from_bundle(&bytes) {
-            if let Ok(found) = verify(&signature, &Message::Bytes(ARTIFACT), &trust, now()) {
-                prop_assert_eq!(found, truth);
-            }
+        if let Ok(signature) = Signature::from_bundle(&bytes)
+            && let Ok(found) = verify(&signature, &Message::Bytes(ARTIFACT), &trust, now())
+        {
+            prop_assert_eq!(found, truth);
         }
     }
 }
