@@ -11,6 +11,7 @@ use ratify::verdict::printable;
 mod configuration;
 mod cose;
 mod credentials;
+mod logs;
 mod made;
 mod revocation;
 mod plugins;
@@ -24,6 +25,7 @@ mod words;
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
+pub use logs::{checkpoint, log_entry, sct, trusted_root};
 pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
@@ -37,13 +39,14 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 49] = [
+pub const TARGETS: [(&str, Target); 53] = [
     ("archive", archive),
     ("arguments", arguments),
     ("bundle", bundle),
     ("certificate", certificate),
     ("chain", chain),
     ("challenge", challenge),
+    ("checkpoint", checkpoint),
     ("config_json", config_json),
     ("config_toml", config_toml),
     ("config_yaml", config_yaml),
@@ -67,6 +70,7 @@ pub const TARGETS: [(&str, Target); 49] = [
     ("layout", layout),
     ("layout_reference", layout_reference),
     ("link", link),
+    ("log_entry", log_entry),
     ("manifest", manifest),
     ("name", name),
     ("ocsp", ocsp),
@@ -81,11 +85,13 @@ pub const TARGETS: [(&str, Target); 49] = [
     ("report", report),
     ("runner", runner),
     ("scope", scope),
+    ("sct", sct),
     ("signed", signed),
     ("stamp", stamp),
     ("time", time),
     ("timestamp", timestamp),
     ("trust_policy", trust_policy),
+    ("trusted_root", trusted_root),
     ("wire", wire),
 ];
 

@@ -102,7 +102,7 @@ pub enum BadEntry {
         kind: String,
     },
     /// It says of itself to be of another kind than its body is.
-    #[error("its kindVersion is {found}, but its body is of type {expected}")]
+    #[error("its kindVersion is {found:?}, but its body is of type {expected}")]
     Kind {
         /// What it says.
         found: String,
@@ -576,9 +576,9 @@ mod tests {
         let (signed, log) = (signed(), TestLog::v1());
         let entry = log.enter(&signed.body(Rekor::V1));
         let found = signed.problem(&with(&entry, "/kindVersion/version", json!("0.0.2")), &known(&[&log]));
-        assert_eq!(found, "its kindVersion is hashedrekord 0.0.2, but its body is of type hashedrekord 0.0.1");
+        assert_eq!(found, "its kindVersion is \"hashedrekord 0.0.2\", but its body is of type hashedrekord 0.0.1");
         let found = signed.problem(&with(&entry, "/kindVersion/kind", json!("dsse")), &known(&[&log]));
-        assert_eq!(found, "its kindVersion is dsse 0.0.1, but its body is of type hashedrekord 0.0.1");
+        assert_eq!(found, "its kindVersion is \"dsse 0.0.1\", but its body is of type hashedrekord 0.0.1");
     }
 
     #[test]
