@@ -96,7 +96,8 @@ impl Signer {
 
     /// Has cosign judge an image by this key alone.
     pub fn verify(&self, form: Form, reference: &str) -> Ran {
-        let mut cosign = self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
+        let mut cosign =
+            self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
         cosign.args((form != Form::Bundle).then_some("--new-bundle-format=false"));
         run(cosign.arg(reference))
     }
