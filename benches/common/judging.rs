@@ -24,8 +24,8 @@ use ratify::store::{Error, Listed, Store, digest_of};
 use ratify::verifier::notation::{ARTIFACT_TYPE, NotationVerifier, Trust};
 use ratify::verifier::{Candidate, Verifier as _};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CrlDistributionPoint, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CrlDistributionPoint,
+    DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber, date_time_ymd,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};

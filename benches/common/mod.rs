@@ -104,8 +104,7 @@ impl Bench {
         let signer = issuer.signer(&format!("authorityInfoAccess=OCSP;URI:{ocsp}\ncrlDistributionPoints=URI:{crl}"));
         let work = tempfile::tempdir().unwrap();
         let responder = issuer.responder();
-        let bench =
-            Self { tools, shim, bin, work, registry, _registry: serving, signer, _responder: responder };
+        let bench = Self { tools, shim, bin, work, registry, _registry: serving, signer, _responder: responder };
         bench.trust(&issuer.certificate());
         bench
     }

@@ -232,7 +232,7 @@ impl<'a> Attribute<'a> {
 
 /// Whether a certificate has this issuer, byte by byte, and this serial number, both in DER.
 pub(super) fn is_named(certificate: &Certificate, issuer: &[u8], serial: &[u8]) -> bool {
-    certificate.parts.issuer.der == issuer && entire(serial, Tag::Integer) == Ok(certificate.serial())
+    certificate.parts.issuer == issuer && entire(serial, Tag::Integer) == Ok(certificate.serial())
 }
 
 fn read_certificates(set: &[u8]) -> Result<Vec<Certificate>, BadSignedData> {

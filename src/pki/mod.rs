@@ -35,6 +35,7 @@ pub use name::Name;
 pub use pem::{BadBundle, anchors, anchors_from_pem};
 pub use points::{Coverage, Point, Unreadable};
 
+use element::LONG_TAG;
 use parts::Parts;
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
@@ -95,13 +96,13 @@ impl Certificate {
     /// Whom it speaks of.
     #[must_use]
     pub fn subject(&self) -> Name {
-        self.parts.subject.name.clone()
+        Name::checked(&self.parts.subject)
     }
 
     /// Who made it.
     #[must_use]
     pub fn issuer(&self) -> Name {
-        self.parts.issuer.name.clone()
+        Name::checked(&self.parts.issuer)
     }
 
     /// The first moment of its validity.
@@ -162,7 +163,7 @@ impl Certificate {
     /// Its subject in DER.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        &self.parts.subject.der
+        &self.parts.subject
     }
 
     /// What tells it, as issued by the key of `issuer`, from all others.
@@ -180,7 +181,7 @@ impl Certificate {
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.
     fn names_as_issuer(&self, issuer: &Self) -> bool {
-        self.parts.issuer.der == issuer.parts.subject.der
+        self.parts.issuer == issuer.parts.subject
     }
 
     /// Whether an issuer's key made its signature; an error says why that cannot be asked: an algorithm or a key
@@ -252,9 +253,6 @@ fn content(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The bit of a tag that says that elements are its content.
 const CONSTRUCTED: u8 = 0x20;
-
-/// The bits of a tag that say that its number follows.
-const LONG_TAG: u8 = 0x1f;
 
 /// How deep a certificate's DER is nested at most; names and extensions lie six levels down.
 const CERTIFICATE_DEPTH: usize = 16;

@@ -7,10 +7,10 @@ use std::fmt;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519;
 use der::asn1::AnyRef;
-use der::{Decode, Reader, SliceReader, Tag, Tagged};
+use der::{Decode, Tag, Tagged};
 use x509_cert::name::RelativeDistinguishedName;
 
-use super::element;
+use super::element::Elements;
 use crate::verdict;
 
 /// The type of a name's attribute.
@@ -66,14 +66,12 @@ pub enum Value {
 pub struct Name(Vec<(AttributeType, Value)>);
 
 impl Name {
-    /// Reads a name in DER (RFC 5280, section 4.1.2.4).
-    pub(super) fn read(der: &[u8]) -> der::Result<Self> {
-        let mut sets = SliceReader::new(element::only(der, Tag::Sequence)?)?;
-        let mut attributes = Vec::new();
-        while !sets.is_finished() {
-            read_set(sets.tlv_bytes()?, &mut attributes)?;
-        }
-        Ok(Self(attributes))
+    /// A name in DER that [`check`] has found to be one.
+    pub(super) fn checked(der: &[u8]) -> Self {
+        let mut attributes = Vec::with_capacity(KNOWN.len());
+        // It was walked over before.
+        let _ = walk(der, |kind, value| attributes.push(attribute(kind, value)));
+        Self(attributes)
     }
 
     /// The attributes, in the order of the certificate.
@@ -121,20 +119,31 @@ fn escaped(text: &str) -> String {
     written
 }
 
-/// Reads one relative name: as a rule a set of one attribute. The parser for others has them in order, none of them twice.
-fn read_set(der: &[u8], attributes: &mut Vec<(AttributeType, Value)>) -> der::Result<()> {
-    let mut members = SliceReader::new(element::only(der, Tag::Set)?)?;
-    if !members.is_finished() {
-        let mut only = SliceReader::new(element::expect(&mut members, Tag::Sequence)?)?;
-        let (kind, value) = (only.decode()?, only.decode::<AnyRef<'_>>()?);
+/// Whether some DER is a name.
+pub(super) fn check(der: &[u8]) -> der::Result<()> {
+    walk(der, |_, _| {})
+}
+
+/// Tells the attributes of a name in DER (RFC 5280, section 4.1.2.4).
+fn walk(der: &[u8], mut tell: impl FnMut(ObjectIdentifier, AnyRef<'_>)) -> der::Result<()> {
+    let mut sets = Elements::of(der, Tag::Sequence)?;
+    while !sets.is_finished() {
+        let set = sets.expect(Tag::Set)?;
+        let mut members = set.elements();
+        if members.is_finished() {
+            continue;
+        }
+        let mut only = members.expect(Tag::Sequence)?.elements();
+        let (kind, value) = (only.oid()?, only.any()?);
         only.finish(())?;
         if members.is_finished() {
-            attributes.push(attribute(kind, value));
-            return Ok(());
+            tell(kind, value);
+        } else {
+            // Rare. The parser has them in order, none of them twice.
+            let members = RelativeDistinguishedName::from_der(set.der)?;
+            members.0.iter().for_each(|member| tell(member.oid, (&member.value).into()));
         }
     }
-    let members = RelativeDistinguishedName::from_der(der)?;
-    attributes.extend(members.0.iter().map(|member| attribute(member.oid, (&member.value).into())));
     Ok(())
 }
 
@@ -285,8 +294,8 @@ const SHOWN_CHARS: usize = 300;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::element::write;
+    use super::*;
     use der::Encode;
 
     fn name(attributes: &[(ObjectIdentifier, Tag, &[u8])]) -> Name {
@@ -303,7 +312,8 @@ mod tests {
     }
 
     fn read(sets: &[Vec<u8>]) -> der::Result<Name> {
-        Name::read(&write(0x30, &[&sets.concat()]))
+        let der = write(0x30, &[&sets.concat()]);
+        check(&der).map(|()| Name::checked(&der))
     }
 
     #[test]
@@ -384,7 +394,8 @@ mod tests {
 
     #[test]
     fn attributes_of_one_relative_name_stand_in_order_and_none_is_there_twice() {
-        let [country, unit] = [(rfc4519::C, Tag::PrintableString, &b"US"[..]), (rfc4519::OU, Tag::Utf8String, b"build")];
+        let [country, unit] =
+            [(rfc4519::C, Tag::PrintableString, &b"US"[..]), (rfc4519::OU, Tag::Utf8String, b"build")];
         let in_order = name(&[country, unit]);
         let [country, unit] = [attribute(&country), attribute(&unit)];
         for members in [[country.clone(), unit.clone()], [unit.clone(), country.clone()]] {

@@ -2,15 +2,16 @@
 //! What is signed and what is compared is kept byte by byte, never encoded anew. Judges nothing: a key or an algorithm that
 //! is not taken is still a part.
 
-use der::asn1::{BitString, BitStringRef};
-use der::{Reader, SliceReader, Tag, TagMode, TagNumber};
+use der::asn1::{Any, BitString, OctetString};
+use der::{Decode, Tag, TagNumber};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::Version;
 use x509_cert::ext::Extension;
 use x509_cert::serial_number::SerialNumber;
-use x509_cert::time::Validity;
+use x509_cert::time::{Time, Validity};
 
-use super::{KeyKind, Name, element, key};
+use super::element::{self, Element, Elements, around, instead};
+use super::{KeyKind, key, name};
 
 /// The parts of a certificate.
 #[derive(Debug)]
@@ -22,20 +23,15 @@ pub(super) struct Parts {
     pub(super) serial: Vec<u8>,
     /// The signature's algorithm where it is signed too.
     pub(super) signed_algorithm: AlgorithmIdentifierOwned,
-    pub(super) issuer: Named,
+    /// A name in DER.
+    pub(super) issuer: Vec<u8>,
     pub(super) validity: Validity,
-    pub(super) subject: Named,
+    /// A name in DER.
+    pub(super) subject: Vec<u8>,
     pub(super) key: Key,
     pub(super) extensions: Vec<Extension>,
     pub(super) algorithm: AlgorithmIdentifierOwned,
     pub(super) signature: BitString,
-}
-
-/// A name, and its DER.
-#[derive(Debug)]
-pub(super) struct Named {
-    pub(super) der: Vec<u8>,
-    pub(super) name: Name,
 }
 
 /// A public key, and the DER of its SubjectPublicKeyInfo.
@@ -48,21 +44,21 @@ pub(super) struct Key {
 }
 
 impl Parts {
-    /// Reads one certificate, of which nothing is left over. Each list is read by a reader of its own: one that is nested
-    /// in others asks all of them for every byte.
+    /// Reads one certificate, of which nothing is left over.
     pub(super) fn read(der: &[u8]) -> der::Result<Self> {
-        let mut certificate = list(der)?;
-        let (tbs, algorithm, signature) = (certificate.tlv_bytes()?, certificate.decode()?, certificate.decode()?);
+        let mut certificate = Elements::of(der, Tag::Sequence)?;
+        let tbs = certificate.expect(Tag::Sequence)?;
+        let (algorithm, signature) = (algorithm(&mut certificate)?, certificate.bits()?);
         certificate.finish(())?;
-        let mut fields = list(tbs)?;
+        let mut fields = tbs.elements();
         let parts = Self {
-            tbs: tbs.to_vec(),
-            version: fields.context_specific(TagNumber::N0, TagMode::Explicit)?.unwrap_or_default(),
+            tbs: tbs.der.to_vec(),
+            version: version(&mut fields)?,
             serial: serial(&mut fields)?,
-            signed_algorithm: fields.decode()?,
-            issuer: Named::read(&mut fields)?,
-            validity: fields.decode()?,
-            subject: Named::read(&mut fields)?,
+            signed_algorithm: self::algorithm(&mut fields)?,
+            issuer: name(&mut fields)?,
+            validity: validity(&mut fields)?,
+            subject: name(&mut fields)?,
             key: Key::read(&mut fields)?,
             extensions: extensions(&mut fields)?,
             algorithm,
@@ -72,44 +68,67 @@ impl Parts {
     }
 }
 
-/// A serial number has at most 20 bytes (section 4.1.2.2).
-fn serial(fields: &mut SliceReader<'_>) -> der::Result<Vec<u8>> {
-    let der = fields.tlv_bytes()?;
-    let _checked: SerialNumber = der::Decode::from_der(der)?;
-    Ok(element::only(der, Tag::Integer)?.to_vec())
+fn version(fields: &mut Elements<'_>) -> der::Result<Version> {
+    let version = fields.optional(around(TagNumber::N0))?;
+    version.map_or(Ok(Version::default()), |version| Version::from_der(version.content))
 }
 
-impl Named {
-    fn read(fields: &mut SliceReader<'_>) -> der::Result<Self> {
-        let der = fields.tlv_bytes()?;
-        Ok(Self { der: der.to_vec(), name: Name::read(der)? })
-    }
+/// A serial number has at most 20 bytes (section 4.1.2.2).
+fn serial(fields: &mut Elements<'_>) -> der::Result<Vec<u8>> {
+    let Element { der, content, .. } = fields.expect(Tag::Integer)?;
+    SerialNumber::<x509_cert::certificate::Rfc5280>::from_der(der)?;
+    Ok(content.to_vec())
+}
+
+/// Section 4.1.1.2.
+fn algorithm(fields: &mut Elements<'_>) -> der::Result<AlgorithmIdentifierOwned> {
+    let mut members = fields.expect(Tag::Sequence)?.elements();
+    let oid = members.oid()?;
+    let parameters = if members.is_finished() { None } else { Some(Any::from(members.any()?)) };
+    members.finish(AlgorithmIdentifierOwned { oid, parameters })
+}
+
+fn name(fields: &mut Elements<'_>) -> der::Result<Vec<u8>> {
+    let der = fields.expect(Tag::Sequence)?.der;
+    name::check(der)?;
+    Ok(der.to_vec())
+}
+
+fn validity(fields: &mut Elements<'_>) -> der::Result<Validity> {
+    let mut times = fields.expect(Tag::Sequence)?.elements();
+    let [not_before, not_after] = [times.read()?, times.read()?].map(|time| Time::from_der(time.der));
+    times.finish(Validity { not_before: not_before?, not_after: not_after? })
 }
 
 impl Key {
-    fn read(fields: &mut SliceReader<'_>) -> der::Result<Self> {
-        let der = fields.tlv_bytes()?;
-        let info: SubjectPublicKeyInfoOwned = der::Decode::from_der(der)?;
-        Ok(Self { der: der.to_vec(), kind: key::kind(&info), bits: info.subject_public_key })
+    fn read(fields: &mut Elements<'_>) -> der::Result<Self> {
+        let info = fields.expect(Tag::Sequence)?;
+        let (der, mut members) = (info.der, info.elements());
+        let info =
+            SubjectPublicKeyInfoOwned { algorithm: algorithm(&mut members)?, subject_public_key: members.bits()? };
+        members.finish(Self { der: der.to_vec(), kind: key::kind(&info), bits: info.subject_public_key })
     }
 }
 
 /// The extensions, and before them what nobody uses: identifiers of issuer and subject.
-fn extensions(fields: &mut SliceReader<'_>) -> der::Result<Vec<Extension>> {
+fn extensions(fields: &mut Elements<'_>) -> der::Result<Vec<Extension>> {
     for identifier in [TagNumber::N1, TagNumber::N2] {
-        fields.context_specific::<BitStringRef<'_>>(identifier, TagMode::Implicit)?;
+        fields.optional(instead(identifier))?.map(element::bits).transpose()?;
     }
     let mut extensions = Vec::new();
-    if let Some(explicit) = element::optional(fields, element::around(TagNumber::N3))? {
-        let mut list = list(explicit)?;
+    if let Some(explicit) = fields.optional(around(TagNumber::N3))? {
+        let mut list = Elements::of(explicit.content, Tag::Sequence)?;
         while !list.is_finished() {
-            extensions.push(list.decode()?);
+            extensions.push(extension(list.expect(Tag::Sequence)?)?);
         }
     }
     Ok(extensions)
 }
 
-/// A reader of the list that some DER is.
-fn list(der: &[u8]) -> der::Result<SliceReader<'_>> {
-    SliceReader::new(element::only(der, Tag::Sequence)?)
+fn extension(element: Element<'_>) -> der::Result<Extension> {
+    let mut members = element.elements();
+    let extn_id = members.oid()?;
+    let critical = members.optional(Tag::Boolean)?.map_or(Ok(false), |critical| bool::from_der(critical.der))?;
+    let extn_value = OctetString::new(members.expect(Tag::OctetString)?.content)?;
+    members.finish(Extension { extn_id, critical, extn_value })
 }

@@ -266,5 +266,5 @@ pub(crate) fn ess(certificate: &Certificate, issuer_serial: &[u8]) -> Vec<u8> {
 
 /// What names a certificate: its issuer and its serial number.
 pub(crate) fn issuer_and_serial(certificate: &Certificate) -> Vec<u8> {
-    [certificate.parts.issuer.der.clone(), tlv(2, certificate.serial())].concat()
+    [certificate.parts.issuer.clone(), tlv(2, certificate.serial())].concat()
 }
