@@ -376,6 +376,5 @@ fn shown(names: &[crate::pki::AlternativeName]) -> String {
     if names.is_empty() { "without an alternative name".to_owned() } else { names.join(", ") }
 }
 
-
 #[cfg(test)]
 mod tests;
