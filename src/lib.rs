@@ -41,8 +41,6 @@ pub mod admission;
 #[cfg(feature = "core")]
 pub mod memo;
 #[cfg(feature = "core")]
-pub mod scope;
-#[cfg(feature = "core")]
 pub mod executor;
 
 // Seams and checked data.
@@ -81,6 +79,8 @@ pub mod cache;
 #[cfg(feature = "core")]
 pub mod report;
 pub mod verdict;
+#[cfg(feature = "core")]
+pub mod scope;
 #[cfg(feature = "core")]
 pub mod reference;
 pub mod artifact;

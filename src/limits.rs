@@ -107,6 +107,19 @@ pub const PATTERN_COMPILED_BYTES: usize = 1024 * 1024;
 /// How deep groups of a pattern may be nested.
 pub const PATTERN_DEPTH: u32 = 50;
 
+/// Most signatures of one image that a Cosign verifier judges, unless its configuration says otherwise. Those of older
+/// forms pile up in one manifest each time an image is signed again.
+pub const SIGNATURES: usize = 100;
+
+/// Most signatures of one image that a Cosign verifier can be told to judge.
+pub const SIGNATURES_MAX: usize = REFERRERS;
+
+/// Largest simple signing payload, in bytes. Real ones have some 250.
+pub const SIMPLE_SIGNING_BYTES: u64 = 64 * 1024;
+
+/// Longest name of a key, in bytes. It is shown in reasons.
+pub const KEY_NAME_BYTES: usize = 128;
+
 /// How deep a CBOR item may be nested. A signature envelope needs three levels.
 pub const CBOR_DEPTH: usize = 16;
 

@@ -10,6 +10,7 @@ use ratify::verdict::printable;
 
 mod configuration;
 mod cose;
+mod cosign;
 mod credentials;
 mod logs;
 mod made;
@@ -24,6 +25,7 @@ mod words;
 
 pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_policy};
 pub use cose::{cose, cose_signed};
+pub use cosign::simple_signing;
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use logs::{checkpoint, log_entry, sct, trusted_root};
 pub use plugins::{plugin_answer, plugin_metadata, runner};
@@ -39,7 +41,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 53] = [
+pub const TARGETS: [(&str, Target); 54] = [
     ("archive", archive),
     ("arguments", arguments),
     ("bundle", bundle),
@@ -87,6 +89,7 @@ pub const TARGETS: [(&str, Target); 53] = [
     ("scope", scope),
     ("sct", sct),
     ("signed", signed),
+    ("simple_signing", simple_signing),
     ("stamp", stamp),
     ("time", time),
     ("timestamp", timestamp),

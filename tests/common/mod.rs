@@ -2,6 +2,7 @@
 //! no dead code.
 
 pub mod containerd;
+pub mod cosign;
 pub mod http_proxy;
 pub mod node;
 pub mod notation;
