@@ -432,7 +432,11 @@ mod tests {
         let node = Node::new(policy);
         let found = node.assembled();
         assert!(!verifies(&found));
-        assert!(found.problems[0].contains("there is no trusted root to judge its signatures by"), "{:?}", found.problems);
+        assert!(
+            found.problems[0].contains("there is no trusted root to judge its signatures by"),
+            "{:?}",
+            found.problems
+        );
         let root = node.folder.path().join("trusted_root.json");
         node.configure(&format!("trustedRoots = [{{ name = \"own\", file = {root:?} }}]\n{policy}"));
         for (content, cause) in [("{}", "trusted_root.json"), ("", "trusted_root.json")] {
@@ -475,7 +479,7 @@ mod tests {
             ),
             (format!("remap = [{{ from = \"r.io/a\", to = \"s.io/*\" }}]\n{BY_KEY}"), "is one repository"),
             (
-                format!("trustPolicies = [{{ certificateChain = {{ roots = [\"/r\"] }}, certificateSubject = \"x\", ignoreTLog = true }}]"),
+                "trustPolicies = [{ certificateChain = { roots = [\"/r\"] }, certificateSubject = \"x\", ignoreTLog = true }]".to_owned(),
                 "",
             ),
         ] {

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::artifact::{Annotations, Descriptor, IMAGE_MANIFEST, Manifest};
+use crate::pki::Certificate;
 use crate::pki::testing::{Key, Kind as KeyKind, now};
 use crate::reference::Reference;
 use crate::scope::Pattern;
-use crate::pki::Certificate;
 use crate::sigstore::identity::{Identity, Matcher};
 use crate::sigstore::key::PublicKey;
 use crate::sigstore::testing::bundles::{self, ISSUER, Keyless, SIGNER, fulcio};
