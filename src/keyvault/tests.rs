@@ -3,6 +3,7 @@
 use super::*;
 use crate::azure::testing::Server;
 use crate::config::AzureIdentity;
+use crate::limits;
 use crate::pki::Certificate;
 use crate::pki::testing::{Key, Kind, LEAF, ROOT, Template, chain};
 use crate::trust::remote::Unread;
