@@ -66,9 +66,10 @@ impl Certificate {
     /// # Errors
     /// If the extension is there and cannot be read.
     pub fn responders(&self) -> Result<Vec<String>, Unreadable> {
-        let access = self.decode::<AuthorityInfoAccessSyntax>().map_err(|_| Unreadable("authorityInfoAccess"))?;
-        let access = access.map(|(_, access)| access.0).unwrap_or_default();
-        let ocsp = access.iter().filter(|access| access.access_method == rfc5912::ID_AD_OCSP);
+        let Some(extension) = self.extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS) else { return Ok(Vec::new()) };
+        let access: AuthorityInfoAccessSyntax =
+            short(extension.extn_value.as_bytes()).map_err(|_| Unreadable("authorityInfoAccess"))?;
+        let ocsp = access.0.iter().filter(|access| access.access_method == rfc5912::ID_AD_OCSP);
         Ok(ocsp.map(|access| url(&access.access_location).unwrap_or_default().to_owned()).collect())
     }
 
@@ -105,10 +106,12 @@ impl Certificate {
 
 /// Reads a list of places.
 pub(super) fn read(value: &[u8]) -> der::Result<Vec<Point>> {
-    if !lists_are_short(value, CERTIFICATE_DEPTH)? {
-        return Err(der::ErrorKind::Overlength.into());
-    }
-    Ok(Vec::<DistributionPoint>::from_der(value)?.into_iter().map(point).collect())
+    Ok(short::<Vec<DistributionPoint>>(value)?.into_iter().map(point).collect())
+}
+
+/// Decodes an extension with names in it, which the parser sorts: it takes the square of a list's length for that.
+fn short<'a, T: Decode<'a>>(value: &'a [u8]) -> der::Result<T> {
+    if lists_are_short(value, CERTIFICATE_DEPTH)? { T::from_der(value) } else { Err(der::ErrorKind::Overlength.into()) }
 }
 
 fn point(read: DistributionPoint) -> Point {
@@ -139,6 +142,7 @@ fn url(name: &GeneralName) -> Option<&str> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::limits;
 
     #[test]
     fn responders_and_lists_are_named_in_their_order_whatever_their_scheme() {
@@ -170,5 +174,20 @@ mod tests {
         // A place without a name is one all the same: nothing says that the certificate cannot be taken back.
         let nameless = sign(leaf().with(extension(rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, false, &[0x30, 2, 0x30, 0])));
         assert!(nameless.may_be_revoked() && nameless.points().unwrap()[0].urls().next().is_none());
+    }
+
+    #[test]
+    fn responders_at_the_limit_of_a_list_and_one_past_it() {
+        let of = |count: usize| {
+            let access = access_of(&vec![(OCSP, "http://a.example"); count]);
+            Template::leaf(LEAF, ROOT).with(access).sign(Key::get(Kind::P256, 0), Key::get(Kind::P256, 1))
+        };
+        assert_eq!(
+            of(limits::CERTIFICATE_ELEMENTS).responders().map(|urls| urls.len()),
+            Ok(limits::CERTIFICATE_ELEMENTS)
+        );
+        let past = of(limits::CERTIFICATE_ELEMENTS + 1);
+        assert_eq!(past.responders(), Err(Unreadable("authorityInfoAccess")));
+        assert!(past.may_be_revoked());
     }
 }
