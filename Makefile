@@ -65,7 +65,7 @@ lint: ## Format, clippy with warnings as errors, docs, units, crates
 	$(call stage,format,tests/tools/needs && cargo fmt --check)
 	$(call stage,clippy,cargo clippy --locked --quiet --all-targets -- -D warnings)
 	$(call stage,clippy of the shim alone,cargo clippy --locked --quiet --no-default-features --features shim --lib --bin ratify-image-verifier -- -D warnings)
-	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation --lib -- -D warnings)
+	$(call stage,clippy of the library alone,cargo clippy --locked --quiet --no-default-features --features registry$(comma)notation$(comma)cosign --lib -- -D warnings)
 	$(call stage,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items --lib)
 	$(call stage,versions of the fuzz targets,cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null)
 	$(call stage,units,tests/tools/units)
@@ -100,7 +100,7 @@ fuzz: ## Fuzz every parser, TIME=60 seconds each; TARGET=NAME: one
 	@tests/tools/needs && CACHE="$(CACHE)" TIME="$(or $(TIME),60)" TARGET="$(TARGET)" fuzz/run
 
 # Without the features that the programs need: what is measured is then not built with what tests add to it.
-BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation,shim
+BENCH := cargo bench --locked --quiet --no-default-features --features registry,notation,cosign,shim
 PROGRAMS := TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)"
 
 .PHONY: bench

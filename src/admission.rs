@@ -417,7 +417,7 @@ mod tests {
             Some(crate::report::Outcome::Skipped { cause: format!("level skip for {repository}") })
         }
 
-        async fn verify(&self, _: crate::verifier::Candidate<'_>) -> crate::report::Outcome {
+        async fn verify(&self, _: crate::verifier::Candidate<'_>) -> Vec<crate::report::Outcome> {
             unreachable!("it accepts nothing")
         }
     }
@@ -484,15 +484,15 @@ mod tests {
             artifact_type == SIGNATURE
         }
 
-        async fn verify(&self, _: crate::verifier::Candidate<'_>) -> crate::report::Outcome {
+        async fn verify(&self, _: crate::verifier::Candidate<'_>) -> Vec<crate::report::Outcome> {
             let (detail, signer) = ("signed".to_owned(), Some("k".to_owned()));
-            crate::report::Outcome::Passed(crate::report::Pass {
+            vec![crate::report::Outcome::Passed(crate::report::Pass {
                 detail,
                 signer,
                 identity: None,
                 valid_until: self.0,
                 logged: Vec::new(),
-            })
+            })]
         }
     }
 

@@ -1,10 +1,12 @@
 //! What a registry holds, as checked values: digests, descriptors and manifests
 //! (OCI image specification 1.1). Parsing needs no network and decides nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::json;
 use crate::limits;
@@ -146,7 +148,33 @@ pub struct Manifest {
     /// The artifact it refers to.
     pub subject: Option<Descriptor>,
     /// The blobs it names, in order; none for an index.
-    pub layers: Vec<Descriptor>,
+    pub layers: Vec<Layer>,
+    /// What else it says of itself.
+    pub annotations: Annotations,
+}
+
+/// A blob that a manifest names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Layer {
+    /// What it is.
+    #[serde(flatten)]
+    pub descriptor: Descriptor,
+    /// What the manifest says of it.
+    #[serde(default, deserialize_with = "annotations")]
+    pub annotations: Annotations,
+}
+
+/// Names and texts (OCI image specification, "Annotations").
+pub type Annotations = BTreeMap<String, String>;
+
+/// Reads annotations. What is no text is none: nobody who keeps to the specification asks for it.
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Annotations, D::Error> {
+    let written = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+    let texts = written.into_iter().filter_map(|(name, value)| match value {
+        Value::String(text) => Some((name, text)),
+        _ => None,
+    });
+    Ok(texts.collect())
 }
 
 /// Why bytes are no manifest of the type that their descriptor states.
@@ -211,9 +239,11 @@ struct Written {
     artifact_type: Option<String>,
     config: Option<WrittenConfig>,
     #[serde(default)]
-    layers: Option<Vec<Descriptor>>,
+    layers: Option<Vec<Layer>>,
     manifests: Option<Vec<serde::de::IgnoredAny>>,
     subject: Option<Descriptor>,
+    #[serde(default, deserialize_with = "annotations")]
+    annotations: Annotations,
 }
 
 #[derive(Deserialize)]
@@ -269,7 +299,7 @@ impl Manifest {
         if artifact_type.len() > limits::MEDIA_TYPE_BYTES {
             return Err(BadManifest::LongType(artifact_type.len()));
         }
-        Ok(Self { artifact_type, subject: written.subject, layers })
+        Ok(Self { artifact_type, subject: written.subject, layers, annotations: written.annotations })
     }
 }
 

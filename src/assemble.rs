@@ -31,17 +31,18 @@ use crate::trust::{self, Stamp, Untrusted};
 use crate::verifier::Verifier;
 use crate::verifier::notation::{NotationVerifier, Plugins, files_of};
 
+mod cosign;
 mod credentials;
 mod notation;
 mod shared;
 mod timed;
-mod vaults;
+mod remotes;
 
+pub use remotes::{Root, Taken};
 pub use shared::Shared;
-pub use vaults::Taken;
 
+use remotes::Remotes;
 use timed::Timed;
-use vaults::Vaults;
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -55,8 +56,10 @@ pub struct Assembled {
     pub admission: Admission,
     /// Every trust file, as it was before it was read.
     pub stamps: Vec<(PathBuf, Stamp)>,
-    /// What was taken from key vaults.
+    /// What was taken from elsewhere.
     pub taken: Vec<Taken>,
+    /// The trusted roots of Sigstore, each as often as a verifier names it.
+    pub roots: Vec<Root>,
     /// What is wrong with trust files, one problem each.
     pub problems: Vec<String>,
     /// What was passed over in folders of trust files, and may have been meant to count.
@@ -106,8 +109,9 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
 pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
     let revocation = shared.revocation(config);
-    let (metrics, vaults) = (Arc::clone(shared.metrics()), Arc::clone(shared.vaults()));
-    join(config, Assembly { disk, revocation, metrics, vaults, ..Assembly::new(path) })
+    let (metrics, remotes) = (Arc::clone(shared.metrics()), Arc::clone(shared.remotes()));
+    let tuf_cache = shared.tuf_cache(&config.cache);
+    join(config, Assembly { disk, revocation, metrics, remotes, tuf_cache, ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -217,6 +221,7 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
         admission,
         stamps: work.stamps,
         taken: work.taken,
+        roots: work.roots,
         problems,
         notes: work.notes.into_iter().collect(),
     })
@@ -254,7 +259,10 @@ struct Assembly {
     notes: BTreeSet<String>,
     stamps: Vec<(PathBuf, Stamp)>,
     taken: Vec<Taken>,
-    vaults: Arc<Vaults>,
+    roots: Vec<Root>,
+    remotes: Arc<Remotes>,
+    /// Where what TUF repositories said outlives this process.
+    tuf_cache: Option<PathBuf>,
     proxy: Proxy,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
@@ -277,7 +285,9 @@ impl Assembly {
             notes: BTreeSet::new(),
             stamps: Vec::new(),
             taken: Vec::new(),
-            vaults: Arc::default(),
+            roots: Vec::new(),
+            remotes: Arc::default(),
+            tuf_cache: None,
             proxy: Proxy::default(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
@@ -331,10 +341,10 @@ impl Assembly {
             config::Mode::Allow => Mode::Allow,
             config::Mode::Deny => Mode::Deny,
             config::Mode::Enforce(checks) => {
-                Mode::Verify { executor: self.executor(checks, &store, config), audit: false }
+                Mode::Verify { executor: self.executor(checks, executor, &store, config), audit: false }
             }
             config::Mode::Audit(checks) => {
-                Mode::Verify { executor: self.executor(checks, &store, config), audit: true }
+                Mode::Verify { executor: self.executor(checks, executor, &store, config), audit: true }
             }
         };
         Some(Rules { mode, pins: executor.digests.clone(), store })
@@ -377,20 +387,35 @@ impl Assembly {
     }
 
     /// The executor of a scope; or why nobody can verify there.
-    fn executor(&mut self, checks: &Checks, store: &Arc<dyn Store>, config: &Config) -> Result<Arc<Executor>, String> {
+    fn executor(
+        &mut self,
+        checks: &Checks,
+        of: &config::Executor,
+        store: &Arc<dyn Store>,
+        config: &Config,
+    ) -> Result<Arc<Executor>, String> {
+        let tags = match &of.store {
+            config::Store::Registry(store) => store.cosign_tags,
+            config::Store::Layout(_) => true,
+        };
         let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
         let mut broken = None;
         for verifier in &checks.verifiers {
-            let VerifierKind::Notation(trusted) = &verifier.kind;
-            match self.notation(trusted) {
-                Ok(policy) => {
+            let made: Result<Arc<dyn Verifier>, String> = match &verifier.kind {
+                VerifierKind::Notation(trusted) => self.notation(trusted).map(|policy| {
                     let (folder, runner) = self.plugins(&config.plugins);
                     let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
-                    let inner: Arc<dyn Verifier> =
-                        Arc::new(NotationVerifier::new(name, policy, revocation).with_plugins(plugins));
-                    verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner }));
+                    let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
+                    Arc::new(made) as Arc<dyn Verifier>
+                }),
+                VerifierKind::Cosign(trusted) => {
+                    let made = self.cosign(&verifier.name, trusted, tags);
+                    made.map(|made| Arc::new(made) as Arc<dyn Verifier>)
                 }
+            };
+            match made {
+                Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),
                 Err(cause) => broken = broken.or(Some(format!("verifier {:?}: {cause}", verifier.name))),
             }
         }
@@ -576,7 +601,7 @@ mod tests {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/config.toml");
         let config = config::parse("config.toml", &fs::read_to_string(&example).unwrap(), &|_| None).unwrap();
         let found = assemble(&config, &example).unwrap_or_else(|problems| panic!("{problems}"));
-        assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+        assert_eq!(found.problems.len(), 3, "{:?}", found.problems);
         assert!(found.problems.iter().all(|problem| problem.contains("No such file")), "{:?}", found.problems);
     }
 }

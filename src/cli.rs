@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::client;
 use crate::verdict::Token;
 
+mod bundle;
 mod change;
 mod config;
 mod cri;
@@ -82,6 +83,9 @@ enum Command {
         MISCONFIGURED, 3 UNAVAILABLE; of several images the greatest"
     )]
     Verify(verify::Arguments),
+    /// Verify one Sigstore bundle against a file or a digest, without any request
+    #[command(after_help = "Exit codes: 0 valid, 1 not valid, 2 wrong usage or a file that cannot be read")]
+    VerifyBundle(bundle::Arguments),
     /// Draw what refers to an image, without a verdict on it
     #[command(after_help = "Exit codes: 0 all of it was read, 2 wrong usage or configuration, 3 some of it was not")]
     Discover(discover::Arguments),
@@ -215,6 +219,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::VerifyBundle(arguments) => bundle::run(&arguments),
             Command::Discover(arguments) => discover::discover(arguments).await,
             Command::Resolve(arguments) => discover::resolve(arguments).await,
             Command::Verdicts { watch, node } => node::verdicts(&node, watch).await,

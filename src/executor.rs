@@ -2,7 +2,7 @@
 //! findings the policy counts there, record what they found, go on to that referrer's referrers, and stop as soon as
 //! the policy is satisfied or the time is spent. Called by admission; knows no mode and remembers nothing.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,11 +13,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::artifact::{Descriptor, Manifest};
 use crate::limits;
 use crate::policy::Policy;
-use crate::reference::Repository;
-use crate::report::{ArtifactId, Fault, Finding, Listing, Outcome, Read, Report};
+use crate::reference::{Reference, Repository};
+use crate::report::{ArtifactId, Elsewhere, Fault, Finding, Listing, Outcome, Read, Report};
 use crate::store::{self, Listed, Stale, Store};
 use crate::verdict::{Class, Conclusion};
-use crate::verifier::{Candidate, Verifier};
+use crate::verifier::{Attempts, Candidate, Verifier};
 
 mod conclude;
 #[cfg(test)]
@@ -67,7 +67,8 @@ impl Executor {
         if let Some(subject) = report.get_mut(Report::SUBJECT) {
             subject.findings = self.foregone(repository);
         }
-        let mut walk = Walk { executor: self, repository, now, deadline, report, steps: VecDeque::new() };
+        let (steps, attempts) = (VecDeque::new(), HashMap::new());
+        let mut walk = Walk { executor: self, repository, now, deadline, report, steps, attempts };
         let cut = timeout_at(deadline, walk.run()).await.is_err();
         // Requests end a little before, so that what they waited for is in the report.
         let out_of_time = cut || deadline.saturating_duration_since(Instant::now()) <= limits::REQUEST_MARGIN;
@@ -85,15 +86,29 @@ impl Executor {
 
 /// One thing to do that needs the network.
 enum Step {
-    /// List the referrers of an artifact.
-    List(ArtifactId, Descriptor),
+    /// List the referrers of an artifact, or look elsewhere for evidence on it.
+    List(ArtifactId, Descriptor, Option<Elsewhere>),
     /// Read a referrer's own manifest and have it verified.
-    Examine { id: ArtifactId, subject: Descriptor, referrer: Descriptor, verifiers: Vec<Arc<dyn Verifier>> },
+    Examine(ArtifactId, Examined, Vec<Asked>),
+}
+
+/// A candidate to be examined.
+struct Examined {
+    subject: Descriptor,
+    referrer: Descriptor,
+    /// Where it was found, if not on the list of the subject's referrers.
+    found: Option<Elsewhere>,
+}
+
+/// A verifier that is asked about a candidate, and what it has judged of the subject so far.
+struct Asked {
+    verifier: Arc<dyn Verifier>,
+    attempts: Arc<Attempts>,
 }
 
 /// What a step brought.
 enum Done {
-    Listed(ArtifactId, Result<Listed, Fault>),
+    Listed(ArtifactId, Option<Elsewhere>, Result<Listed, Fault>),
     Examined(ArtifactId, Read, Vec<Finding>),
 }
 
@@ -105,6 +120,8 @@ struct Walk<'a> {
     deadline: Instant,
     report: Report,
     steps: VecDeque<Step>,
+    /// By the artifact that is spoken of, and the verifier's name.
+    attempts: HashMap<(ArtifactId, String), Arc<Attempts>>,
 }
 
 impl<'a> Walk<'a> {
@@ -132,11 +149,12 @@ impl<'a> Walk<'a> {
         let (store, repository) = (self.executor.store.as_ref(), self.repository);
         let (now, deadline) = (self.now, self.deadline);
         match step {
-            Step::List(id, subject) => Box::pin(async move {
-                Done::Listed(id, store.referrers(repository, &subject.digest, deadline).await.map_err(Fault::from))
+            Step::List(id, subject, place) => Box::pin(async move {
+                let listed = list(store, repository, &subject, place.as_ref(), deadline).await;
+                Done::Listed(id, place, listed.map_err(Fault::from))
             }),
-            Step::Examine { id, subject, referrer, verifiers } => Box::pin(async move {
-                let (read, findings) = examine(store, repository, &subject, &referrer, &verifiers, now, deadline).await;
+            Step::Examine(id, examined, asked) => Box::pin(async move {
+                let (read, findings) = examine(store, repository, &examined, &asked, now, deadline).await;
                 Done::Examined(id, read, findings)
             }),
         }
@@ -144,7 +162,7 @@ impl<'a> Walk<'a> {
 
     fn record(&mut self, done: Done) {
         match done {
-            Done::Listed(id, listed) => self.record_list(id, listed),
+            Done::Listed(id, place, listed) => self.record_list(id, place, listed),
             Done::Examined(id, read, findings) => {
                 if let Some(artifact) = self.report.get_mut(id) {
                     artifact.manifest = read;
@@ -157,14 +175,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn record_list(&mut self, id: ArtifactId, listed: Result<Listed, Fault>) {
+    fn record_list(&mut self, id: ArtifactId, place: Option<Elsewhere>, listed: Result<Listed, Fault>) {
         let listing = match listed {
             Ok(Listed { candidates, .. }) if self.report.len().saturating_add(candidates.len()) > limits::ARTIFACTS => {
                 let cause = format!("more than {} artifacts refer to the image", limits::ARTIFACTS);
                 Listing::Fault(Fault::of(Class::Malformed, cause))
             }
             Ok(Listed { candidates, stale }) => {
-                let known = candidates.into_iter().map(|candidate| self.add(id, candidate)).collect();
+                let known = candidates.into_iter().map(|candidate| self.add(id, candidate, place.as_ref())).collect();
                 match stale {
                     None => Listing::Whole(known),
                     Some(Stale { age, left, cause }) => {
@@ -176,64 +194,120 @@ impl<'a> Walk<'a> {
             }
             Err(fault) => Listing::Fault(fault),
         };
-        if let Some(artifact) = self.report.get_mut(id) {
-            artifact.referrers = listing;
+        let Some(artifact) = self.report.get_mut(id) else { return };
+        match place {
+            None => artifact.referrers = listing,
+            Some(place) => {
+                artifact
+                    .elsewhere
+                    .iter_mut()
+                    .filter(|(known, _)| *known == place)
+                    .for_each(|(_, at)| *at = listing.clone());
+            }
         }
     }
 
     /// Takes a candidate into the report and onto the list of things to do.
-    fn add(&mut self, parent: ArtifactId, referrer: Descriptor) -> ArtifactId {
-        let id = self.report.add(parent, referrer.clone());
-        let wanted: HashSet<&str> = self.executor.policy.verifiers_for(&self.report, id).into_iter().collect();
-        // Who has said something of every image here has nothing to say of one.
-        let said = |name: &str| self.report.get(Report::SUBJECT).is_some_and(|subject| subject.has_finding_by(name));
-        let asked = |verifier: &&Arc<dyn Verifier>| wanted.contains(verifier.name()) && !said(verifier.name());
-        let verifiers: Vec<_> = self.executor.verifiers.iter().filter(asked).cloned().collect();
-        if let Some(subject) = self.report.get(parent).map(|artifact| artifact.descriptor.clone()) {
-            self.steps.push_back(Step::Examine { id, subject, referrer, verifiers });
-        }
+    fn add(&mut self, parent: ArtifactId, referrer: Descriptor, found: Option<&Elsewhere>) -> ArtifactId {
+        let id = self.report.add_found(parent, referrer.clone(), found.cloned());
+        let Some(subject) = self.report.get(parent).map(|artifact| artifact.descriptor.clone()) else { return id };
+        let is_asked = |verifier: &Arc<dyn Verifier>| {
+            found.is_none_or(|place| verifier.elsewhere(self.repository, &subject.digest).contains(place))
+        };
+        let asked: Vec<_> = self.verifiers_below(parent).into_iter().filter(is_asked).collect();
+        let asked = asked.into_iter().map(|verifier| {
+            let attempts = self.attempts.entry((parent, verifier.name().to_owned())).or_default();
+            Asked { attempts: Arc::clone(attempts), verifier }
+        });
+        let asked = asked.collect();
+        self.steps.push_back(Step::Examine(id, Examined { subject, referrer, found: found.cloned() }, asked));
         id
     }
 
+    /// The verifiers whose findings on the referrers of an artifact count.
+    fn verifiers_below(&self, id: ArtifactId) -> Vec<Arc<dyn Verifier>> {
+        let wanted: HashSet<&str> = self.executor.policy.verifiers_below(&self.report, id).into_iter().collect();
+        // Who has said something of every image here has nothing to say of one.
+        let said = |name: &str| self.report.get(Report::SUBJECT).is_some_and(|subject| subject.has_finding_by(name));
+        let counts = |verifier: &&Arc<dyn Verifier>| wanted.contains(verifier.name()) && !said(verifier.name());
+        self.executor.verifiers.iter().filter(counts).cloned().collect()
+    }
+
+    /// Asks for the list of an artifact's referrers and looks wherever else evidence on it may lie, all at once.
     fn ask_for_referrers(&mut self, id: ArtifactId) {
         let too_deep = self.report.depth(id) >= limits::DEPTH;
+        let verifiers = self.verifiers_below(id);
         let Some(artifact) = self.report.get_mut(id) else { return };
         if too_deep {
             artifact.referrers =
                 Listing::Fault(Fault::new(format!("referrers are nested more than {} levels deep", limits::DEPTH)));
-        } else {
-            artifact.referrers = Listing::Pending;
-            self.steps.push_back(Step::List(id, artifact.descriptor.clone()));
+            return;
+        }
+        artifact.referrers = Listing::Pending;
+        self.steps.push_back(Step::List(id, artifact.descriptor.clone(), None));
+        for place in verifiers.iter().flat_map(|it| it.elsewhere(self.repository, &artifact.descriptor.digest)) {
+            if artifact.elsewhere.iter().all(|(known, _)| *known != place) {
+                artifact.elsewhere.push((place.clone(), Listing::Pending));
+                self.steps.push_back(Step::List(id, artifact.descriptor.clone(), Some(place)));
+            }
         }
     }
 }
 
-/// Reads a candidate's own manifest, which alone decides its type and its subject, and has it verified.
-async fn examine(
+/// What a place names. A tag that is not there names nothing.
+async fn list(
     store: &dyn Store,
     repository: &Repository,
     subject: &Descriptor,
-    referrer: &Descriptor,
-    verifiers: &[Arc<dyn Verifier>],
+    place: Option<&Elsewhere>,
+    deadline: Instant,
+) -> Result<Listed, store::Error> {
+    match place {
+        None => store.referrers(repository, &subject.digest, deadline).await,
+        Some(Elsewhere::Referrers(other)) => store.referrers(other, &subject.digest, deadline).await,
+        Some(Elsewhere::Tag(repository, tag)) => {
+            let tag = Reference { repository: repository.clone(), tag: Some(tag.clone()), digest: None };
+            match store.resolve(&tag, deadline).await {
+                Ok(found) => Ok(vec![found].into()),
+                Err(store::Error::NotFound { .. }) => Ok(Vec::new().into()),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Reads a candidate's own manifest, which alone decides its type and its subject, and has it verified. What stands at a
+/// tag has no subject: who named the tag knows how it is bound.
+async fn examine(
+    store: &dyn Store,
+    repository: &Repository,
+    examined: &Examined,
+    asked: &[Asked],
     now: SystemTime,
     deadline: Instant,
 ) -> (Read, Vec<Finding>) {
-    let manifest = match read(store, repository, referrer, deadline).await {
+    let Examined { subject, referrer, found } = examined;
+    let lies_in = found.as_ref().map_or(repository, Elsewhere::repository);
+    let manifest = match read(store, lies_in, referrer, deadline).await {
         Ok(manifest) => manifest,
         Err(fault) => return (Read::Fault(fault), Vec::new()),
     };
+    let is_tagged = matches!(found, Some(Elsewhere::Tag(..)));
     match &manifest.subject {
+        _ if is_tagged => {}
         Some(stated) if stated.digest == subject.digest => {}
         Some(stated) => return (Read::Unrelated(format!("its own manifest refers to {}", stated.digest)), Vec::new()),
         None => return (Read::Unrelated("its own manifest refers to nothing".to_owned()), Vec::new()),
     }
-    let candidate = Candidate { store, repository, subject, referrer, manifest: &manifest, now, deadline };
-    let accepting = verifiers.iter().filter(|verifier| verifier.accepts(&manifest.artifact_type));
-    let findings = join_all(accepting.map(async |verifier| {
-        let outcome: Outcome = verifier.verify(candidate).await;
-        Finding { verifier: verifier.name().to_owned(), outcome }
+    let accepting = asked.iter().filter(|asked| is_tagged || asked.verifier.accepts(&manifest.artifact_type));
+    let findings = join_all(accepting.map(async |Asked { verifier, attempts }| {
+        let (manifest, found) = (&manifest, found.as_ref());
+        let candidate = Candidate { store, repository, subject, referrer, found, manifest, attempts, now, deadline };
+        let name = verifier.name();
+        let finding = |outcome: Outcome| Finding { verifier: name.to_owned(), outcome };
+        verifier.verify(candidate).await.into_iter().map(finding).collect::<Vec<_>>()
     }));
-    let findings = findings.await;
+    let findings = findings.await.concat();
     (Read::Known(manifest.artifact_type.clone()), findings)
 }
 

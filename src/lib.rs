@@ -32,7 +32,7 @@ pub mod client;
 // What is in force on the node, and how it is put together.
 #[cfg(feature = "daemon")]
 pub mod live;
-#[cfg(all(feature = "registry", feature = "notation"))]
+#[cfg(all(feature = "registry", feature = "notation", feature = "cosign"))]
 pub mod assemble;
 
 // The story of one pull: in scope, remembered or walked, decided.
@@ -40,8 +40,6 @@ pub mod assemble;
 pub mod admission;
 #[cfg(feature = "core")]
 pub mod memo;
-#[cfg(feature = "core")]
-pub mod scope;
 #[cfg(feature = "core")]
 pub mod executor;
 
@@ -56,7 +54,11 @@ pub mod store;
 pub mod revocation;
 #[cfg(all(feature = "registry", feature = "notation"))]
 pub mod keyvault;
-#[cfg(feature = "notation")]
+#[cfg(all(feature = "registry", feature = "cosign"))]
+pub mod tuf;
+#[cfg(feature = "cosign")]
+pub mod sigstore;
+#[cfg(feature = "pki")]
 pub mod pki;
 #[cfg(feature = "notation")]
 pub mod runner;
@@ -77,6 +79,8 @@ pub mod cache;
 #[cfg(feature = "core")]
 pub mod report;
 pub mod verdict;
+#[cfg(feature = "core")]
+pub mod scope;
 #[cfg(feature = "core")]
 pub mod reference;
 pub mod artifact;

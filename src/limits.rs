@@ -73,13 +73,52 @@ pub const TIMESTAMP_BYTES: usize = 256 * 1024;
 /// Most signed attributes of a timestamp, and most extensions. Real ones have four or five, and none.
 pub const TIMESTAMP_ELEMENTS: usize = 64;
 
-/// Most certificates that are put on the way from a timestamp authority to a trusted root before it is given up: those of
-/// a hostile token can be put together in numberless ways. Real tokens take one step for each of three or four.
-pub const TIMESTAMP_STEPS: usize = 256;
+/// Most certificates that are put on the way from a signer or a timestamp authority to one that is trusted before it is
+/// given up: those of a hostile signature can be put together in numberless ways. Real ones take one step for each of
+/// three or four.
+pub const PATH_STEPS: usize = 256;
 
-/// Most chains of a timestamp that lead to a trusted root by their names and are then checked. Real tokens have one, or
-/// two where roots have signed each other.
-pub const TIMESTAMP_CHAINS: usize = 8;
+/// Most chains that lead to a trusted certificate by their names and are then checked. Real signatures have one, or two
+/// where roots have signed each other.
+pub const PATH_CHAINS: usize = 8;
+
+/// Largest Sigstore bundle, in bytes: what a store hands out at most. Those of signatures have 1 to 15 KiB; one with a bill
+/// of materials has as much as that, and a third more for its base64.
+pub const BUNDLE_BYTES: u64 = BLOB_BYTES;
+
+/// Largest file that a bundle is held against, in bytes: it is read as a whole. Larger ones are told by their digest.
+pub const SIGNED_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Most entries of transparency logs in a bundle (as sigstore-go). Real ones have one or two.
+pub const LOG_ENTRIES: usize = 32;
+
+/// Most timestamps in a bundle (as sigstore-go). Real ones have one or two.
+pub const TIMESTAMPS: usize = 32;
+
+/// Longest hint at a key in a bundle, in bytes. Real ones are a SHA-256 in base64 or hexadecimal digits.
+pub const KEY_HINT_BYTES: usize = 512;
+
+/// Longest identity, or pattern of one, in bytes: the longest text that the configuration may have.
+pub const PATTERN_BYTES: usize = EXPANDED_BYTES;
+
+/// Most memory of one compiled pattern, in bytes. Those that people write need some 10 KiB.
+pub const PATTERN_COMPILED_BYTES: usize = 1024 * 1024;
+
+/// How deep groups of a pattern may be nested.
+pub const PATTERN_DEPTH: u32 = 50;
+
+/// Most signatures of one image that a Cosign verifier judges, unless its configuration says otherwise. Those of older
+/// forms pile up in one manifest each time an image is signed again.
+pub const SIGNATURES: usize = 100;
+
+/// Most signatures of one image that a Cosign verifier can be told to judge.
+pub const SIGNATURES_MAX: usize = REFERRERS;
+
+/// Largest simple signing payload, in bytes. Real ones have some 250.
+pub const SIMPLE_SIGNING_BYTES: u64 = 64 * 1024;
+
+/// Longest name of a key, in bytes. It is shown in reasons.
+pub const KEY_NAME_BYTES: usize = 128;
 
 /// How deep a CBOR item may be nested. A signature envelope needs three levels.
 pub const CBOR_DEPTH: usize = 16;
@@ -131,6 +170,24 @@ pub const USER_AGENT_BYTES: usize = 256;
 
 /// Largest trust file (PEM bundle), in bytes. The whole Mozilla root programme fits into a quarter of it.
 pub const TRUST_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most logs, and most authorities, in one list of a `trusted_root.json`. The public ones name two to six.
+pub const TRUSTED_ROOT_ENTRIES: usize = 128;
+
+/// Largest body of an entry in a transparency log, in bytes. Real ones have 1 to 10 KiB, a certificate is most of it.
+pub const LOG_BODY_BYTES: usize = 128 * 1024;
+
+/// Most hashes of an inclusion proof: a tree of 2^64 entries has no more levels.
+pub const LOG_PROOF_HASHES: usize = 64;
+
+/// Largest checkpoint of a transparency log, in bytes. Real ones have some 250; witnesses add a line of 150 each.
+pub const CHECKPOINT_BYTES: usize = 16 * 1024;
+
+/// Most signatures of a checkpoint.
+pub const CHECKPOINT_SIGNATURES: usize = 64;
+
+/// Most signed certificate timestamps in a certificate. Fulcio's have one.
+pub const SCTS: usize = 16;
 
 /// Most entries of a folder with trusted certificates, what is passed over included. A root programme has some 150.
 pub const TRUST_FOLDER_ENTRIES: usize = 512;
@@ -546,11 +603,23 @@ pub const VAULT_REFRESH: Duration = Duration::from_secs(10 * 60);
 /// The least time between two readings of a key vault.
 pub const VAULT_REFRESH_MIN: Duration = Duration::from_secs(60);
 
-/// How soon a key vault that could not be read is tried again.
-pub const VAULT_RETRY: Duration = Duration::from_secs(30);
+/// How soon trust from elsewhere, a key vault or a TUF repository, that could not be read is tried again.
+pub const REMOTE_RETRY: Duration = Duration::from_secs(30);
 
-/// How long the first reading of a key vault is waited for before the rest goes on without it.
-pub const VAULT_FIRST: Duration = Duration::from_secs(6);
+/// How long the first reading of trust from elsewhere is waited for before the rest goes on without it.
+pub const REMOTE_FIRST: Duration = Duration::from_secs(6);
+
+/// How often a TUF repository is read, unless configured: Sigstore's own signs its timestamp anew every few days.
+pub const TUF_REFRESH: Duration = Duration::from_secs(60 * 60);
+
+/// Longest `root.json` that trust in a TUF repository begins with, in bytes.
+pub const TUF_ROOT_BYTES: u64 = 512 * 1024;
+
+/// Largest target of a TUF repository, in bytes: a trusted root.
+pub const TUF_TARGET_BYTES: u64 = TRUST_FILE_BYTES;
+
+/// How long one file of a TUF repository is waited for.
+pub const TUF_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long trust from elsewhere stays in force when it cannot be read again, unless configured.
 pub const TRUST_AGE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -76,17 +76,11 @@ impl Policy {
         }
     }
 
-    /// The verifiers whose findings on this referrer could matter.
+    /// The verifiers whose findings on the referrers of an artifact could matter.
     #[must_use]
-    pub fn verifiers_for(&self, report: &Report, referrer: ArtifactId) -> Vec<&str> {
-        let parent = report.get(referrer).and_then(|artifact| artifact.parent);
-        let mut names: Vec<&str> = parent
-            .map(|parent| self.in_force(report, parent))
-            .unwrap_or_default()
-            .into_iter()
-            .flat_map(leaves)
-            .filter_map(|leaf| leaf.verifier.as_deref())
-            .collect();
+    pub fn verifiers_below(&self, report: &Report, id: ArtifactId) -> Vec<&str> {
+        let groups = self.in_force(report, id).into_iter();
+        let mut names: Vec<&str> = groups.flat_map(leaves).filter_map(|leaf| leaf.verifier.as_deref()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -147,23 +141,18 @@ fn leaves(group: &Rule) -> Vec<&Rule> {
 
 /// Whether a group's rules hold for the referrers of an artifact.
 fn holds(report: &Report, id: ArtifactId, group: &Rule, view: View) -> bool {
-    match report.get(id).map(|artifact| &artifact.referrers) {
-        // Each by itself is monotone, and so are both: more signatures never make one person of two.
-        Some(Listing::Whole(_)) => {
-            gates(report, id, group, view).iter().all(|gate| assign::holds(gate, view == View::Hopeful))
-        }
-        // What a list named that cannot be asked for again counts; but with a newer one it might be enough, or more, so
-        // that it never denies.
-        Some(Listing::Stale { .. }) => {
-            view == View::Hopeful || gates(report, id, group, view).iter().all(|gate| assign::holds(gate, false))
-        }
-        // A list that is not whole never allows: what is missing from it might matter. What needs no list may.
-        Some(Listing::Pending | Listing::Fault(_)) if view == View::Hopeful => true,
-        Some(Listing::Pending | Listing::Fault(_) | Listing::NotAsked) => {
-            id == Report::SUBJECT && gates(report, id, group, View::Known).iter().all(|gate| assign::holds(gate, false))
-        }
-        None => false,
+    let Some(artifact) = report.get(id) else { return false };
+    // What any place names counts, whatever becomes of the others; but what is missing from one that is not whole, or not
+    // of now, might be enough, so that it never denies.
+    let is_open = |listing: &Listing| match listing {
+        Listing::Pending | Listing::Fault(_) | Listing::Stale { .. } => true,
+        Listing::Whole(_) | Listing::NotAsked => false,
+    };
+    if view == View::Hopeful && artifact.listings().any(is_open) {
+        return true;
     }
+    // Each by itself is monotone, and so are both: more signatures never make one person of two.
+    gates(report, id, group, view).iter().all(|gate| assign::holds(gate, view == View::Hopeful))
 }
 
 /// A group's rules with their support, as [`supports`] tells signers apart.
@@ -184,11 +173,11 @@ fn gates<'a>(report: &'a Report, id: ArtifactId, group: &'a Rule, view: View) ->
 /// would take twice as long at every level.
 fn supports<'a>(report: &'a Report, id: ArtifactId, rule: &Rule, view: View) -> [Support<'a>; 2] {
     let mut supports: [Support<'a>; 2] = Default::default();
-    let referrers = report.get(id).map(|artifact| artifact.referrers.known()).unwrap_or_default();
+    let referrers = report.get(id).into_iter().flat_map(Artifact::known);
     if rule.rules.is_empty() && report.get(id).is_some_and(|artifact| is_skipped(artifact, rule)) {
         supports.iter_mut().for_each(|support| support.add(None));
     }
-    for &referrer in referrers {
+    for referrer in referrers {
         let Some(artifact) = report.get(referrer) else { continue };
         // More signers than there are rules cannot help, and a hostile list may be long.
         let has_room = supports.iter().any(|support| support.signers.len() < limits::POLICY_RULES);

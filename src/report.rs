@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Descriptor;
+use crate::reference::Repository;
 use crate::verdict::{self, Class};
 
 /// A check that could not be made: network, throttled, malformed, unsupported. It counts as not satisfied
@@ -176,10 +177,40 @@ pub enum Stage {
     Revocation,
     /// All that can be seen here held, but not what a plugin that the signature demands would have to see.
     Plugin,
+    /// It was not judged: there are more candidates than are looked at.
+    Limit,
 }
 
 /// Where an artifact stands in a [`Report`].
 pub type ArtifactId = usize;
+
+/// Where evidence on an artifact may lie besides the list of its referrers in its own repository.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Elsewhere {
+    /// On the list of its referrers that another repository has.
+    Referrers(Repository),
+    /// At a tag. What is found there need not refer to anything: its content alone says what it speaks of.
+    Tag(Repository, String),
+}
+
+impl Elsewhere {
+    /// The repository.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        match self {
+            Self::Referrers(repository) | Self::Tag(repository, _) => repository,
+        }
+    }
+}
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Referrers(repository) => write!(f, "{repository}"),
+            Self::Tag(repository, tag) => write!(f, "{repository}:{tag}"),
+        }
+    }
+}
 
 /// One artifact of the walk.
 #[derive(Clone, Debug)]
@@ -192,11 +223,25 @@ pub struct Artifact {
     pub manifest: Read,
     /// The list of its referrers.
     pub referrers: Listing,
+    /// Where else evidence on it was looked for, each place once, and what was found there.
+    pub elsewhere: Vec<(Elsewhere, Listing)>,
+    /// Where it was found itself, if not on the list of its parent's referrers.
+    pub found: Option<Elsewhere>,
     /// What verifiers said of it.
     pub findings: Vec<Finding>,
 }
 
 impl Artifact {
+    /// Of all places where evidence on it may lie, what was found there.
+    pub fn listings(&self) -> impl Iterator<Item = &Listing> {
+        [&self.referrers].into_iter().chain(self.elsewhere.iter().map(|(_, listing)| listing))
+    }
+
+    /// What is known to be in any of these places.
+    pub fn known(&self) -> impl Iterator<Item = ArtifactId> {
+        self.listings().flat_map(Listing::known).copied()
+    }
+
     /// Whether a verifier has said something of it.
     #[must_use]
     pub fn has_finding_by(&self, verifier: &str) -> bool {
@@ -268,6 +313,8 @@ impl Report {
             parent: None,
             manifest: Read::Known(String::new()),
             referrers: Listing::NotAsked,
+            elsewhere: Vec::new(),
+            found: None,
             findings: Vec::new(),
         };
         Self { artifacts: vec![subject] }
@@ -275,11 +322,18 @@ impl Report {
 
     /// Adds a candidate that a list of `parent`'s referrers names.
     pub fn add(&mut self, parent: ArtifactId, descriptor: Descriptor) -> ArtifactId {
+        self.add_found(parent, descriptor, None)
+    }
+
+    /// Adds a candidate for evidence on `parent`, and where it was found if not on the list of its referrers.
+    pub fn add_found(&mut self, parent: ArtifactId, descriptor: Descriptor, found: Option<Elsewhere>) -> ArtifactId {
         self.artifacts.push(Artifact {
             descriptor,
             parent: Some(parent),
             manifest: Read::Pending,
             referrers: Listing::NotAsked,
+            elsewhere: Vec::new(),
+            found,
             findings: Vec::new(),
         });
         self.artifacts.len() - 1
@@ -341,17 +395,20 @@ impl Report {
             Read::Unrelated(cause) => (String::new(), Some(cause.clone())),
             Read::Fault(fault) => (String::new(), Some(fault.to_string())),
         };
-        let referrers = artifact.referrers.known().iter().map(|child| self.branch(*child)).collect();
-        let listing_fault = match &artifact.referrers {
+        let referrers = artifact.known().map(|child| self.branch(child)).collect();
+        let pending =
+            (artifact.referrers == Listing::Pending).then(|| "the list of referrers was not waited for".to_owned());
+        let listings = artifact.listings().filter_map(|listing| match listing {
             Listing::Fault(fault) | Listing::Stale { fault, .. } => Some(fault.to_string()),
-            Listing::Pending => Some("the list of referrers was not there in time".to_owned()),
-            Listing::Whole(_) | Listing::NotAsked => None,
-        };
+            Listing::Pending | Listing::Whole(_) | Listing::NotAsked => None,
+        });
+        let faults: Vec<String> = fault.into_iter().chain(pending).chain(listings).collect();
         Tree {
             digest: artifact.descriptor.digest.to_string(),
             media_type: artifact.descriptor.media_type.clone(),
             artifact_type,
-            note: fault.or(listing_fault),
+            note: (!faults.is_empty()).then(|| faults.join("; ")),
+            found_at: artifact.found.as_ref().map(Elsewhere::to_string),
             findings: artifact.findings.clone(),
             referrers,
         }
@@ -373,6 +430,9 @@ pub struct Tree {
     /// Why it, or the list of its referrers, could not be read, where that is so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
+    /// Where it was found, if not on the list of referrers: a tag, or another repository.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub found_at: Option<String>,
     /// What verifiers said of it.
     pub findings: Vec<Finding>,
     /// Its referrers that were looked at.
@@ -392,7 +452,7 @@ impl Tree {
             Outcome::Fault { cause } => cause.cause.len(),
         });
         let own = [self.digest.len(), self.media_type.len(), self.artifact_type.len(), std::mem::size_of::<Self>()];
-        let note = self.note.as_ref().map_or(0, String::len);
+        let note = [&self.note, &self.found_at].into_iter().flatten().map(String::len).fold(0, usize::saturating_add);
         let below = self.referrers.iter().map(Self::weight);
         own.into_iter().chain([note]).chain(findings).chain(below).fold(0, usize::saturating_add)
     }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::limits;
 
+pub mod remote;
 pub mod watched;
 
 /// Reads a trusted file of at most `limit` bytes. A symbolic link is followed; every directory and link on the

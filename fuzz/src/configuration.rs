@@ -83,7 +83,7 @@ pub fn trust_policy(data: &[u8]) -> bool {
     let config = config::parse("config.json", &file, &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
     assert_shown(&config);
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     let TrustPolicySource::Statements(inside) = &notation.policy else { panic!("{notation:?}") };
     assert_eq!(serde_json::to_string(inside).unwrap(), serde_json::to_string(&statements).unwrap());
     true
@@ -152,7 +152,7 @@ pub fn expansion(data: &[u8]) -> bool {
 /// The one path in a configuration.
 fn path(config: &Config) -> String {
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     let KeyMaterial::Path(path) = &notation.stores[0].material[0] else { panic!("{config:?}") };
     path.value.to_str().unwrap().to_owned()
 }

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Assembly, TOP, Taken};
+use super::{Assembly, TOP};
 use crate::config::{
-    self, Asks, KeyMaterial, Named, Notation, Place, Problems, Spanned, Statement, StoreName, StoreType,
+    self, Asks, AzureVault, KeyMaterial, Named, Notation, Place, Problems, Spanned, Statement, StoreName, StoreType,
     TrustPolicySource, TrustStore, Undefined,
 };
+use crate::keyvault::Contents;
 use crate::limits;
 use crate::pki::{self, Certificate};
 use crate::trust::{self, EntryKind, Stamp};
@@ -180,13 +181,7 @@ impl Assembly {
                 })
             }
             KeyMaterial::Vault(vault) => {
-                let of = self.vaults.get(&vault.value, &self.proxy);
-                let (certificates, revision) = of.certificates();
-                self.taken.push(Taken::new(Arc::clone(&of), revision));
-                // One that is in force although it could not be read again is told too.
-                let problem = certificates.as_ref().err().cloned().or_else(|| of.problem());
-                problem.into_iter().for_each(|problem| self.trust_problems.push(&vault.place, problem));
-                let certificates = certificates?.to_vec();
+                let certificates = self.vault(vault)?.certificates.clone();
                 certificates.iter().for_each(|certificate| self.absorb(&vault.value.url, certificate.der()));
                 Ok(certificates)
             }
@@ -198,7 +193,13 @@ impl Assembly {
         }
     }
 
-    fn trust_file(&mut self, path: &Path) -> Result<Vec<Certificate>, String> {
+    /// What is taken from a key vault.
+    pub(super) fn vault(&mut self, vault: &Spanned<AzureVault>) -> Result<Arc<Contents>, String> {
+        let source = self.remotes.vault(&vault.value, &self.proxy);
+        self.take(&source, &vault.place)
+    }
+
+    pub(super) fn trust_file(&mut self, path: &Path) -> Result<Vec<Certificate>, String> {
         self.stamp(path);
         let bytes = trust::read(path, limits::TRUST_FILE_BYTES).map_err(|error| error.to_string())?;
         self.absorb(&path.display().to_string(), &bytes);
@@ -294,7 +295,7 @@ impl Assembly {
     }
 
     /// Stamps a path before it is read: what changes from here on is seen as a change.
-    fn stamp(&mut self, path: &Path) {
+    pub(super) fn stamp(&mut self, path: &Path) {
         self.stamps.push((path.to_owned(), Stamp::of(path)));
     }
 

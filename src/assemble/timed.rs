@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::artifact::{Descriptor, Digest};
 use crate::metrics::{Metrics, Step};
 use crate::reference::{Reference, Repository};
-use crate::report::{Logged, Outcome};
+use crate::report::{Elsewhere, Logged, Outcome};
 use crate::store::{Error, Listed, Store};
 use crate::verifier::{Candidate, Verifier};
 
@@ -74,15 +74,20 @@ impl Verifier for Timed<dyn Verifier> {
         self.inner.foregone(repository)
     }
 
-    async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
-        let outcome = self.time(Step::Verify, self.inner.verify(candidate)).await;
-        if let Outcome::Passed(pass) = &outcome {
+    fn elsewhere(&self, repository: &Repository, subject: &Digest) -> Vec<Elsewhere> {
+        self.inner.elsewhere(repository, subject)
+    }
+
+    async fn verify(&self, candidate: Candidate<'_>) -> Vec<Outcome> {
+        let outcomes = self.time(Step::Verify, self.inner.verify(candidate)).await;
+        for outcome in &outcomes {
+            let Outcome::Passed(pass) = outcome else { continue };
             for Logged { validation, cause } in &pass.logged {
                 self.metrics.not_enforced(*validation);
                 let (verifier, image, validation) = (self.name(), candidate.repository, validation.as_str());
                 warn!(verifier, %image, signature = %candidate.referrer.digest, validation, cause, "not enforced");
             }
         }
-        outcome
+        outcomes
     }
 }

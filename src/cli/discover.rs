@@ -7,7 +7,10 @@ use crate::artifact::{Descriptor, Manifest};
 use crate::cli::source::Source;
 use crate::cli::{Exit, ImageArguments, Output, Stop, draw, out};
 use crate::limits;
+use crate::reference::Reference;
 use crate::report::Tree;
+use crate::store::Error;
+use crate::verifier::cosign;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -96,13 +99,18 @@ async fn walk(source: &Source, subject: Descriptor, deadline: Instant) -> Tree {
                 continue;
             }
         };
+        if path.is_empty() {
+            let (tagged, faults) = tagged(source, &subject, deadline).await;
+            tree.referrers.extend(tagged);
+            tree.note = (!faults.is_empty()).then(|| faults.join("; "));
+        }
         count = count.saturating_add(candidates.len());
         if count > limits::ARTIFACTS || (path.len() >= limits::DEPTH && !candidates.is_empty()) {
             tree.note = Some("more referrers than are looked at".to_owned());
             continue;
         }
         for candidate in candidates {
-            let read = read(source, &subject, &candidate, deadline).await;
+            let read = read(source, Some(&subject), &candidate, deadline).await;
             if read.note.is_none() {
                 open.push((path.iter().copied().chain([tree.referrers.len()]).collect(), candidate));
             }
@@ -110,6 +118,25 @@ async fn walk(source: &Source, subject: Descriptor, deadline: Instant) -> Tree {
         }
     }
     root
+}
+
+/// What stands at the tags of an artifact, where Cosign keeps signatures and attestations without referrers, and why it
+/// could not be told.
+async fn tagged(source: &Source, subject: &Descriptor, deadline: Instant) -> (Vec<Tree>, Vec<String>) {
+    let (mut trees, mut faults) = (Vec::new(), Vec::new());
+    for kind in cosign::Kind::ALL {
+        let repository = source.repository().clone();
+        let reference = Reference { repository, tag: Some(kind.tag(&subject.digest)), digest: None };
+        match source.store().resolve(&reference, deadline).await {
+            Ok(found) => {
+                let tree = read(source, None, &found, deadline).await;
+                trees.push(Tree { found_at: Some(reference.to_string()), ..tree });
+            }
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    (trees, faults)
 }
 
 fn at<'a>(tree: &'a mut Tree, path: &[usize]) -> Option<&'a mut Tree> {
@@ -120,7 +147,8 @@ fn leaf(descriptor: &Descriptor) -> Tree {
     Tree { digest: descriptor.digest.to_string(), media_type: descriptor.media_type.clone(), ..Tree::default() }
 }
 
-async fn read(source: &Source, subject: &Descriptor, candidate: &Descriptor, deadline: Instant) -> Tree {
+/// A candidate by its own manifest, which must refer to a subject where one is given.
+async fn read(source: &Source, subject: Option<&Descriptor>, candidate: &Descriptor, deadline: Instant) -> Tree {
     let mut tree = leaf(candidate);
     let manifest = match source.store().manifest(source.repository(), candidate, deadline).await {
         Ok(bytes) => Manifest::parse(&candidate.media_type, &bytes).map_err(|error| error.to_string()),
@@ -128,7 +156,8 @@ async fn read(source: &Source, subject: &Descriptor, candidate: &Descriptor, dea
     };
     match manifest {
         Ok(manifest) => {
-            if manifest.subject.is_none_or(|stated| stated.digest != subject.digest) {
+            let stated = manifest.subject.map(|stated| stated.digest);
+            if subject.is_some_and(|subject| stated.as_ref() != Some(&subject.digest)) {
                 tree.note = Some("listed, but its own manifest refers to something else".to_owned());
             }
             tree.artifact_type = manifest.artifact_type;

@@ -46,7 +46,8 @@ fn branches(tree: &Tree, indent: &str, text: &mut String) {
     let notes = tree.note.iter().map(|note| Row { text: printable(note).yellow().to_string(), below: Below::Nothing });
     let findings = tree.findings.iter().map(|found| Row { text: finding(found), below: below(found) });
     let referrers = tree.referrers.iter().map(|referrer| {
-        let title = format!("{} {}", printable(&referrer.artifact_type), printable(&referrer.digest).dimmed());
+        let at = referrer.found_at.as_ref().map_or_else(String::new, |at| format!(" at {}", printable(at)));
+        let title = format!("{} {}{at}", printable(&referrer.artifact_type), printable(&referrer.digest).dimmed());
         Row { text: title.trim_start().to_owned(), below: Below::Referrer(referrer) }
     });
     draw(notes.chain(findings).chain(referrers).collect(), indent, text);

@@ -4,6 +4,7 @@
 //! Strings that other modules understand (scopes, identities, PEM) keep their place, so that what is wrong with
 //! them is reported like any other problem.
 
+mod cosign;
 mod credentials;
 mod decode;
 mod expand;
@@ -14,6 +15,7 @@ mod problem;
 mod proxy;
 mod schema;
 mod show;
+mod tuf;
 mod vault;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,10 @@ use crate::artifact::Digest;
 use crate::config::file::decoder::{Decoder, Item};
 use crate::limits;
 
+pub use cosign::{
+    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, DockerReference, IdentityMatch, NamedRoot,
+    Rewrite, RootSource,
+};
 pub use credentials::{AzureIdentity, CredentialSource, Password, Realm};
 pub use kubelet::{KubeletProvider, kubelet_providers};
 pub use notation::{
@@ -39,6 +45,7 @@ pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
 pub use show::{to_json, to_toml};
+pub use tuf::{FirstRoot, TufInstance, TufMirror, TufSource};
 pub use vault::{AzureVault, VaultItem};
 
 /// Parses a configuration. `file` is its path, for messages, and its ending tells the format: TOML, JSON (`.json`) or
@@ -326,6 +333,8 @@ pub struct Verifier {
 pub enum VerifierKind {
     /// Notary Project signatures.
     Notation(Notation),
+    /// Signatures or attestations of Cosign's.
+    Cosign(Cosign),
 }
 
 /// Where certificates or keys come from.
@@ -386,6 +395,8 @@ pub struct RegistryStore {
     pub credentials: Vec<CredentialSource>,
     /// Token services that may see credentials, besides those that belong to a registry.
     pub allowed_realms: Vec<Realm>,
+    /// Whether Cosign verifiers look at the tags where Cosign keeps signatures without referrers.
+    pub cosign_tags: bool,
 }
 
 impl Default for RegistryStore {
@@ -399,6 +410,7 @@ impl Default for RegistryStore {
             max_manifest_bytes: limits::MANIFEST_BYTES,
             credentials: vec![CredentialSource::DockerConfig(None)],
             allowed_realms: Vec::new(),
+            cosign_tags: true,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! kind, with their bounds and defaults. Tests hold it against the decoder, which alone decides. What a schema cannot
 //! say, the decoder says: names and scopes given twice, rules that name no verifier, thresholds above their rules.
 
+mod cosign;
 mod credentials;
 mod notation;
 mod vault;
@@ -93,7 +94,7 @@ pub fn schema() -> Value {
             "variable": { "description": "A string with ${NAME} in it: known once it is put in.", "type": "string", "pattern": r"\$\{" },
             "literal": { "description": "Variables are not put in here.", "type": "string", "not": { "pattern": r"\$\{" } },
             "pem": {
-                "description": "Certificates in PEM; variables are not put in here.",
+                "description": "Certificates or public keys in PEM; variables are not put in here.",
                 "type": "string",
                 "not": { "pattern": r"\$\{|PRIVATE KEY-----" },
             },
@@ -102,9 +103,15 @@ pub fn schema() -> Value {
             "certificates": notation::certificates(),
             "trustPolicyDoc": notation::trust_policy_doc(),
             "trustPolicy": notation::trust_policy(),
+            "cosignPolicy": cosign::policy(),
+            "tuf": cosign::tuf(),
+            "cosignKey": cosign::key(),
+            "certificateIdentity": cosign::identity(),
+            "predicateType": { "type": "string", "not": { "pattern": r"\$\{|^https://sigstore\.dev/cosign/sign/v1$" } },
             "store": store(),
             "credential": credentials::credential(),
-            "vault": vault::vault(),
+            "vault": vault::vault("certificates"),
+            "vaultOfKeys": vault::vault("keys"),
             "policyEnforcer": policy_enforcer(),
             "rule": rule(),
         },
@@ -176,16 +183,19 @@ fn executor() -> Value {
 
 fn verifier() -> Value {
     let name = format!("^[A-Za-z0-9._-]{{1,{}}}$", limits::VERIFIER_NAME_BYTES);
-    json!({
-        "type": "object",
-        "additionalProperties": false,
-        "required": ["name", "type", "parameters"],
-        "properties": {
-            "name": or_variable(json!({ "type": "string", "pattern": name })),
-            "type": or_variable(json!({ "enum": ["notation"] })),
-            "parameters": notation::parameters(),
-        },
-    })
+    let of_type = |name_of_type: &str, parameters: Value| {
+        json!({
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["name", "type", "parameters"],
+            "properties": {
+                "name": or_variable(json!({ "type": "string", "pattern": name })),
+                "type": or_variable(json!({ "enum": [name_of_type] })),
+                "parameters": parameters,
+            },
+        })
+    };
+    json!({ "anyOf": [of_type("notation", notation::parameters()), of_type("cosign", cosign::parameters())] })
 }
 
 fn store() -> Value {
@@ -212,7 +222,9 @@ fn store() -> Value {
     };
     json!({
         "anyOf": [
-            of_type("registry-store", json!(["type"]), with("not", json!({ "required": ["credential", "credentials"] }), table("How registries are asked.", json!({
+            of_type("registry-store", json!(["type"]), with("not", json!({ "anyOf": [
+                { "required": ["credential", "credentials"] }, { "required": ["allowCosignTag", "cosignEnabled"] },
+            ] }), table("How registries are asked.", json!({
                 "plainHttp": {
                     "description": "Plain http for every registry of the executor; loopback never needs it.",
                     "type": "boolean",
@@ -225,7 +237,12 @@ fn store() -> Value {
                 "userAgent": described("What registries are told about who asks.", or_variable(user_agent)),
                 "maxBlobBytes": bytes(1, limits::BLOB_BYTES, limits::BLOB_BYTES, "Largest blob."),
                 "maxManifestBytes": bytes(1, limits::MANIFEST_BYTES, limits::MANIFEST_BYTES, "Largest manifest."),
-                "allowCosignTag": { "description": "Without effect: there is no Cosign verifier.", "type": "boolean" },
+                "allowCosignTag": {
+                    "description": "Whether Cosign verifiers look at the tags where Cosign keeps signatures without referrers.",
+                    "type": "boolean",
+                    "default": true,
+                },
+                "cosignEnabled": { "description": "The same, as Ratify v1 calls it.", "type": "boolean" },
                 "credential": { "$ref": "#/$defs/credential" },
                 "credentials": credentials::credentials(),
                 "allowedRealms": credentials::allowed_realms(),

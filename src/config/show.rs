@@ -1,6 +1,7 @@
 //! Writes an effective configuration as a file again, with every default written out. Read back, it means the same.
 //! It shows no secret: a proxy's password and a registry's are masked.
 
+mod cosign;
 mod notation;
 mod vault;
 
@@ -126,8 +127,11 @@ fn checks_table(checks: &Checks) -> ChecksTable<'_> {
 }
 
 fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
-    let VerifierKind::Notation(notation) = &verifier.kind;
-    VerifierTable { name: &verifier.name, r#type: "notation", parameters: notation::table(notation) }
+    let (r#type, parameters) = match &verifier.kind {
+        VerifierKind::Notation(notation) => ("notation", Parameters::Notation(notation::table(notation))),
+        VerifierKind::Cosign(cosign) => ("cosign", Parameters::Cosign(cosign::table(cosign))),
+    };
+    VerifierTable { name: &verifier.name, r#type, parameters }
 }
 
 fn store(store: &Store) -> Typed<StoreTable<'_>> {
@@ -143,6 +147,7 @@ fn store(store: &Store) -> Typed<StoreTable<'_>> {
                 max_blob_bytes: store.max_blob_bytes,
                 max_manifest_bytes: store.max_manifest_bytes,
                 allowed_realms: &store.allowed_realms,
+                allow_cosign_tag: store.cosign_tags,
                 credentials: store.credentials.iter().map(credential).collect(),
             };
             Typed { r#type: "registry-store", parameters }
@@ -298,7 +303,15 @@ struct Typed<P> {
 struct VerifierTable<'a> {
     name: &'a str,
     r#type: &'static str,
-    parameters: notation::NotationTable<'a>,
+    parameters: Parameters<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and none for long")]
+enum Parameters<'a> {
+    Notation(notation::NotationTable<'a>),
+    Cosign(cosign::CosignTable<'a>),
 }
 
 #[derive(Serialize)]
@@ -315,6 +328,7 @@ enum StoreTable<'a> {
         max_blob_bytes: u64,
         max_manifest_bytes: u64,
         allowed_realms: &'a [Realm],
+        allow_cosign_tag: bool,
         credentials: Vec<CredentialTable<'a>>,
     },
     Layout {

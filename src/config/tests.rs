@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{Config, Mode, VerifierKind};
 
+mod cosign;
 mod credentials;
 mod formats;
 mod notation;
@@ -104,7 +105,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(checks.concurrency, limits::CONCURRENCY);
     let leaf = Rule { verifier: Some("v".to_owned()), threshold: 0, rules: Vec::new() };
     assert_eq!(checks.policy, Rule { verifier: None, threshold: 1, rules: vec![leaf] });
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     let TrustPolicySource::Implied(Statement { scopes, asks, .. }) = &notation.policy else { panic!("{notation:?}") };
     let Asks::Signature { level, verify_timestamp, stores, identities } = asks else { panic!("{asks:?}") };
     assert_eq!((scopes, stores, *level), (&RegistryScopes::Any, &Named::All, Level::STRICT));
@@ -171,6 +172,7 @@ fn every_key_is_taken() {
             max_manifest_bytes: 2,
             credentials: Vec::new(),
             allowed_realms: Vec::new(),
+            cosign_tags: true,
         })
     );
     assert_eq!(
@@ -182,7 +184,7 @@ fn every_key_is_taken() {
     );
     let checks = checks(audit);
     assert_eq!((checks.concurrency, checks.verifiers[0].name.as_str()), (3, "v.1_x-Y"));
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/a.pem,/b,PEM 1", "tsa:stamps PEM 2"]);
     let TrustPolicySource::Implied(Statement { scopes, asks, .. }) = &notation.policy else { panic!("{notation:?}") };
     assert_eq!(*scopes, RegistryScopes::Any);
@@ -269,18 +271,21 @@ threshold = 1
 "#;
 
 #[test]
-fn ratify_v2_s_sample_is_refused_by_what_is_not_there_yet() {
-    let cosign = "11:8: executors[0].verifiers[1].type: verifier type \"cosign\" is not available in this version: it \
-                  comes with a later release";
+fn ratify_v2_s_sample_is_taken_as_it_is() {
     assert_eq!(
         problems(RATIFY_V2_SAMPLE),
-        [
-            "7:39: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment variable \
-             CERTIFICATE_PATH is not defined (write $${ for a plain ${)",
-            cosign,
-        ]
+        ["7:39: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment variable \
+             CERTIFICATE_PATH is not defined (write $${ for a plain ${)",]
     );
-    assert_eq!(problems(&RATIFY_V2_SAMPLE.replace("CERTIFICATE_PATH", "DIR")), [cosign]);
+    let config = good(&RATIFY_V2_SAMPLE.replace("CERTIFICATE_PATH", "DIR"));
+    let VerifierKind::Cosign(cosign) = &checks(&config.executors[0]).verifiers[1].kind else {
+        panic!("no cosign verifier")
+    };
+    let CosignSigners::Keyless(identities) = &cosign.policies[0].signers else { panic!("{cosign:?}") };
+    let IdentityMatch::Exact(subject) = &identities[0].subject else { panic!("{identities:?}") };
+    assert_eq!(subject.value, "test@example.com");
+    let Store::Registry(store) = &config.executors[0].store else { panic!("no registry") };
+    assert!(store.cosign_tags);
 }
 
 #[test]
@@ -296,7 +301,7 @@ fn the_example_has_no_problem() {
             Mode::Deny => "deny",
         })
         .collect();
-    assert_eq!(modes, ["enforce", "audit", "allow"]);
+    assert_eq!(modes, ["enforce", "enforce", "audit", "allow"]);
     // What it writes out as a default is the default.
     assert_eq!((&config.remember, &config.log, &config.access), (&<_>::default(), &<_>::default(), &<_>::default()));
     assert_eq!(config.unmatched, Unmatched::Deny);
@@ -441,7 +446,7 @@ fn what_a_notation_verifier_cannot_heed_is_refused_by_its_key() {
             "certificates = [{ inline = \"-----BEGIN EC PRIVATE KEY-----\" }]",
             43,
             ".certificates[0].inline",
-            "a private key has no place here: a notation verifier trusts certificates".to_owned(),
+            "a private key has no place here: a verifier trusts certificates and public keys".to_owned(),
         ),
         (
             "certificates = [{ inline = true }]",
@@ -623,7 +628,7 @@ fn what_plugins_are_told_is_texts_by_names_and_not_too_many() {
     let told = |pairs: &str| format!("parameters.pluginConfig = {{ {pairs} }}");
     let config = good(&(executor("") + &told("aws-region = \"eu\", \"key 2\" = \"$${x}\"")));
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     let pairs: Vec<_> = notation.plugin_config.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(pairs, [("aws-region", "eu"), ("key 2", "${x}")]);
     let many = |number: usize| told(&(0..number).map(|key| format!("k{key} = \"\"")).collect::<Vec<_>>().join(", "));
@@ -856,7 +861,9 @@ fn numbers_at_their_limits_and_past_them() {
 #[test]
 fn variables_are_put_in_after_parsing_and_not_into_patterns_policies_and_pem() {
     let config = good(&verifier("certificates = [{ files = [\"${DIR}/$${DIR}/a b.pem\"] }]"));
-    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else {
+        panic!("no notation verifier")
+    };
     assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/${DIR}/a b.pem"]);
     let config = good(&executor("mode = \"deny\"").replace("/t/ca.pem", "/${HOSTILE}"));
     assert_eq!(config.executors[0].mode, Mode::Deny, "a value adds no key");

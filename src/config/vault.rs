@@ -1,4 +1,4 @@
-//! An Azure Key Vault that certificates come from.
+//! An Azure Key Vault that certificates or keys come from.
 
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ pub struct AzureVault {
     pub client_id: Option<String>,
     /// The tenant's id, unless the environment's.
     pub tenant_id: Option<String>,
-    /// The certificates, at least one.
+    /// The certificates.
     pub certificates: Vec<VaultItem>,
+    /// The keys; one of the two has at least one entry.
+    pub keys: Vec<VaultItem>,
     /// How often they are read.
     pub refresh: Duration,
     /// How long they stay in force when they cannot be read again.

@@ -35,7 +35,7 @@ pub(super) fn conclude(policy: &Policy, repository: &Repository, report: Report,
 
 /// The lists that are not of now: why, and how long they may still be used.
 fn stale(report: &Report) -> impl Iterator<Item = (&Fault, Duration)> {
-    report.artifacts().iter().filter_map(|artifact| match &artifact.referrers {
+    report.artifacts().iter().flat_map(Artifact::listings).filter_map(|listing| match listing {
         Listing::Stale { fault, left, .. } => Some((fault, *left)),
         Listing::NotAsked | Listing::Pending | Listing::Whole(_) | Listing::Fault(_) => None,
     })
@@ -91,9 +91,10 @@ fn faults_of(artifact: &Artifact) -> Vec<(String, Class)> {
     if let Read::Fault(fault) = &artifact.manifest {
         faults.push((format!("referrer {}: {fault}", artifact.descriptor.digest), fault.class()));
     }
-    if let Listing::Fault(fault) | Listing::Stale { fault, .. } = &artifact.referrers {
-        faults.push((fault.to_string(), fault.class()));
-    }
+    faults.extend(artifact.listings().filter_map(|listing| match listing {
+        Listing::Fault(fault) | Listing::Stale { fault, .. } => Some((fault.to_string(), fault.class())),
+        Listing::Whole(_) | Listing::Pending | Listing::NotAsked => None,
+    }));
     faults.extend(artifact.findings.iter().filter_map(|finding| match &finding.outcome {
         Outcome::Fault { cause } => Some((format!("{}: {cause}", finding.verifier), cause.class())),
         Outcome::Passed(_) | Outcome::Skipped { .. } | Outcome::Failed(_) => None,
@@ -168,7 +169,12 @@ fn nothing_found(report: &Report) -> String {
     let strangers =
         if unrelated > 0 { format!(" ({unrelated} listed that refer to something else)") } else { String::new() };
     if types.is_empty() {
-        format!("nothing refers to this image{strangers}")
+        let subject = report.get(Report::SUBJECT);
+        let tags: Vec<String> =
+            subject.into_iter().flat_map(|subject| &subject.elsewhere).map(|(at, _)| at.to_string()).collect();
+        let tags =
+            if tags.is_empty() { tags.concat() } else { format!(", and there is nothing at {}", tags.join(" and ")) };
+        format!("nothing refers to this image{strangers}{tags}")
     } else {
         let more = types.len().saturating_sub(SHOWN_TYPES);
         types.truncate(SHOWN_TYPES);

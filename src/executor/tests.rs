@@ -23,6 +23,9 @@ struct Memory {
     manifests: HashMap<Digest, Bytes>,
     lists: HashMap<Digest, Result<Vec<Descriptor>, Error>>,
     stale: HashMap<Digest, Stale>,
+    /// What stands at a name, `REPOSITORY:TAG`, and the list of the image's referrers that a repository has.
+    tags: HashMap<String, Result<Descriptor, Error>>,
+    elsewhere: HashMap<String, Result<Vec<Descriptor>, Error>>,
     slow: Option<Duration>,
     reads: AtomicUsize,
     at_once: AtomicUsize,
@@ -64,11 +67,18 @@ fn describe(body: &str) -> Descriptor {
 
 #[async_trait]
 impl Store for Memory {
-    async fn resolve(&self, _: &Reference, _: Instant) -> Result<Descriptor, Error> {
-        Err(fault())
+    async fn resolve(&self, reference: &Reference, _: Instant) -> Result<Descriptor, Error> {
+        if let Some(delay) = self.slow {
+            sleep(delay).await;
+        }
+        let what = reference.to_string();
+        self.tags.get(&what).cloned().unwrap_or(Err(Error::NotFound { what }))
     }
 
-    async fn referrers(&self, _: &Repository, subject: &Digest, _: Instant) -> Result<Listed, Error> {
+    async fn referrers(&self, repository: &Repository, subject: &Digest, _: Instant) -> Result<Listed, Error> {
+        if repository.to_string() != "r.io/a" {
+            return self.elsewhere.get(&repository.to_string()).cloned().unwrap_or(Ok(Vec::new())).map(Listed::from);
+        }
         let candidates = self.lists.get(subject).cloned().unwrap_or_else(|| Ok(Vec::new()))?;
         Ok(Listed { candidates, stale: self.stale.get(subject).cloned() })
     }
@@ -103,9 +113,9 @@ impl Verifier for Told {
         artifact_type.split('/').next().is_some_and(|name| name == self.0 || name == "any")
     }
 
-    async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
+    async fn verify(&self, candidate: Candidate<'_>) -> Vec<Outcome> {
         let words: Vec<&str> = candidate.manifest.artifact_type.split('/').collect();
-        match words[1] {
+        vec![match words[1] {
             "pass" => Outcome::Passed(Pass {
                 detail: "fine".to_owned(),
                 signer: words.get(2).map(|signer| signer.split('=').next().unwrap().to_owned()),
@@ -119,7 +129,38 @@ impl Verifier for Told {
             }),
             "panic" => panic!("a defect"),
             _ => Outcome::Fault { cause: Fault::new("no network") },
-        }
+        }]
+    }
+}
+
+/// The same, and looks elsewhere too.
+struct Pointing(&'static str, &'static [&'static str]);
+
+/// `REPOSITORY:TAG`, or the referrers in `REPOSITORY`.
+fn place(written: &str) -> Elsewhere {
+    let Reference { repository, tag, .. } = written.parse().unwrap();
+    match tag {
+        Some(tag) => Elsewhere::Tag(repository, tag),
+        None => Elsewhere::Referrers(repository),
+    }
+}
+
+#[async_trait]
+impl Verifier for Pointing {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn accepts(&self, artifact_type: &str) -> bool {
+        Told(self.0).accepts(artifact_type)
+    }
+
+    fn elsewhere(&self, _: &Repository, _: &Digest) -> Vec<Elsewhere> {
+        self.1.iter().map(|written| place(written)).collect()
+    }
+
+    async fn verify(&self, candidate: Candidate<'_>) -> Vec<Outcome> {
+        Told(self.0).verify(candidate).await
     }
 }
 
@@ -140,7 +181,7 @@ impl Verifier for Foregone {
         Some(self.1.clone())
     }
 
-    async fn verify(&self, _: Candidate<'_>) -> Outcome {
+    async fn verify(&self, _: Candidate<'_>) -> Vec<Outcome> {
         panic!("it has said what it has to say")
     }
 }
@@ -489,6 +530,136 @@ async fn nesting_at_the_limit_and_one_past_it() {
         let line = judge(store, group(1, vec![rule])).await;
         assert!(line.starts_with(token), "{levels}: {line}");
     }
+}
+
+/// With verifier "a" looking in these places too.
+async fn judge_pointing(store: Memory, root: Rule, places: &'static [&'static str]) -> Judged {
+    let verifiers: Vec<Arc<dyn Verifier>> =
+        vec![Arc::new(Pointing("a", places)), Arc::new(Told("b")), Arc::new(Told("sbom"))];
+    let executor = Executor::new(Arc::new(store), verifiers, Policy::new(root).unwrap(), 8);
+    let repository = "r.io/a".parse::<Reference>().unwrap().repository;
+    let deadline = Instant::now() + Duration::from_secs(8);
+    executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, deadline).await
+}
+
+impl Memory {
+    /// Puts an artifact at a tag, which refers to nothing.
+    fn tag(&mut self, name: &str, content: &str) {
+        let body = format!(r#"{{"schemaVersion":2,"artifactType":"{content}","layers":[]}}"#);
+        let descriptor = describe(&body);
+        self.manifests.insert(descriptor.digest.clone(), Bytes::from(body));
+        self.tags.insert(name.to_owned(), Ok(descriptor));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_at_a_tag_that_a_verifier_names_is_judged_by_it_and_by_no_other() {
+    let at_tag = |content: &str| {
+        let mut store = Memory::default();
+        store.tag("r.io/a:sig", content);
+        store
+    };
+    let one = || group(1, vec![leaf("a")]);
+    let judged = judge_pointing(at_tag("a/pass/k"), one(), &["r.io/a:sig"]).await;
+    let tree = judged.report.tree();
+    assert_eq!(tree.referrers[0].found_at.as_deref(), Some("r.io/a:sig"));
+    assert_eq!(line(judged), "ALLOWED a: fine");
+    // Whatever its type: who named the tag knows.
+    assert_eq!(line(judge_pointing(at_tag("x/pass/k"), one(), &["r.io/a:sig"]).await), "ALLOWED a: fine");
+    let both = group(2, vec![leaf("a"), leaf("b")]);
+    let line_of_both = line(judge_pointing(at_tag("any/pass/k"), both, &["r.io/a:sig"]).await);
+    assert!(line_of_both.starts_with("DENIED no signature for verifier \"b\""), "{line_of_both}");
+    let nobody = line(judge_pointing(at_tag("a/pass/k"), one(), &[]).await);
+    assert_eq!(nobody, "DENIED no signature for verifier \"a\": nothing refers to this image");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_is_not_there_is_nothing_there_and_is_told() {
+    let line = line(judge_pointing(Memory::default(), group(1, vec![leaf("a")]), &["r.io/a:sig", "s.io/b:sig"]).await);
+    let expected = "DENIED no signature for verifier \"a\": nothing refers to this image, and there is nothing at \
+                    r.io/a:sig and s.io/b:sig";
+    assert_eq!(line, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_cannot_be_asked_for_is_unavailable_unless_another_place_has_enough() {
+    let faulty = |contents: &[&str]| {
+        let mut store = holding(contents);
+        store.tags.insert("r.io/a:sig".to_owned(), Err(fault()));
+        store
+    };
+    let one = || group(1, vec![leaf("a")]);
+    for contents in [&[][..], &["a/fail/identity"], &["b/pass/k"]] {
+        let judged = judge_pointing(faulty(contents), one(), &["r.io/a:sig"]).await;
+        assert_eq!(judged.class, Class::Throttled);
+        let line = line(judged);
+        assert!(line.starts_with("UNAVAILABLE GET https://r.io/v2/a: the registry is throttling"), "{line}");
+    }
+    assert_eq!(line(judge_pointing(faulty(&["a/pass/k"]), one(), &["r.io/a:sig"]).await), "ALLOWED a: fine");
+    // And the other way round.
+    let mut store = down();
+    store.tag("r.io/a:sig", "a/pass/k");
+    let judged = judge_pointing(store, one(), &["r.io/a:sig"]).await;
+    assert_eq!(line(judged), "ALLOWED a: fine");
+    let mut store = down();
+    store.tag("r.io/a:sig", "a/fail/identity");
+    assert!(line(judge_pointing(store, one(), &["r.io/a:sig"]).await).starts_with("UNAVAILABLE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_signer_at_two_places_is_one_signer() {
+    let mut store = holding(&["a/pass/k"]);
+    store.tag("r.io/a:sig", "a/pass/k");
+    let two = || group(2, vec![leaf("a"), leaf("a")]);
+    assert!(line(judge_pointing(store, two(), &["r.io/a:sig"]).await).starts_with("DENIED what passed is not enough"));
+    let mut store = holding(&["a/pass/k"]);
+    store.tag("r.io/a:sig", "a/pass/l");
+    assert_eq!(line(judge_pointing(store, two(), &["r.io/a:sig"]).await), "ALLOWED a: fine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_repository_lists_must_refer_to_the_image_and_is_judged_by_who_named_it() {
+    let listing = |stated: &Descriptor, content: &str| {
+        let mut store = Memory::default();
+        let found = store.attach_claiming(stated, stated, content);
+        store.lists.clear();
+        store.elsewhere.insert("s.io/b".to_owned(), Ok(vec![found]));
+        store
+    };
+    let one = |name: &str| group(1, vec![leaf(name)]);
+    let good = judge_pointing(listing(&image(), "a/pass/k"), one("a"), &["s.io/b"]).await;
+    assert_eq!(line(good), "ALLOWED a: fine");
+    for (store, root) in [
+        (listing(&describe("another image"), "a/pass/k"), one("a")),
+        (listing(&image(), "b/pass/k"), one("a")),
+        (listing(&image(), "b/pass/k"), one("b")),
+    ] {
+        assert!(line(judge_pointing(store, root, &["s.io/b"]).await).starts_with("DENIED"));
+    }
+    let mut store = holding(&[]);
+    store.elsewhere.insert("s.io/b".to_owned(), Err(fault()));
+    assert!(line(judge_pointing(store, one("a"), &["s.io/b"]).await).starts_with("UNAVAILABLE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_places_are_asked_at_once() {
+    let mut store = Memory { slow: Some(Duration::from_secs(1)), ..Memory::default() };
+    store.tag("r.io/a:sig", "a/pass/k");
+    let start = Instant::now();
+    let judged = judge_pointing(store, group(1, vec![leaf("a")]), &["r.io/a:sig", "r.io/a:att", "s.io/b:sig"]).await;
+    // The tag, then the manifest that stands there.
+    assert_eq!((line(judged).as_str(), start.elapsed().as_secs()), ("ALLOWED a: fine", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signature_of_a_referrer_may_stand_at_a_tag_too() {
+    let root = || group(1, vec![Rule { verifier: Some("sbom".to_owned()), threshold: 1, rules: vec![leaf("a")] }]);
+    let mut store = Memory::default();
+    store.attach(&image(), "sbom/pass");
+    store.tag("r.io/a:sig", "a/pass/k");
+    let judged = judge_pointing(store, root(), &["r.io/a:sig"]).await;
+    assert!(judged.report.get(Report::SUBJECT).unwrap().elsewhere.is_empty(), "of the image nobody asks for one");
+    assert_eq!(line(judged), "ALLOWED a: fine; sbom: fine");
 }
 
 fn broken() -> Stale {

@@ -1,5 +1,5 @@
-//! Reads certificates by Key Vault's REST interface, version 7.4 (operations "Get Certificate", "Get Certificate Versions",
-//! "Get Secret"). The certificate of an entry is public; the chain above it is kept in the entry's secret, which is asked
+//! Reads certificates and keys by Key Vault's REST interface, version 7.4 (operations "Get Certificate", "Get Certificate
+//! Versions", "Get Secret", "Get Key", "Get Key Versions"). The certificate of an entry is public; the chain above it is kept in the entry's secret, which is asked
 //! for only where the certificate alone cannot be trusted.
 
 use base64::Engine as _;
@@ -10,14 +10,25 @@ use serde::de::DeserializeOwned;
 use url::Url;
 use zeroize::Zeroizing;
 
+use super::jwk::Jwk;
 use crate::azure::{self, Entra};
 use crate::json;
 use crate::limits;
 use crate::pki::{Certificate, anchors_from_pem};
 use crate::secret::Secret;
+use crate::trust::remote::Unread;
 use crate::trust::watched::json_cause;
 
-/// A certificate of a vault.
+/// What of a vault is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Certificates.
+    pub certificates: Vec<Certificate>,
+    /// Public keys: SubjectPublicKeyInfo each.
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// A certificate or a key of a vault.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Item {
     /// Its name.
@@ -26,15 +37,6 @@ pub struct Item {
     pub version: Option<String>,
     /// How many of the newest versions that are not disabled; 1 where a version is given.
     pub versions: usize,
-}
-
-/// Why there are no certificates.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// The vault says so.
-    Gone(String),
-    /// The vault said nothing of use.
-    Unreachable(String),
 }
 
 /// A vault as it is asked.
@@ -54,13 +56,39 @@ impl Rest {
         self.entra
     }
 
+    /// All that these entries hold.
+    pub(super) async fn contents(&self, certificates: &[Item], keys: &[Item]) -> Result<Contents, Unread> {
+        Ok(Contents { certificates: self.certificates(certificates).await?, keys: self.keys(keys).await? })
+    }
+
+    /// All trusted keys of these entries, by the same rules as certificates.
+    async fn keys(&self, items: &[Item]) -> Result<Vec<Vec<u8>>, Unread> {
+        let mut found = Vec::new();
+        for item in items {
+            let before = found.len();
+            for version in self.versions(KEYS, item).await? {
+                let version = version.map_or_else(String::new, |version| format!("/{version}"));
+                let url = format!("{}/keys/{}{version}?{API}", self.url, item.name);
+                let bundle: KeyBundle = self.get(&url, &item.name).await?;
+                if bundle.attributes.enabled {
+                    let gone = |cause| Unread::Gone(format!("key {:?}: {cause}", item.name));
+                    found.push(bundle.key.to_der().map_err(gone)?);
+                }
+            }
+            if found.len() == before {
+                return Err(Unread::Gone(format!("every version of key {:?} is disabled", item.name)));
+            }
+        }
+        Ok(found)
+    }
+
     /// All trusted certificates of these entries. One that is not there, or of which every version is disabled, fails
     /// all: a root that is silently left out is an outage that nobody can explain.
     pub(super) async fn certificates(&self, items: &[Item]) -> Result<Vec<Certificate>, Unread> {
         let mut found = Vec::new();
         for item in items {
             let before = found.len();
-            for version in self.versions(item).await? {
+            for version in self.versions(CERTIFICATES, item).await? {
                 found.extend(self.version(item, version.as_deref()).await?);
             }
             if found.len() == before {
@@ -71,12 +99,12 @@ impl Rest {
     }
 
     /// The versions of an entry that are asked for; none: whichever is the newest.
-    async fn versions(&self, item: &Item) -> Result<Vec<Option<String>>, Unread> {
+    async fn versions(&self, kind: &str, item: &Item) -> Result<Vec<Option<String>>, Unread> {
         if item.version.is_some() || item.versions <= 1 {
             return Ok(vec![item.version.clone()]);
         }
         let mut listed: Vec<Version> = Vec::new();
-        let mut next = Some(format!("{}/certificates/{}/versions?{API}&maxresults=25", self.url, item.name));
+        let mut next = Some(format!("{}/{kind}/{}/versions?{API}&maxresults=25", self.url, item.name));
         for _ in 0..limits::VAULT_PAGES {
             let Some(url) = next else { break };
             let page: Page = self.get(&url, &item.name).await?;
@@ -88,7 +116,7 @@ impl Rest {
             }
         }
         if next.is_some() {
-            return Err(Unread::Unreachable(format!("certificate {:?} has too many versions", item.name)));
+            return Err(Unread::Unreachable(format!("{:?} has too many versions", item.name)));
         }
         listed.retain(|version| version.attributes.enabled);
         listed.sort_by_key(|version| std::cmp::Reverse(version.attributes.created));
@@ -197,7 +225,15 @@ struct Bundle {
 }
 
 #[derive(Deserialize)]
+struct KeyBundle {
+    key: Jwk,
+    attributes: Attributes,
+}
+
+/// A version of a certificate, or of a key, which calls its identifier otherwise.
+#[derive(Deserialize)]
 struct Version {
+    #[serde(alias = "kid")]
     id: String,
     attributes: Attributes,
 }
@@ -221,6 +257,10 @@ struct Kept {
     value: Secret,
     content_type: Option<String>,
 }
+
+/// Where a vault keeps what.
+const CERTIFICATES: &str = "certificates";
+const KEYS: &str = "keys";
 
 /// The version of the interface.
 const API: &str = "api-version=7.4";

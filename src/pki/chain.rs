@@ -37,6 +37,15 @@ pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
     check(chain, Purpose::TimeStamping, &[])
 }
 
+/// The same of a chain whose last certificate is trusted as it is, be it a root or not: nobody need have signed it.
+///
+/// # Errors
+/// The first rule that is broken, from the leaf on.
+pub fn check_timestamping_under_anchor(chain: &[Certificate]) -> Result<(), Violation> {
+    check_links(chain)?;
+    check_purpose(chain, Purpose::TimeStamping)
+}
+
 /// What a chain's leaf signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -45,20 +54,35 @@ enum Purpose {
 }
 
 fn check(chain: &[Certificate], purpose: Purpose, self_signed: &[Certificate]) -> Result<(), Violation> {
-    let (Some(leaf), Some(root)) = (chain.first(), chain.last()) else { return Err(Violation::Empty) };
-    if chain.len() > limits::CHAIN_CERTIFICATES {
-        return Err(Violation::TooLong(chain.len()));
-    }
-    chain.iter().try_for_each(check_form)?;
-    for (certificate, issuer) in chain.iter().zip(chain.iter().skip(1)) {
-        check_issued(certificate, issuer)?;
-    }
+    let Some(root) = chain.last() else { return Err(Violation::Empty) };
+    check_links(chain)?;
     if !root.names_as_issuer(root) {
         return Err(Violation::NotSelfSigned { subject: root.subject(), issuer: root.issuer() });
     }
     if !self_signed.contains(root) {
         check_signature(root, root)?;
     }
+    check_purpose(chain, purpose)
+}
+
+/// That every certificate is of the form that is taken, and issued by the next one.
+fn check_links(chain: &[Certificate]) -> Result<(), Violation> {
+    if chain.len() > limits::CHAIN_CERTIFICATES {
+        return Err(Violation::TooLong(chain.len()));
+    }
+    for certificate in chain {
+        check_form(certificate)?;
+        check_key(certificate)?;
+    }
+    for (certificate, issuer) in chain.iter().zip(chain.iter().skip(1)) {
+        check_issued(certificate, issuer)?;
+    }
+    Ok(())
+}
+
+/// That the leaf may do what it did, and the others may issue.
+fn check_purpose(chain: &[Certificate], purpose: Purpose) -> Result<(), Violation> {
+    let Some(leaf) = chain.first() else { return Err(Violation::Empty) };
     // A chain of one certificate is a leaf that is its own root, and the rules for leaves alone apply.
     match purpose {
         Purpose::CodeSigning => check_code_signer(leaf)?,
@@ -268,7 +292,7 @@ pub enum Violation {
 }
 
 /// What holds for every certificate of a chain.
-fn check_form(certificate: &Certificate) -> Result<(), Violation> {
+pub(super) fn check_form(certificate: &Certificate) -> Result<(), Violation> {
     let parts = &certificate.parts;
     // Extensions exist in version 3 alone (RFC 5280, section 4.1.2.1).
     let found = match parts.version {
@@ -279,17 +303,18 @@ fn check_form(certificate: &Certificate) -> Result<(), Violation> {
     if found != 3 {
         return Err(Violation::Version { subject: certificate.subject(), found });
     }
-    if let Err(found) = certificate.key() {
-        return Err(Violation::Key { subject: certificate.subject(), found });
-    }
     if parts.signed_algorithm != parts.algorithm {
         return Err(Violation::TwoAlgorithms { subject: certificate.subject() });
     }
     Ok(())
 }
 
+fn check_key(certificate: &Certificate) -> Result<(), Violation> {
+    certificate.key().map(|_| ()).map_err(|found| Violation::Key { subject: certificate.subject(), found })
+}
+
 /// A certificate and the next one, which must be its only issuer.
-fn check_issued(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
+pub(super) fn check_issued(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
     if !certificate.names_as_issuer(issuer) {
         return Err(Violation::NotIssuedBy {
             subject: certificate.subject(),
@@ -381,7 +406,7 @@ fn check_leaf(certificate: &Certificate, purpose: Purpose) -> Result<(), Violati
     Ok(())
 }
 
-fn basic_constraints(certificate: &Certificate) -> Result<Option<(bool, BasicConstraints)>, Violation> {
+pub(super) fn basic_constraints(certificate: &Certificate) -> Result<Option<(bool, BasicConstraints)>, Violation> {
     certificate
         .decode::<BasicConstraints>()
         .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "basicConstraints" })
@@ -404,13 +429,13 @@ fn key_usage(certificate: &Certificate, purpose: Purpose) -> Result<FlagSet<KeyU
 }
 
 /// The purposes in extendedKeyUsage, in DER: private ones may be longer than the type for object identifiers holds.
-fn purposes(certificate: &Certificate) -> Result<Vec<&[u8]>, Violation> {
+pub(super) fn purposes(certificate: &Certificate) -> Result<Vec<&[u8]>, Violation> {
     read_purposes(certificate)
         .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "extendedKeyUsage" })
 }
 
 /// Whether purposes hold one.
-fn says(purposes: &[&[u8]], purpose: ObjectIdentifier) -> bool {
+pub(super) fn says(purposes: &[&[u8]], purpose: ObjectIdentifier) -> bool {
     purpose.to_der().is_ok_and(|oid| purposes.contains(&oid.as_slice()))
 }
 

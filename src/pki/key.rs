@@ -35,6 +35,18 @@ pub enum Curve {
     P521,
 }
 
+impl KeyKind {
+    /// The kind of a public key in DER (SubjectPublicKeyInfo), and the key itself.
+    ///
+    /// # Errors
+    /// What it is instead, in words, when it is none that is taken.
+    pub fn of(spki: &[u8]) -> Result<(Self, Vec<u8>), String> {
+        let spki =
+            SubjectPublicKeyInfoOwned::from_der(spki).map_err(|error| format!("no public key in DER: {error}"))?;
+        Ok((kind(&spki)?, spki.subject_public_key.as_bytes().unwrap_or_default().to_vec()))
+    }
+}
+
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -19,21 +19,26 @@ pub mod chain;
 mod cms;
 pub mod crl;
 mod element;
+mod extensions;
 mod key;
 pub mod name;
 pub mod ocsp;
 mod parts;
+pub mod path;
 mod pem;
 mod points;
+mod precertificate;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timestamp;
 
 pub use cms::BadSignedData;
+pub use extensions::AlternativeName;
 pub use key::{Curve, KeyKind};
 pub use name::Name;
-pub use pem::{BadBundle, anchors, anchors_from_pem};
+pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
 pub use points::{Coverage, Point, Unreadable};
+pub use precertificate::Precertificate;
 
 use element::LONG_TAG;
 use parts::Parts;
@@ -128,11 +133,7 @@ impl Certificate {
     /// The fingerprint of its public key: two certificates of one key have the same.
     #[must_use]
     pub fn key_fingerprint(&self) -> String {
-        let hash = digest::digest(&digest::SHA256, &self.parts.key.der);
-        let mut text = "spki-sha256:".to_owned();
-        let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-        text
+        fingerprint(&self.parts.key.der)
     }
 
     /// Whether its key made a signature over a message. The caller has chosen the algorithm by [`Self::key`].
@@ -164,6 +165,12 @@ impl Certificate {
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
         &self.parts.subject
+    }
+
+    /// Its public key in DER (SubjectPublicKeyInfo).
+    #[must_use]
+    pub fn key_der(&self) -> &[u8] {
+        &self.parts.key.der
     }
 
     /// What tells it, as issued by the key of `issuer`, from all others.
@@ -203,7 +210,12 @@ impl Certificate {
     /// An extension, and whether it is critical.
     fn decode<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> der::Result<Option<(bool, T)>> {
         let Some(extension) = self.extension(T::OID) else { return Ok(None) };
-        Ok(Some((extension.critical, T::from_der(extension.extn_value.as_bytes())?)))
+        let content = extension.extn_value.as_bytes();
+        // Its names are sorted too.
+        if !lists_are_short(content, CERTIFICATE_DEPTH)? {
+            return Err(der::ErrorKind::Overlength.into());
+        }
+        Ok(Some((extension.critical, T::from_der(content)?)))
     }
 }
 
@@ -214,6 +226,16 @@ impl PartialEq for Certificate {
 }
 
 impl Eq for Certificate {}
+
+/// What tells a public key in DER (SubjectPublicKeyInfo) from all others.
+#[must_use]
+pub fn fingerprint(key: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA256, key);
+    let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut text = "spki-sha256:".to_owned();
+    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    text
+}
 
 /// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down. Reads tags
 /// and lengths alone: the parser behind it is the strict one.

@@ -57,11 +57,28 @@ fn check_size(bytes: &[u8]) -> Result<(), BadBundle> {
 /// # Errors
 /// See [`BadBundle`]; a bundle without a certificate is one.
 pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
+    let blocks = blocks(bytes, CERTIFICATE)?;
+    match (blocks.is_empty(), bytes.first()) {
+        (false, _) => {}
+        (true, Some(&DER_SEQUENCE)) => return Err(BadBundle::LooksLikeDer),
+        (true, _) => return Err(BadBundle::Empty),
+    }
+    let certificate = |(line, der): (usize, Vec<u8>)| {
+        Certificate::from_der(&der).map_err(|cause| BadBundle::Certificate { line, cause })
+    };
+    blocks.into_iter().map(certificate).collect()
+}
+
+/// What the blocks of some PEM hold, each with its line; all are of one kind.
+///
+/// # Errors
+/// See [`BadBundle`].
+pub fn blocks(bytes: &[u8], label: &'static str) -> Result<Vec<(usize, Vec<u8>)>, BadBundle> {
     check_size(bytes)?;
-    let mut certificates = Vec::new();
+    let mut blocks = Vec::new();
     let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).map(|(number, line)| (number, line.trim_ascii()));
     while let Some((line, text)) = lines.next() {
-        let Some(label) = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else {
+        let Some(found) = text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else {
             if has(text, BEGIN.trim_ascii_end()) {
                 return Err(BadBundle::Begin { line });
             }
@@ -70,23 +87,17 @@ pub fn anchors_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>, BadBundle> {
             }
             continue;
         };
-        let label = String::from_utf8_lossy(label.get(..label.len().min(LABEL_BYTES)).unwrap_or_default()).into_owned();
-        if label.contains("PRIVATE KEY") {
+        let found = String::from_utf8_lossy(found.get(..found.len().min(LABEL_BYTES)).unwrap_or_default()).into_owned();
+        if found.contains("PRIVATE KEY") {
             return Err(BadBundle::PrivateKey { line });
         }
-        if label != CERTIFICATE {
-            return Err(BadBundle::Label { line, found: label });
+        if found != label {
+            return Err(BadBundle::Label { line, found, expected: label });
         }
-        let body = body(&mut lines).ok_or(BadBundle::Unterminated { line })?;
-        let der = STANDARD.decode(body).map_err(|cause| BadBundle::Base64 { line, cause })?;
-        let certificate = Certificate::from_der(&der).map_err(|cause| BadBundle::Certificate { line, cause })?;
-        certificates.push(certificate);
+        let body = body(&mut lines, label).ok_or(BadBundle::Unterminated { line })?;
+        blocks.push((line, STANDARD.decode(body).map_err(|cause| BadBundle::Base64 { line, cause })?));
     }
-    match (certificates.is_empty(), bytes.first()) {
-        (false, _) => Ok(certificates),
-        (true, Some(&DER_SEQUENCE)) => Err(BadBundle::LooksLikeDer),
-        (true, _) => Err(BadBundle::Empty),
-    }
+    Ok(blocks)
 }
 
 fn has(text: &[u8], part: &[u8]) -> bool {
@@ -94,11 +105,11 @@ fn has(text: &[u8], part: &[u8]) -> bool {
 }
 
 /// The text of a block up to the line that ends it.
-fn body<'a>(lines: &mut impl Iterator<Item = (usize, &'a [u8])>) -> Option<Vec<u8>> {
+fn body<'a>(lines: &mut impl Iterator<Item = (usize, &'a [u8])>, label: &str) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     for (_, text) in lines {
         if text.starts_with(DASHES) {
-            return (text == END_CERTIFICATE).then_some(body);
+            return (text == format!("-----END {label}-----").as_bytes()).then_some(body);
         }
         body.extend(text.iter().filter(|byte| !byte.is_ascii_whitespace()));
     }
@@ -124,33 +135,35 @@ pub enum BadBundle {
         line: usize,
     },
     /// A line that looks like the beginning of a block and is none.
-    #[error("line {line}: a block begins here, but its line has more or less than -----BEGIN CERTIFICATE-----")]
+    #[error("line {line}: a block begins here, but its line has more or less than -----BEGIN, its label and -----")]
     Begin {
         /// Which.
         line: usize,
     },
     /// A line that ends a block where none is open: the line that begins it is damaged.
-    #[error("line {line}: a block ends here whose -----BEGIN CERTIFICATE----- line is missing or damaged")]
+    #[error("line {line}: a block ends here whose -----BEGIN line is missing or damaged")]
     End {
         /// Which.
         line: usize,
     },
     /// A block of another kind.
-    #[error("line {line}: a block of {found:?} stands here, expected only CERTIFICATE")]
+    #[error("line {line}: a block of {found:?} stands here, expected only {expected}")]
     Label {
         /// Where it begins.
         line: usize,
         /// What it is.
         found: String,
+        /// What it must be.
+        expected: &'static str,
     },
     /// A block without its end.
-    #[error("line {line}: the certificate that begins here has no -----END CERTIFICATE----- line")]
+    #[error("line {line}: the block that begins here has no -----END line of its own")]
     Unterminated {
         /// Where it begins.
         line: usize,
     },
     /// A block that is not base64.
-    #[error("line {line}: the certificate that begins here is no base64: {cause}")]
+    #[error("line {line}: the block that begins here is no base64: {cause}")]
     Base64 {
         /// Where it begins.
         line: usize,
@@ -179,7 +192,6 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END";
 const DASHES: &[u8] = b"-----";
 const CERTIFICATE: &str = "CERTIFICATE";
-const END_CERTIFICATE: &[u8] = b"-----END CERTIFICATE-----";
 
 /// How much of a block's label is read: no real one is longer.
 const LABEL_BYTES: usize = 64;
@@ -255,8 +267,8 @@ mod tests {
             (pem("TRUSTED CERTIFICATE", &certificate(2)), "a block of \"TRUSTED CERTIFICATE\" stands here"),
             (pem("CERTIFICATE", b"x"), "it is no X.509 certificate in DER"),
             (pem("CERTIFICATE", b""), "it is no X.509 certificate in DER"),
-            (cut.clone(), "has no -----END CERTIFICATE----- line"),
-            (format!("{cut}{good}"), "has no -----END CERTIFICATE----- line"),
+            (cut.clone(), "has no -----END line"),
+            (format!("{cut}{good}"), "has no -----END line"),
             (good.replacen("MII", "M!I", 1), "is no base64"),
             (good.replacen("MII", "Proc-Type: 4,ENCRYPTED\nMII", 1), "is no base64"),
         ] {

@@ -66,10 +66,9 @@ impl Certificate {
     /// # Errors
     /// If the extension is there and cannot be read.
     pub fn responders(&self) -> Result<Vec<String>, Unreadable> {
-        let Some(extension) = self.extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS) else { return Ok(Vec::new()) };
-        let access: AuthorityInfoAccessSyntax =
-            short(extension.extn_value.as_bytes()).map_err(|_| Unreadable("authorityInfoAccess"))?;
-        let ocsp = access.0.iter().filter(|access| access.access_method == rfc5912::ID_AD_OCSP);
+        let access = self.decode::<AuthorityInfoAccessSyntax>().map_err(|_| Unreadable("authorityInfoAccess"))?;
+        let access = access.map(|(_, access)| access.0).unwrap_or_default();
+        let ocsp = access.iter().filter(|access| access.access_method == rfc5912::ID_AD_OCSP);
         Ok(ocsp.map(|access| url(&access.access_location).unwrap_or_default().to_owned()).collect())
     }
 
@@ -106,12 +105,10 @@ impl Certificate {
 
 /// Reads a list of places.
 pub(super) fn read(value: &[u8]) -> der::Result<Vec<Point>> {
-    Ok(short::<Vec<DistributionPoint>>(value)?.into_iter().map(point).collect())
-}
-
-/// Decodes an extension with names in it, which the parser sorts: it takes the square of a list's length for that.
-fn short<'a, T: Decode<'a>>(value: &'a [u8]) -> der::Result<T> {
-    if lists_are_short(value, CERTIFICATE_DEPTH)? { T::from_der(value) } else { Err(der::ErrorKind::Overlength.into()) }
+    if !lists_are_short(value, CERTIFICATE_DEPTH)? {
+        return Err(der::ErrorKind::Overlength.into());
+    }
+    Ok(Vec::<DistributionPoint>::from_der(value)?.into_iter().map(point).collect())
 }
 
 fn point(read: DistributionPoint) -> Point {

@@ -9,15 +9,18 @@ use der::{DateTime, Decode, Reader, SliceReader, Tag, TagNumber};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::time::Time;
 
-use super::chain::{Violation, check_timestamping, check_validity};
+use super::chain::{Violation, check_timestamping, check_timestamping_under_anchor, check_validity};
 use super::cms::{BadSignedData, SignedData, constructed, content, entire, is_named, optional, whole};
 use super::key::Hash;
+use super::path::{Lost, Search};
 use super::{Certificate, Name, rfc3339};
 use crate::limits;
 
-/// What a trusted authority says: some bytes were there at a time between these two.
+/// What a trusted authority says: some bytes were there at a time between two others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
+    /// The stamped time itself.
+    pub at: SystemTime,
     /// The earliest moment at which it was made (RFC 3161, section 2.4.2).
     pub earliest: SystemTime,
     /// The latest.
@@ -63,6 +66,12 @@ pub enum BadTimestamp {
     /// More than [`limits::TIMESTAMP_ELEMENTS`].
     #[error("it has more than {limit} extensions", limit = limits::TIMESTAMP_ELEMENTS)]
     TooManyExtensions,
+    /// The authority refused to make one (RFC 3161, section 2.4.2).
+    #[error("it is the answer of an authority that made no timestamp")]
+    NotGranted,
+    /// Another certificate than the one that is told.
+    #[error("it was made by {0}, which is not the certificate of the trusted authority")]
+    OtherSigner(Name),
     /// None of its certificates is the signer's.
     #[error("the certificate that its signing-certificate-v2 attribute names is not among its certificates")]
     NoSigner,
@@ -108,6 +117,53 @@ impl From<der::Error> for BadTimestamp {
 /// # Errors
 /// See [`BadTimestamp`].
 pub fn verify(token: &[u8], stamped: &[u8], anchors: &[Certificate]) -> Result<Timestamp, BadTimestamp> {
+    judge(token, stamped, &Authority { signer: None, intermediates: &[], anchors }, check_timestamping)
+}
+
+/// An authority whose certificates are known beforehand, as Sigstore's roots of trust name them.
+#[derive(Clone, Copy, Debug)]
+pub struct Authority<'a> {
+    /// Its own certificate, where that is told: then no other one makes its timestamps.
+    pub signer: Option<&'a Certificate>,
+    /// Certificates between its own and the trusted one, which a token may leave out.
+    pub intermediates: &'a [Certificate],
+    /// The trusted ones: they need not be roots.
+    pub anchors: &'a [Certificate],
+}
+
+/// The same as [`verify`] for an authority that is known beforehand.
+///
+/// # Errors
+/// See [`BadTimestamp`].
+pub fn verify_by(token: &[u8], stamped: &[u8], authority: &Authority<'_>) -> Result<Timestamp, BadTimestamp> {
+    judge(token, stamped, authority, check_timestamping_under_anchor)
+}
+
+/// The token of a TimeStampResp (RFC 3161, section 2.4.2), which is what an authority answers.
+///
+/// # Errors
+/// See [`BadTimestamp`].
+pub fn token(response: &[u8]) -> Result<&[u8], BadTimestamp> {
+    if response.len() > limits::TIMESTAMP_BYTES {
+        return Err(BadTimestamp::TooLarge(response.len()));
+    }
+    let mut fields = whole(response, Tag::Sequence)?;
+    let mut status = SliceReader::new(content(&mut fields, Tag::Sequence)?)?;
+    // granted, and grantedWithMods; what else is said of the status is for people.
+    match content(&mut status, Tag::Integer)? {
+        [0 | 1] if !fields.is_finished() => {}
+        _ => return Err(BadTimestamp::NotGranted),
+    }
+    let token = fields.tlv_bytes()?;
+    Ok(fields.finish(token)?)
+}
+
+fn judge(
+    token: &[u8],
+    stamped: &[u8],
+    authority: &Authority<'_>,
+    rules: fn(&[Certificate]) -> Result<(), Violation>,
+) -> Result<Timestamp, BadTimestamp> {
     if token.len() > limits::TIMESTAMP_BYTES {
         return Err(BadTimestamp::TooLarge(token.len()));
     }
@@ -119,13 +175,25 @@ pub fn verify(token: &[u8], stamped: &[u8], anchors: &[Certificate]) -> Result<T
     if info.hash.digest(stamped).as_ref() != info.imprint {
         return Err(BadTimestamp::Imprint);
     }
-    let authority = signer(&signed)?;
-    signed.check_signature(authority)?;
+    let given: Vec<Certificate> =
+        signed.certificates.iter().chain(authority.signer).chain(authority.intermediates).cloned().collect();
+    let signer = signer(&signed, &given)?;
+    if authority.signer.is_some_and(|named| named != signer) {
+        return Err(BadTimestamp::OtherSigner(signer.subject()));
+    }
+    signed.check_signature(signer)?;
     let times = Times { stamped: info.at, signing: signing_time(&signed)? };
-    let chain = Search::new(&signed.certificates, anchors, times).from(authority)?;
+    let check = |chain: &[Certificate]| {
+        rules(chain).map_err(BadTimestamp::Chain)?;
+        times.check(chain)
+    };
+    let chain = Search::new(&given, authority.anchors, check).from(signer).map_err(|lost| match lost {
+        Lost::Broken(cause) => cause,
+        Lost::Missing(missing) => BadTimestamp::Untrusted { authority: signer.subject(), missing },
+    })?;
     let earliest = info.at.checked_sub(info.accuracy).ok_or(BadTimestamp::Accuracy)?;
     let latest = info.at.checked_add(info.accuracy).ok_or(BadTimestamp::Accuracy)?;
-    Ok(Timestamp { earliest, latest, chain })
+    Ok(Timestamp { at: info.at, earliest, latest, chain })
 }
 
 /// What a timestamp says (TSTInfo; RFC 3161, section 2.4.2).
@@ -232,7 +300,7 @@ fn check_extensions(extensions: &[u8]) -> Result<(), BadTimestamp> {
 /// The signer's certificate: the one that the signer signed for, by its hash, in signing-certificate-v2 (RFC 5035,
 /// section 3), and the one that the signer's name and the attribute's own, if there is one, speak of. The attribute of
 /// old, signing-certificate with SHA-1, counts for nothing: "When missing, fail this step".
-fn signer<'a>(signed: &'a SignedData<'_>) -> Result<&'a Certificate, BadTimestamp> {
+fn signer<'a>(signed: &SignedData<'_>, given: &'a [Certificate]) -> Result<&'a Certificate, BadTimestamp> {
     let attribute = signed.signer.attribute(rfc5911::ID_AA_SIGNING_CERTIFICATE_V_2, "signing-certificate-v2")?;
     // The first one named is the signer's (RFC 5035, section 3).
     let mut list = SliceReader::new(content(&mut whole(attribute, Tag::Sequence)?, Tag::Sequence)?)?;
@@ -244,7 +312,7 @@ fn signer<'a>(signed: &'a SignedData<'_>) -> Result<&'a Certificate, BadTimestam
     let digest = content(&mut named, Tag::OctetString)?;
     let issuer_serial = optional(&mut named, Tag::Sequence)?;
     named.finish(())?;
-    let found = signed.certificates.iter().find(|certificate| hash.digest(certificate.der()).as_ref() == digest);
+    let found = given.iter().find(|certificate| hash.digest(certificate.der()).as_ref() == digest);
     let certificate = found.ok_or(BadTimestamp::NoSigner)?;
     let fits = match issuer_serial {
         Some(names) => fits(certificate, names)?,
@@ -276,88 +344,8 @@ struct Times {
     signing: Option<SystemTime>,
 }
 
-/// Looks for a chain from an authority's certificate to a root that is trusted.
-struct Search<'a> {
-    given: &'a [Certificate],
-    anchors: &'a [Certificate],
-    times: Times,
-    /// Certificates that were put on a path so far.
-    steps: usize,
-    /// Chains that were checked so far.
-    chains: usize,
-    /// Why the first of them does not hold.
-    broken: Option<BadTimestamp>,
-    /// The first issuer that was not found.
-    missing: Option<Name>,
-}
-
-impl<'a> Search<'a> {
-    fn new(given: &'a [Certificate], anchors: &'a [Certificate], times: Times) -> Self {
-        Self { given, anchors, times, steps: 0, chains: 0, broken: None, missing: None }
-    }
-
-    /// The first chain that holds.
-    fn from(mut self, authority: &'a Certificate) -> Result<Vec<Certificate>, BadTimestamp> {
-        if let Some(chain) = self.climb(&mut vec![authority]) {
-            return Ok(chain);
-        }
-        Err(self.broken.unwrap_or_else(|| BadTimestamp::Untrusted {
-            authority: authority.subject(),
-            missing: self.missing.unwrap_or_else(|| authority.issuer()),
-        }))
-    }
-
-    /// Goes up by names alone; a whole chain is then checked in all. Certificates that lead nowhere cost steps, those
-    /// that lead somewhere cost checks of signatures: both are bounded.
-    fn climb(&mut self, path: &mut Vec<&'a Certificate>) -> Option<Vec<Certificate>> {
-        let last = *path.last()?;
-        let (anchors, given) = (self.anchors, self.given);
-        if path.len() > limits::CHAIN_CERTIFICATES || self.steps == limits::TIMESTAMP_STEPS {
-            return None;
-        }
-        self.steps += 1;
-        if anchors.contains(last) {
-            return self.check(path);
-        }
-        let issued = |issuer: &&Certificate| last.names_as_issuer(issuer);
-        let is_anchor = |certificate: &&Certificate| anchors.contains(certificate);
-        let is_new = |certificate: &Certificate| !path.contains(&certificate);
-        let above: Vec<&Certificate> = (anchors.iter().filter(issued))
-            .chain(given.iter().filter(issued).filter(|it| !is_anchor(it) && is_new(it)))
-            .collect();
-        if above.is_empty() && self.missing.is_none() {
-            self.missing = Some(last.issuer());
-        }
-        for issuer in above {
-            path.push(issuer);
-            let found = self.climb(path);
-            path.pop();
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
-    }
-
-    fn check(&mut self, path: &[&Certificate]) -> Option<Vec<Certificate>> {
-        if self.chains == limits::TIMESTAMP_CHAINS {
-            return None;
-        }
-        self.chains += 1;
-        let chain: Vec<Certificate> = path.iter().copied().cloned().collect();
-        match self.times.check(&chain) {
-            Ok(()) => Some(chain),
-            Err(cause) => {
-                self.broken.get_or_insert(cause);
-                None
-            }
-        }
-    }
-}
-
 impl Times {
     fn check(self, chain: &[Certificate]) -> Result<(), BadTimestamp> {
-        check_timestamping(chain).map_err(BadTimestamp::Chain)?;
         let valid =
             |what, at| check_validity(chain, at).map_err(|violation| BadTimestamp::NotValid { what, at, violation });
         valid("the stamped time", self.stamped)?;

@@ -2,9 +2,11 @@
 //! no dead code.
 
 pub mod containerd;
+pub mod cosign;
 pub mod http_proxy;
 pub mod node;
 pub mod notation;
+pub mod plugins;
 pub mod registries;
 pub mod registry;
 pub mod revocation;

@@ -207,10 +207,26 @@ impl Image {
             .collect()
     }
 
+    /// Puts what Cosign keeps at another image's tag, with this ending, at the tag of this image.
+    pub fn take_tag(&self, other: &Self, ending: &str) {
+        let tag = |image: &Self| format!("{}.{ending}", image.digest.replace(':', "-"));
+        let ((host, path), (_, from)) =
+            (self.repository.split_once('/').unwrap(), other.repository.split_once('/').unwrap());
+        let manifest = Http::get(host, &format!("/v2/{from}/manifests/{}", tag(other)));
+        let parsed: Value = serde_json::from_slice(&manifest).unwrap();
+        let layers = parsed["layers"].as_array().unwrap().iter().chain([&parsed["config"]]);
+        for digest in layers.map(|blob| blob["digest"].as_str().unwrap()) {
+            Http::push_blob(host, path, "", &Http::get(host, &format!("/v2/{from}/blobs/{digest}")));
+        }
+        Http::push_manifest(host, path, &tag(self), MANIFEST, &manifest);
+    }
+
     /// Pushes a signature as one that refers to this image, whatever it signs. Needs the referrers API.
     pub fn attach(&self, signature: &Signature) {
         let mut manifest = signature.manifest.clone();
-        manifest["artifactType"] = json!(NOTATION);
+        if manifest.get("artifactType").is_none() {
+            manifest["artifactType"] = json!(NOTATION);
+        }
         manifest["subject"] = serde_json::from_str(&self.descriptor()).unwrap();
         let (host, path) = self.repository.split_once('/').unwrap();
         let media_type = manifest["layers"][0]["mediaType"].as_str().unwrap().to_owned();

@@ -22,6 +22,7 @@ mod keys;
 mod mistakes;
 mod oracle;
 mod ours;
+mod plugins;
 mod policies;
 mod reviewed;
 mod signed;
@@ -37,11 +38,15 @@ fn random() -> Random {
     Random::new(seed)
 }
 
+/// Whether everything is asked.
+fn is_complete() -> bool {
+    std::env::var("RATIFYD_DIFFERENTIAL").is_ok_and(|value| value == "complete")
+}
+
 #[test]
 fn notation_and_ratifyd_say_the_same_of_every_pair_of_choices() {
     needs!();
-    let is_complete = std::env::var("RATIFYD_DIFFERENTIAL").is_ok_and(|value| value == "complete");
-    let cases = if is_complete { cases::complete(&mut random()) } else { cases::pairs(&mut random()) };
+    let cases = if is_complete() { cases::complete(&mut random()) } else { cases::pairs(&mut random()) };
     judges::compare("choices", cases.len(), &|number| cases[number].question());
 }
 
@@ -57,6 +62,13 @@ fn notation_and_ratifyd_say_the_same_of_what_notation_signs() {
     needs!();
     let questions = signed::questions();
     judges::compare("signed by notation", questions.len(), &|number| questions[number].clone());
+}
+
+#[test]
+fn notation_and_ratifyd_say_the_same_of_what_plugins_judge() {
+    needs!();
+    let questions = plugins::questions(is_complete());
+    judges::compare("plugins", questions.len(), &|number| questions[number].clone());
 }
 
 #[test]

@@ -140,9 +140,10 @@ fn validation(name: &str) -> Option<Part> {
 }
 
 fn logged(line: &str) -> Option<Part> {
-    let (_, rest) = line.split_once("level=warning msg=")?;
-    let (name, _) = rest.split_once(" validation failed with validation action set to \"logged\"")?;
-    validation(name)
+    // Of what a plugin finds the second line alone tells.
+    let told = |before: &str, after: &str| line.split_once(before)?.1.split_once(after).map(|(name, _)| name);
+    let log = told("level=warning msg=", " validation failed with validation action set to \"logged\"");
+    validation(log.or_else(|| told("Warning: ", " was set to \"log\" and failed with error: "))?)
 }
 
 /// Words of notation before it looks at any signature.
@@ -154,7 +155,10 @@ const BEFORE: [(&str, Part); 4] = [
 ];
 
 /// Words of notation about a signature that tell more than the name of a validation.
-const REASONS: [(&str, Part); 7] = [
+const REASONS: [(&str, Part); 10] = [
+    ("trusted identify verification by plugin", Part::Identity),
+    ("revocation check by verification plugin", Part::Revocation),
+    ("failed to verify with plugin", Part::Plugin),
     ("content descriptor mismatch", Part::Subject),
     ("invalid character", Part::Subject),
     ("unable to find specified metadata in the signature", Part::Metadata),

@@ -14,6 +14,7 @@ use ratify::report::{Outcome, Stage, Tree, Validation};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::common::plugins::NOBODY;
 use super::oracle::{Part, Said};
 use super::trials::{SCOPE, Trial};
 
@@ -27,6 +28,7 @@ pub async fn ask(trial: &Trial) -> Said {
             "scopes": [SCOPE],
             "verifiers": [{ "name": "notation", "type": "notation", "parameters": parameters }],
         }],
+        "plugins": { "path": trial.notation().join("plugins"), "user": NOBODY },
     });
     let path = trial.folder.join("config.json");
     fs::write(&path, text.to_string()).unwrap();
@@ -99,7 +101,8 @@ fn part(outcome: &Outcome) -> Option<Option<Part>> {
             Stage::Expiry if failure.cause.starts_with("the signature expired") => Part::Expiry,
             Stage::Expiry => Part::Timestamp,
             Stage::Revocation => Part::Revocation,
-            Stage::Plugin => return Some(None),
+            Stage::Plugin => Part::Plugin,
+            Stage::Limit => panic!("{failure:?}: of Notation's signatures none is too many"),
         })),
     }
 }

@@ -112,6 +112,26 @@ pub enum Condition {
     Subfolder,
     /// The signature's manifest is in the newer form, with `artifactType`.
     ArtifactType,
+    /// A plugin is demanded by a signer whom nobody trusts, and authenticity is only logged.
+    StrangersPlugin,
+    /// There is no check for a plugin to make, and an attribute that it does not process.
+    NothingToCheck,
+    /// A critical attribute has a name of the specification's own that it does not know.
+    ReservedAttribute,
+    /// A critical attribute is a list or an object.
+    ComplexAttribute,
+    /// A plugin prints a member twice, or its name in other capitals.
+    AnswerForm,
+    /// A plugin says of a check neither yes nor no, and its failure is only logged.
+    NoSuccess,
+    /// A plugin answers what it was not asked.
+    AnswersMore,
+    /// A plugin's file is a symbolic link.
+    PluginLink,
+    /// A plugin's file can be written by everybody, or be run by root alone.
+    PluginPermissions,
+    /// A plugin's name has a space, or begins with a dot.
+    PluginName,
 }
 
 /// A disagreement that was looked at.
@@ -388,5 +408,75 @@ pub const REVIEWED: &[Reviewed] = &[
         notation: "looks for them in the unprotected header alone",
         ratifyd: "takes them from either",
         clause: "signature-envelope-cose.md, x5chain: it \"can be presented in the protected header\"",
+    },
+    Reviewed {
+        condition: Condition::StrangersPlugin,
+        difference: Difference::Stricter,
+        notation: "runs it",
+        ratifyd: "runs no program that a stranger names, and refuses the signature",
+        clause: "signature-specification.md, Plugins: \"MUST fail signature verification if it cannot perform the equivalent verification logic\"",
+    },
+    Reviewed {
+        condition: Condition::NothingToCheck,
+        difference: Difference::Stricter,
+        notation: "does not ask the plugin, and passes the attribute over",
+        ratifyd: "asks the plugin, and refuses the signature",
+        clause: "plugin-extensibility.md, Verification workflow, 7: \"Fail signature verification if any critical attributes are unprocessed\"",
+    },
+    Reviewed {
+        condition: Condition::ReservedAttribute,
+        difference: Difference::Stricter,
+        notation: "leaves it to the plugin",
+        ratifyd: "refuses the envelope",
+        clause: "signature-specification.md, Extended attributes: \"MUST cause signature verification to fail\"; no plugin defines these",
+    },
+    Reviewed {
+        condition: Condition::ComplexAttribute,
+        difference: Difference::Stricter,
+        notation: "leaves it to the plugin",
+        ratifyd: "refuses the envelope",
+        clause: "plugin-extensibility.md, Verification workflow, 5.2: \"only supports JSON primitive types for critical extended attributes\"",
+    },
+    Reviewed {
+        condition: Condition::AnswerForm,
+        difference: Difference::Stricter,
+        notation: "takes the last one, and reads names whatever their case",
+        ratifyd: "takes this for no answer",
+        clause: "plugin-extensibility.md names the members; RFC 8259, section 4: names \"SHOULD be unique\", section 8.3",
+    },
+    Reviewed {
+        condition: Condition::NoSuccess,
+        difference: Difference::Stricter,
+        notation: "takes it for no",
+        ratifyd: "takes this for no answer",
+        clause: "plugin-extensibility.md, verify-signature command: success is \"required\"",
+    },
+    Reviewed {
+        condition: Condition::AnswersMore,
+        difference: Difference::Stricter,
+        notation: "passes it over",
+        ratifyd: "takes this for no answer",
+        clause: "plugin-extensibility.md, Verification workflow, 6.1: \"Fail signature verification if they don't match\"",
+    },
+    Reviewed {
+        condition: Condition::PluginLink,
+        difference: Difference::Stricter,
+        notation: "follows it",
+        ratifyd: "refuses to run it",
+        clause: "plugin-extensibility.md, Plugin installation path: \"symlinks are not supported\"",
+    },
+    Reviewed {
+        condition: Condition::PluginPermissions,
+        difference: Difference::Stricter,
+        notation: "runs as root and minds neither",
+        ratifyd: "runs plugins as another user, and none that others may change",
+        clause: "plugin-extensibility.md, Plugin installation path: \"OS \\\"execute\\\" permissions ... for the current user\"; of owners it says nothing",
+    },
+    Reviewed {
+        condition: Condition::PluginName,
+        difference: Difference::Stricter,
+        notation: "takes any name",
+        ratifyd: "takes letters, digits, `.`, `_` and `-`, and no dot in front",
+        clause: "plugin-extensibility.md says nothing of names: whoever signs chooses one, and it must not lead astray",
     },
 ];

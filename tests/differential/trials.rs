@@ -1,11 +1,13 @@
 //! One question for both judges: an image with its signatures in an OCI layout, and the trust policy and trust stores
 //! by which it is judged. Everything lies in a folder of its own, as notation wants it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::common::plugins::install;
 use super::common::registries::sha256;
 use super::oracle::Expected;
 use super::reviewed::Condition;
@@ -122,6 +124,8 @@ pub struct Question {
     pub metadata: Vec<(String, String)>,
     /// The trust policy's text, in place of the statements'.
     pub policy: Option<String>,
+    /// A plugin that is installed: its name and its text.
+    pub plugin: Option<(String, String)>,
     /// What else is done to notation's folder.
     pub disturb: Option<fn(&Path)>,
     /// What notation is expected to say.
@@ -139,6 +143,7 @@ impl Question {
             statements: vec![statement],
             metadata: Vec::new(),
             policy: None,
+            plugin: None,
             disturb: None,
             expected,
             conditions: Vec::new(),
@@ -185,6 +190,10 @@ impl Trial {
         let trial = Self { question, folder: parent.join(number.to_string()) };
         trial.layout();
         trial.trust();
+        trial.install(parent);
+        if let Some(disturb) = trial.question.disturb {
+            disturb(&trial.notation());
+        }
         trial
     }
 
@@ -253,8 +262,13 @@ impl Trial {
                 fs::write(store.join(format!("{number}.crt")), certificate).unwrap();
             }
         }
-        if let Some(disturb) = self.question.disturb {
-            disturb(&self.notation());
+    }
+
+    fn install(&self, parent: &Path) {
+        if let Some((name, text)) = &self.question.plugin {
+            // Another user runs it.
+            fs::set_permissions(parent, Permissions::from_mode(0o711)).unwrap();
+            install(&self.notation().join(format!("plugins/{name}/notation-{name}")), text);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! End to end, as an operator sees it: the real containerd pulls from real registries, runs the real shim, which asks
-//! the real daemon. Images are signed by the real notation. Needs root and the tools of `tests/tools/fetch`; without
+//! the real daemon. Images are signed by the real notation and the real cosign. Needs root and the tools of `tests/tools/fetch`; without
 //! them each test says that it is skipped, and fails with `CI=true`.
 
 #[path = "../common/mod.rs"]
@@ -7,6 +7,7 @@ pub mod common;
 mod proxy;
 
 mod changes;
+mod cosign;
 mod credentials;
 mod doctor;
 mod failures;

@@ -2,7 +2,6 @@
 //! with the same plugin and by a node.
 
 use std::fs::{self, Permissions};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -15,12 +14,12 @@ use tempfile::TempDir;
 
 use super::common::node::{Daemon, LINK, Node};
 use super::common::notation::{Key, Signer, TRUSTED, signers};
+use super::common::plugins::{IDENTITY, NOBODY, install, metadata, script};
 use super::common::registries::{Image, registries};
 use super::common::tools::{run, tool};
 use super::needs;
 
 const NAME: &str = "org.example.test";
-const NOBODY: &str = "65534";
 
 /// A signer of RSA, which a script can sign with.
 fn signer() -> &'static Signer {
@@ -37,31 +36,12 @@ fn signed(name: &str) -> Image {
     image
 }
 
-/// Writes a program. Another process does: one that is still open for writing cannot be run.
-fn install(path: &Path, text: &str) {
-    let mut install = Command::new("install");
-    install.args(["-D", "-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped());
-    let mut install = install.spawn().unwrap();
-    install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(install.wait().unwrap().success());
-}
-
-fn metadata(capabilities: &str) -> String {
-    format!(
-        r#"{{"name":"{NAME}","description":"for tests","version":"1.0.0","url":"https://plugin.example","supportedContractVersions":["1.0"],"capabilities":[{capabilities}]}}"#
-    )
-}
-
 /// A plugin that makes envelopes (plugin extensibility specification, `generate-envelope`).
 fn signing(folder: &Path) -> String {
-    let metadata = metadata(r#""SIGNATURE_GENERATOR.ENVELOPE""#);
-    format!(
-        r#"#!/bin/sh
-set -eu
+    let does = format!(
+        r#"set -eu
 b64() {{ base64 -w0; }}
 b64url() {{ b64 | tr '+/' '-_' | tr -d '='; }}
-request=$(cat)
-[ "$1" != get-plugin-metadata ] || exec echo '{metadata}'
 payload=$(printf %s "$request" | sed 's/.*"payload":"\([^"]*\)".*/\1/' | base64 -d | b64url)
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 protected=$(printf %s '{{"alg":"PS256","cty":"application/vnd.cncf.notary.payload.v1+json","crit":["io.cncf.notary.signingScheme","io.cncf.notary.verificationPlugin","io.cncf.notary.verificationPluginMinVersion","org.example.ticket"],"io.cncf.notary.signingScheme":"notary.x509","io.cncf.notary.signingTime":"'"$now"'","io.cncf.notary.verificationPlugin":"{NAME}","io.cncf.notary.verificationPluginMinVersion":"1.0.0-rc.1","org.example.ticket":"42"}}' | b64url)
@@ -69,17 +49,16 @@ signature=$(printf %s "$protected.$payload" | openssl dgst -sha256 -sigopt rsa_p
 leaf=$(openssl x509 -in {folder}/leaf.crt -outform DER | b64)
 root=$(openssl x509 -in {root} -outform DER | b64)
 envelope=$(printf %s '{{"payload":"'"$payload"'","protected":"'"$protected"'","header":{{"x5c":["'"$leaf"'","'"$root"'"]}},"signature":"'"$signature"'"}}' | b64)
-echo '{{"signatureEnvelope":"'"$envelope"'","signatureEnvelopeType":"application/jose+json","annotations":{{}}}}'
-"#,
+echo '{{"signatureEnvelope":"'"$envelope"'","signatureEnvelopeType":"application/jose+json","annotations":{{}}}}'"#,
         folder = folder.display(),
         root = signers().authority.certificate().display(),
-    )
+    );
+    script(&metadata(NAME, "1.0.0", &["SIGNATURE_GENERATOR.ENVELOPE"]), &does)
 }
 
 /// A plugin that judges identities, and says what it does.
 fn judging(does: &str) -> String {
-    let metadata = metadata(r#""SIGNATURE_VERIFIER.TRUSTED_IDENTITY""#);
-    format!("#!/bin/sh\ncat >/dev/null\n[ \"$1\" != get-plugin-metadata ] || exec echo '{metadata}'\n{does}\n")
+    script(&metadata(NAME, "1.0.0", &[IDENTITY]), does)
 }
 
 fn says(success: bool) -> String {

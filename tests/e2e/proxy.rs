@@ -12,6 +12,8 @@ pub enum Rule {
     Pass,
     /// Requests for referrers wait until the rule changes.
     HoldReferrers,
+    /// Requests for tags that end as Cosign's do are answered with status 500.
+    FailTags,
     /// The first request for referrers, and everything after it, finds nobody.
     VanishAtReferrers,
 }
@@ -98,6 +100,10 @@ impl State {
             drop(inner);
             let _ = TcpStream::connect(client.local_addr()?);
             return Ok(());
+        }
+        if inner.rule == Rule::FailTags && inner.requests.last().is_some_and(|last| last.ends_with(".sig")) {
+            return client
+                .write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
         let held = |inner: &mut Inner| for_referrers && inner.rule == Rule::HoldReferrers && !inner.closed;
         drop(self.changed.wait_while(inner, held).unwrap());

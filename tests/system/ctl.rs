@@ -282,6 +282,12 @@ async fn config_check_looks_into_trust_files() {
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
+/// As `cosign generate-key-pair` writes it.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEO3dK0TN8rCjJ47r4ybKHlCMi78ts\n\
+    DzgU0ZM4ZkjQG4oNrTHMDNFzRcu6sfmNbq+VL6wztdNC/OEy/HYciURwJA==\n\
+    -----END PUBLIC KEY-----\n";
+
 #[test]
 fn the_example_configuration_lacks_its_trust_files_and_nothing_else() {
     let node = Node::down("");
@@ -290,12 +296,15 @@ fn the_example_configuration_lacks_its_trust_files_and_nothing_else() {
     fs::create_dir(&folder).unwrap();
     node.replace(&node.config(), &example.replace("/etc/ratifyd/trust", folder.to_str().unwrap()));
     let text = check(&node, &node.config()).ended(2);
-    let files = ["acme-root.pem", "acme-internal-root.pem"].map(|name| folder.join(name));
+    let certificate = fs::read_to_string(node.trust()).unwrap();
+    let files =
+        [("acme-root.pem", &*certificate), ("release.pub", PUBLIC_KEY), ("acme-internal-root.pem", &*certificate)];
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), files.len(), "{text}");
-    for (line, file) in lines.iter().zip(&files) {
+    for (line, (name, content)) in lines.iter().zip(files) {
+        let file = folder.join(name);
         assert!(line.contains(&format!("{}: No such file", file.display())), "{line}");
-        fs::copy(node.trust(), file).unwrap();
+        fs::write(file, content).unwrap();
     }
     check(&node, &node.config()).ended(0);
 }

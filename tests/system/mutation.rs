@@ -161,8 +161,9 @@ async fn a_changed_signature_manifest_under_the_old_digest_is_never_believed() {
 }
 
 /// All that is used of a signature's manifest: what it is, where the envelope lies, and the digest of what is signed.
-fn says(manifest: &Manifest) -> (&str, &[Descriptor], Option<&Digest>) {
-    (&manifest.artifact_type, &manifest.layers, manifest.subject.as_ref().map(|subject| &subject.digest))
+fn says(manifest: &Manifest) -> (&str, Vec<&Descriptor>, Option<&Digest>) {
+    let layers = manifest.layers.iter().map(|layer| &layer.descriptor).collect();
+    (&manifest.artifact_type, layers, manifest.subject.as_ref().map(|subject| &subject.digest))
 }
 
 #[tokio::test]

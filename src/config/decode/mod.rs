@@ -1,6 +1,8 @@
 //! From the file as written to the effective configuration: which keys there are, their defaults and their
 //! bounds. Called by `config::parse` alone; every `None` has left a problem behind.
 
+mod cosign;
+mod cosign_signers;
 mod credentials;
 mod node;
 mod notation;
@@ -9,6 +11,7 @@ mod proxy;
 mod store;
 mod trust_policy;
 mod trust_store;
+mod tuf;
 mod vault;
 mod verifier;
 

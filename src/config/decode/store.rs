@@ -92,11 +92,14 @@ fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>, any_host: bool) ->
     };
     let max_blob_bytes = size("maxBlobBytes", default.max_blob_bytes);
     let max_manifest_bytes = size("maxManifestBytes", default.max_manifest_bytes);
-    // Says that Cosign signatures are also looked for under their tag. Only a Cosign verifier could make
-    // something of them, so either value is fine without one.
-    if let Some(item) = table.optional("allowCosignTag") {
-        decoder.boolean(&item);
-    }
+    let cosign_tags = match (table.optional("allowCosignTag"), table.optional("cosignEnabled")) {
+        (Some(_), Some(older)) => {
+            decoder.problems.push(&older.place(), "allowCosignTag is given too: leave one of them out");
+            None
+        }
+        (Some(item), None) | (None, Some(item)) => decoder.boolean(&item),
+        (None, None) => Some(default.cosign_tags),
+    };
     let config_path = match table.optional("configPath") {
         Some(item) => config_path(decoder, &item),
         None => Some(default.config_path),
@@ -113,6 +116,7 @@ fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>, any_host: bool) ->
         max_manifest_bytes: max_manifest_bytes?,
         credentials: credentials?,
         allowed_realms: allowed_realms?,
+        cosign_tags: cosign_tags?,
     })
 }
 

@@ -1,11 +1,12 @@
 //! Trust stores and where their certificates come from, as written in the file: Ratify v2's `certificates`, Ratify v1's
-//! `verificationCerts` and `verificationCertStores` with the key management providers that these name. Opens nothing.
+//! `verificationCerts` and `verificationCertStores` with the key management providers that these name. Public keys come
+//! from the same places. Opens nothing.
 
 use std::path::{Path, PathBuf};
 
-use crate::config::decode::vault::vault;
+use crate::config::decode::vault::{self, vault};
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
-use crate::config::{KeyMaterial, Spanned, StoreType, TrustStore};
+use crate::config::{AzureVault, KeyMaterial, Spanned, StoreType, TrustStore};
 use crate::limits;
 
 /// Key management providers by their names.
@@ -15,7 +16,41 @@ pub struct Providers(Vec<Provider>);
 struct Provider {
     name: Spanned<String>,
     /// None: it has a problem.
-    material: Option<KeyMaterial>,
+    provided: Option<Provided>,
+}
+
+/// What a provider has.
+enum Provided {
+    /// One kind of things, in the configuration.
+    Inline(Content, KeyMaterial),
+    /// Entries of a key vault, which may be of both kinds.
+    Vault(Spanned<AzureVault>),
+}
+
+/// What is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Certificates, as Notation does.
+    Certificates,
+    /// Public keys, as Cosign does.
+    Keys,
+}
+
+impl Content {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificates => "certificates",
+            Self::Keys => "keys",
+        }
+    }
+
+    /// Why the other kind has no place.
+    pub fn no_other(self) -> &'static str {
+        match self {
+            Self::Certificates => "keys have no use here: a notation verifier trusts certificates",
+            Self::Keys => "certificates have no use here: name the keys that are trusted",
+        }
+    }
 }
 
 /// `certificates`: one trust store or a part of one in each item.
@@ -35,7 +70,7 @@ fn trust_store(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<TrustStore>
         Some(item) => store_name(decoder, &item),
         None => Some(UNNAMED.to_owned()),
     };
-    let material = key_material(decoder, &mut table);
+    let material = material(decoder, &mut table, Content::Certificates);
     decoder.finish(table);
     Some(TrustStore { store_type: store_type?, name: Some(name?), material: material? })
 }
@@ -114,7 +149,8 @@ fn named_stores(
                 decoder.problems.push_with_hint(&name.place, message, STORE_NAME);
             }
             let items = decoder.filled_array(item)?;
-            let material: Vec<_> = items.iter().map(|item| providers.find(decoder, item)).collect();
+            let material: Vec<_> =
+                items.iter().map(|item| providers.find(decoder, item, Content::Certificates)).collect();
             let material = material.into_iter().collect::<Option<Vec<_>>>()?;
             is_name.then(|| TrustStore { store_type, name: Some(name.value.clone()), material })
         })
@@ -144,10 +180,11 @@ impl Providers {
             }
             None => None,
         };
-        let material = match provider_type {
+        let provided = match provider_type {
             Some(provider_type) => decoder.required(&mut table, "parameters").and_then(|item| match provider_type {
                 ProviderType::Inline => inline_parameters(decoder, &item),
-                ProviderType::Vault => vault_material(decoder, &item),
+                ProviderType::Vault => vault(decoder, &item, vault::Entries::Any)
+                    .map(|value| Provided::Vault(Spanned { value, place: item.place() })),
             }),
             None => {
                 // The parameters of a type that is not known cannot be judged.
@@ -156,7 +193,7 @@ impl Providers {
             }
         };
         decoder.finish(table);
-        self.0.extend(name.map(|name| Provider { name, material }));
+        self.0.extend(name.map(|name| Provider { name, provided }));
     }
 
     fn name(&self, decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
@@ -178,23 +215,38 @@ impl Providers {
         Some(name)
     }
 
-    /// The certificates of the provider that an item names.
-    fn find(&self, decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
+    /// What the provider that an item names has of this kind.
+    pub fn find(&self, decoder: &mut Decoder<'_>, item: &Item<'_>, content: Content) -> Option<KeyMaterial> {
         let name = decoder.literal(item)?;
-        match self.0.iter().find(|provider| provider.name.value == name.value) {
-            Some(provider) => provider.material.clone(),
-            None => {
-                let known: Vec<&str> = self.0.iter().map(|provider| provider.name.value.as_str()).collect();
-                let hint = if known.is_empty() {
-                    "keyManagementProviders defines none".to_owned()
-                } else {
-                    suggest(&name.value, &known, "known")
+        let Some(provider) = self.0.iter().find(|provider| provider.name.value == name.value) else {
+            let known: Vec<&str> = self.0.iter().map(|provider| provider.name.value.as_str()).collect();
+            let hint = if known.is_empty() {
+                "keyManagementProviders defines none".to_owned()
+            } else {
+                suggest(&name.value, &known, "known")
+            };
+            let message = format!("no key management provider is named {}", quote(&name.value));
+            decoder.problems.push_with_hint(&name.place, message, hint);
+            return None;
+        };
+        let found = match provider.provided.as_ref()? {
+            Provided::Inline(found, material) => (*found == content).then(|| material.clone()),
+            Provided::Vault(vault) => {
+                let Spanned { mut value, place } = vault.clone();
+                let (wanted, other) = match content {
+                    Content::Certificates => (&value.certificates, &mut value.keys),
+                    Content::Keys => (&value.keys, &mut value.certificates),
                 };
-                let message = format!("no key management provider is named {}", quote(&name.value));
-                decoder.problems.push_with_hint(&name.place, message, hint);
-                None
+                let is_there = !wanted.is_empty();
+                other.clear();
+                is_there.then_some(KeyMaterial::Vault(Spanned { value, place }))
             }
+        };
+        if found.is_none() {
+            let message = format!("key management provider {} has no {}", quote(&name.value), content.as_str());
+            decoder.problems.push(&name.place, message);
         }
+        found
     }
 }
 
@@ -204,42 +256,42 @@ enum ProviderType {
     Vault,
 }
 
-/// Certificates in Ratify v1's words.
-fn inline_parameters(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
+/// Certificates or a key in Ratify v1's words.
+fn inline_parameters(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Provided> {
     let mut table = decoder.table(item)?;
     let content = match decoder.required(&mut table, "contentType") {
-        Some(item) => decoder.choice(&item, &[("certificate", true), ("key", false)]).and_then(|is_certificate| {
-            if !is_certificate {
-                decoder.problems.push(&item.place(), KEYS);
-            }
-            is_certificate.then_some(())
-        }),
+        Some(item) => decoder.choice(&item, &[("certificate", Content::Certificates), ("key", Content::Keys)]),
         None => None,
     };
     let value = decoder.required(&mut table, "value").and_then(|item| pem(decoder, &item));
     decoder.finish(table);
-    content.and(value)
+    Some(Provided::Inline(content?, value?))
 }
 
-fn key_material(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Vec<KeyMaterial>> {
+/// Ratify v2's sources of certificates or of keys: at least one.
+pub fn material(decoder: &mut Decoder<'_>, table: &mut Table<'_>, content: Content) -> Option<Vec<KeyMaterial>> {
     let vault_item = table.optional("azurekeyvault");
     let (files_item, inline_item) = (table.optional("files"), table.optional("inline"));
     if files_item.is_none() && inline_item.is_none() && vault_item.is_none() {
-        decoder.problems.push_with_hint(table.place(), "names no certificates", "add files, inline or azurekeyvault");
+        let message = format!("names no {}", content.as_str());
+        decoder.problems.push_with_hint(table.place(), message, "add files, inline or azurekeyvault");
         return None;
     }
-    let vault =
-        vault_item.map_or_else(|| Some(Vec::new()), |item| vault_material(decoder, &item).map(|vault| vec![vault]));
+    let vault = vault_item
+        .map_or_else(|| Some(Vec::new()), |item| vault_material(decoder, &item, content).map(|vault| vec![vault]));
     let files = files_item.map_or_else(|| Some(Vec::new()), |item| files(decoder, &item));
-    let inline = inline_item.map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item).map(|inline| vec![inline]));
+    let inline =
+        inline_item.map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item, content).map(|inline| vec![inline]));
     let mut material = files?;
     material.extend(inline?);
     material.extend(vault?);
     Some(material)
 }
 
-fn vault_material(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
-    vault(decoder, item).map(|value| KeyMaterial::Vault(Spanned { value, place: item.place() }))
+/// Entries of a key vault.
+pub fn vault_material(decoder: &mut Decoder<'_>, item: &Item<'_>, content: Content) -> Option<KeyMaterial> {
+    let entries = vault::Entries::Of(content);
+    vault(decoder, item, entries).map(|value| KeyMaterial::Vault(Spanned { value, place: item.place() }))
 }
 
 /// Absolute paths of files and folders.
@@ -260,24 +312,28 @@ pub fn path(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Spanned<PathBu
     Some(Spanned { value: PathBuf::from(text), place: item.place() })
 }
 
-fn inline(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
+/// PEM in the configuration itself, as text or as Ratify v2 has it.
+pub fn inline(decoder: &mut Decoder<'_>, item: &Item<'_>, content: Content) -> Option<KeyMaterial> {
     if !item.is_table() {
         return pem(decoder, item);
     }
     let mut table = decoder.table(item)?;
-    let certs = decoder.required(&mut table, "certs");
-    decoder.refused(&mut table, "keys", KEYS);
+    let (wanted, other) = match content {
+        Content::Certificates => ("certs", "keys"),
+        Content::Keys => ("keys", "certs"),
+    };
+    let found = decoder.required(&mut table, wanted);
+    decoder.refused(&mut table, other, content.no_other());
     decoder.finish(table);
-    certs.and_then(|item| pem(decoder, &item))
+    found.and_then(|item| pem(decoder, &item))
 }
 
-const KEYS: &str = "keys have no use here: a notation verifier trusts certificates";
-
-/// Certificates are public, and are shown with the configuration; a private key among them must not be.
+/// Certificates and public keys are shown with the configuration; a private key among them must not be.
 fn pem(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<KeyMaterial> {
     let pem = decoder.literal(item)?;
     if pem.value.contains("PRIVATE KEY-----") {
-        decoder.problems.push(&pem.place, "a private key has no place here: a notation verifier trusts certificates");
+        let message = "a private key has no place here: a verifier trusts certificates and public keys";
+        decoder.problems.push(&pem.place, message);
         return None;
     }
     Some(KeyMaterial::Inline(pem))

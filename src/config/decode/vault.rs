@@ -3,33 +3,74 @@
 use std::time::Duration;
 
 use super::duration;
+use super::trust_store::Content;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{AzureVault, VaultItem};
 use crate::limits;
 
-/// A vault.
-pub fn vault(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<AzureVault> {
+/// Which entries of a vault may be named.
+#[derive(Clone, Copy)]
+pub enum Entries {
+    /// Those of one kind.
+    Of(Content),
+    /// Those of both kinds.
+    Any,
+}
+
+/// A vault, and what of it is trusted; at least one entry.
+pub fn vault(decoder: &mut Decoder<'_>, item: &Item<'_>, entries: Entries) -> Option<AzureVault> {
     let mut table = decoder.table(item)?;
     let url = url(decoder, &mut table);
     let client_id = id(decoder, &mut table, "clientID");
     let tenant_id = id(decoder, &mut table, "tenantID");
-    let certificates = match decoder.required(&mut table, "certificates") {
-        Some(item) => items(decoder, &item),
-        None => None,
-    };
-    decoder.refused(&mut table, "keys", "keys have no use here: a notation verifier trusts certificates");
+    let named = named(decoder, &mut table, entries);
     let (refresh, max_age) = AzureVault::DEFAULT;
     let refresh = time(decoder, &mut table, "refreshInterval", limits::VAULT_REFRESH_MIN, refresh);
     let max_age = time(decoder, &mut table, "maxTrustAge", Duration::ZERO, max_age);
     decoder.finish(table);
+    let (certificates, keys) = named?;
     Some(AzureVault {
         url: url?,
         client_id: client_id?,
         tenant_id: tenant_id?,
-        certificates: certificates?,
+        certificates,
+        keys,
         refresh: refresh?,
         max_age: max_age?,
     })
+}
+
+/// The certificates and keys that are named.
+fn named(
+    decoder: &mut Decoder<'_>,
+    table: &mut Table<'_>,
+    entries: Entries,
+) -> Option<(Vec<VaultItem>, Vec<VaultItem>)> {
+    let is_refused = match entries {
+        Entries::Of(content @ Content::Certificates) => decoder.refused(table, "keys", content.no_other()),
+        Entries::Of(content @ Content::Keys) => decoder.refused(table, "certificates", content.no_other()),
+        Entries::Any => false,
+    };
+    let mut of = |key: &'static str, is_needed: bool, table: &mut Table<'_>| {
+        let item = if is_needed { Some(decoder.required(table, key)?) } else { table.optional(key) };
+        match item {
+            Some(item) => items(decoder, &item),
+            None => Some(Vec::new()),
+        }
+    };
+    let found = match entries {
+        Entries::Of(Content::Certificates) => (of("certificates", true, table)?, Vec::new()),
+        Entries::Of(Content::Keys) => (Vec::new(), of("keys", true, table)?),
+        Entries::Any => {
+            let (certificates, keys) = (of("certificates", false, table), of("keys", false, table));
+            (certificates?, keys?)
+        }
+    };
+    if found.0.is_empty() && found.1.is_empty() {
+        decoder.problems.push_with_hint(table.place(), "names nothing", "add certificates or keys");
+        return None;
+    }
+    (!is_refused).then_some(found)
 }
 
 /// The token that is shown there opens every vault that the identity may read: it goes to Azure's own hosts alone.
@@ -75,7 +116,7 @@ fn id(decoder: &mut Decoder<'_>, table: &mut Table<'_>, key: &'static str) -> Op
 fn items(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<VaultItem>> {
     let items = decoder.filled_array(item)?;
     if items.len() > limits::VAULT_ITEMS {
-        decoder.problems.push(&item.place(), format!("more than {} certificates", limits::VAULT_ITEMS));
+        decoder.problems.push(&item.place(), format!("more than {} entries", limits::VAULT_ITEMS));
         return None;
     }
     let items: Vec<_> = items.iter().map(|item| one(decoder, item)).collect();
@@ -115,7 +156,8 @@ fn word(decoder: &mut Decoder<'_>, item: &Item<'_>, other: u8) -> Option<String>
     is_word.then_some(text)
 }
 
-fn time(
+/// A time of at least `least`; `default` where the key is left out.
+pub(super) fn time(
     decoder: &mut Decoder<'_>,
     table: &mut Table<'_>,
     key: &'static str,

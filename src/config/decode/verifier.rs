@@ -1,16 +1,20 @@
 //! Verifiers, as written in the file.
 
+use crate::config::decode::cosign::cosign;
 use crate::config::decode::notation::notation;
 use crate::config::decode::trust_store::Providers;
 use crate::config::file::decoder::{Decoder, Item, quote, suggest};
 use crate::config::{Spanned, Verifier, VerifierKind};
 use crate::limits;
 
-/// Types of verifiers that exist.
-const TYPES: [&str; 1] = ["notation"];
+/// Types of verifiers.
+#[derive(Clone, Copy)]
+enum Type {
+    Cosign,
+    Notation,
+}
 
-/// Types that Ratify v2 has and that come with a later version.
-const LATER_TYPES: [&str; 1] = ["cosign"];
+const TYPES: [(&str, Type); 2] = [("cosign", Type::Cosign), ("notation", Type::Notation)];
 
 /// The verifiers of an executor.
 pub struct Verifiers {
@@ -44,7 +48,7 @@ fn verifier(
         None => None,
     };
     let parameters = match known_type {
-        Some(()) => decoder.required(&mut table, "parameters"),
+        Some(_) => decoder.required(&mut table, "parameters"),
         None => {
             // The parameters of a type that is not known cannot be judged.
             table.optional("parameters");
@@ -52,7 +56,11 @@ fn verifier(
         }
     };
     decoder.finish(table);
-    let kind = parameters.and_then(|parameters| notation(decoder, &parameters, providers)).map(VerifierKind::Notation);
+    let (known_type, parameters) = (known_type?, parameters?);
+    let kind = match known_type {
+        Type::Cosign => cosign(decoder, &parameters, providers).map(VerifierKind::Cosign),
+        Type::Notation => notation(decoder, &parameters, providers).map(VerifierKind::Notation),
+    };
     Some(Verifier { name: name?, kind: kind? })
 }
 
@@ -73,18 +81,12 @@ fn name(decoder: &mut Decoder<'_>, item: &Item<'_>, names: &mut Vec<Spanned<Stri
     Some(name)
 }
 
-fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<()> {
+fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Type> {
     let found = decoder.string(item)?;
-    if TYPES.contains(&found.as_str()) {
-        return Some(());
-    }
-    if LATER_TYPES.contains(&found.as_str()) {
-        let message =
-            format!("verifier type {found:?} is not available in this version: it comes with a later release");
-        decoder.problems.push(&item.place(), message);
-    } else {
+    let known = TYPES.iter().find(|(name, _)| *name == found).map(|(_, known)| *known);
+    if known.is_none() {
         let message = format!("unknown verifier type {}", quote(&found));
-        decoder.problems.push_with_hint(&item.place(), message, suggest(&found, &TYPES, "known"));
+        decoder.problems.push_with_hint(&item.place(), message, suggest(&found, &TYPES.map(|(name, _)| name), "known"));
     }
-    None
+    known
 }

@@ -244,9 +244,9 @@ fn cert_stores() -> Value {
 pub(super) fn providers() -> Value {
     let name = format!("^[A-Za-z0-9._/-]{{1,{}}}$", limits::PROVIDER_NAME_BYTES);
     let parameters = table(
-        "Its certificates.",
+        "Its certificates, or its public key.",
         json!({
-            "contentType": or_variable(json!({ "enum": ["certificate"] })),
+            "contentType": or_variable(json!({ "enum": ["certificate", "key"] })),
             "value": { "$ref": "#/$defs/pem" },
         }),
     );
@@ -263,12 +263,12 @@ pub(super) fn providers() -> Value {
         })
     };
     json!({
-        "description": "Certificates that verificationCertStores name (Ratify v1).",
+        "description": "Certificates that verificationCertStores name, and keys that trust policies name (Ratify v1).",
         "type": "array",
         "items": {
             "anyOf": [
                 of_type("inline", super::with("required", json!(["contentType", "value"]), parameters)),
-                of_type("azurekeyvault", json!({ "$ref": "#/$defs/vault" })),
+                of_type("azurekeyvault", super::vault::vault_of_both()),
             ],
         },
     })
@@ -278,10 +278,10 @@ fn store_name() -> Value {
     json!({ "type": "string", "pattern": r"^([A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*|\.{3,})$" })
 }
 
-fn path() -> Value {
+pub(super) fn path() -> Value {
     json!({ "type": "string", "pattern": "^/", "maxLength": limits::EXPANDED_BYTES })
 }
 
-fn paths(what: &str) -> Value {
+pub(super) fn paths(what: &str) -> Value {
     json!({ "description": what, "type": "array", "minItems": 1, "items": or_variable(path()) })
 }

@@ -5,8 +5,20 @@ use serde_json::{Value, json};
 use super::{described, duration, or_variable};
 use crate::limits;
 
-/// An Azure Key Vault that certificates come from.
-pub(super) fn vault() -> Value {
+/// An Azure Key Vault that certificates come from, or keys.
+pub(super) fn vault(entries: &str) -> Value {
+    let mut vault = keys_of(&[entries]);
+    vault = super::with("required", json!([entries]), vault);
+    vault
+}
+
+/// An Azure Key Vault that certificates and keys may come from.
+pub(super) fn vault_of_both() -> Value {
+    let required = json!({ "anyOf": [{ "required": ["certificates"] }, { "required": ["keys"] }] });
+    super::with("allOf", json!([required]), keys_of(&["certificates", "keys"]))
+}
+
+fn keys_of(entries: &[&str]) -> Value {
     let url = r"^https://[A-Za-z0-9-]{3,24}\.vault\.(azure\.net|azure\.cn|usgovcloudapi\.net)/?$";
     let url = or_variable(json!({ "type": "string", "pattern": url }));
     // Ratify v1's samples leave some keys without a value, which YAML reads as null.
@@ -19,7 +31,7 @@ pub(super) fn vault() -> Value {
         "additionalProperties": false,
         "required": ["name"],
         "properties": {
-            "name": described("The certificate's name.", word("^[A-Za-z0-9-]+$")),
+            "name": described("Its name in the vault.", word("^[A-Za-z0-9-]+$")),
             "version": described("Its version; left out, the newest ones.", or_null(word("^[A-Za-z0-9]*$"))),
             "versions": {
                 "description": "How many of the newest versions that are not disabled are trusted.",
@@ -34,11 +46,10 @@ pub(super) fn vault() -> Value {
             "properties": { "version": { "type": "string", "pattern": "." } },
         },
     });
-    json!({
+    let mut vault = json!({
         "description": "An Azure Key Vault.",
         "type": "object",
         "additionalProperties": false,
-        "required": ["certificates"],
         "anyOf": [{ "required": ["vaultURL"] }, { "required": ["vaultURI"] }],
         "not": { "required": ["vaultURL", "vaultURI"] },
         "properties": {
@@ -46,15 +57,21 @@ pub(super) fn vault() -> Value {
             "vaultURI": described("The same, as Ratify v1 calls it.", url),
             "clientID": described("The application's id; left out, AZURE_CLIENT_ID.", id()),
             "tenantID": described("The tenant's id; left out, AZURE_TENANT_ID.", id()),
-            "certificates": {
-                "description": "The certificates that are trusted.",
+            "refreshInterval": duration(refresh, limits::TRUST_AGE_MAX, "How often they are read; at least 1m"),
+            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long they stay in force when they cannot be read again"),
+        },
+    });
+    if let Some(properties) = vault.get_mut("properties").and_then(Value::as_object_mut) {
+        for entry in entries {
+            let list = json!({
+                "description": format!("The {entry} that are trusted."),
                 "type": "array",
                 "minItems": 1,
                 "maxItems": limits::VAULT_ITEMS,
                 "items": item,
-            },
-            "refreshInterval": duration(refresh, limits::TRUST_AGE_MAX, "How often they are read; at least 1m"),
-            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long they stay in force when they cannot be read again"),
-        },
-    })
+            });
+            properties.insert((*entry).to_owned(), list);
+        }
+    }
+    vault
 }

@@ -16,6 +16,7 @@ pub(super) fn table(vault: &AzureVault) -> VaultTable<'_> {
         client_id: vault.client_id.as_deref(),
         tenant_id: vault.tenant_id.as_deref(),
         certificates: vault.certificates.iter().map(item).collect(),
+        keys: vault.keys.iter().map(item).collect(),
         refresh_interval: humantime::format_duration(vault.refresh).to_string(),
         max_trust_age: humantime::format_duration(vault.max_age).to_string(),
     }
@@ -30,7 +31,10 @@ pub(super) struct VaultTable<'a> {
     client_id: Option<&'a str>,
     #[serde(rename = "tenantID", skip_serializing_if = "Option::is_none")]
     tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     certificates: Vec<VaultItemTable>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<VaultItemTable>,
     refresh_interval: String,
     max_trust_age: String,
 }

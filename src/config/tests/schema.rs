@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
-const UNSAYABLE: [&str; 16] = [
+const UNSAYABLE: [&str; 35] = [
     "nothing defines the trust store",
     "no trust store vouches for signers",
     "no key management provider is named",
@@ -26,6 +26,25 @@ const UNSAYABLE: [&str; 16] = [
     "\"99999999999999999999y\" is not a duration",
     "environment variable",
     "longer than the limit",
+    "is given too: leave one of them out",
+    "without its issuer",
+    "without an identity",
+    "certificateExtensions alone name nobody",
+    "trusts nobody",
+    "both keys and an identity",
+    "keys have no certificates",
+    "in two ways: keep one",
+    "names nobody",
+    "both certificateIdentity and certificateSubject",
+    "have no subject that names the signer",
+    "name no OIDC issuer",
+    "must vouch for the signature",
+    "no trusted root is named",
+    "only the keys of a provider have versions",
+    "a version needs the key's name",
+    "provider have no names",
+    "has no ",
+    "has no scopes either",
 ];
 
 /// Checks that the schema takes a value that has no problems, and refuses one that has any that it can know.
@@ -60,8 +79,10 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
         "enum" => what.as_array().unwrap().contains(value),
         "const" => what == value,
         "not" => !accepts(root, what, value),
+        "allOf" => what.as_array().unwrap().iter().all(|schema| accepts(root, schema, value)),
         "anyOf" => what.as_array().unwrap().iter().any(|schema| accepts(root, schema, value)),
         "pattern" => value.as_str().is_none_or(|text| fits(what.as_str().unwrap(), text)),
+        "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= what.as_u64().unwrap()),
         "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= what.as_u64().unwrap()),
         "minimum" => integer(value).is_none_or(|value| value >= what.as_i64().unwrap()),
         "maximum" => integer(value).is_none_or(|value| value <= what.as_i64().unwrap()),
@@ -207,6 +228,79 @@ fn on_disk(parameters: Value) -> Value {
     json!({ "executors": [{ "scopes": ["a.io"], "verifiers": [verifier] }] })
 }
 
+/// One with a Cosign verifier.
+fn with_cosign(parameters: Value) -> Value {
+    let vault = |entries: Value| {
+        let mut vault = json!({ "vaultURL": "https://acme.vault.azure.net", "clientID": "c", "tenantID": "t" });
+        vault.as_object_mut().unwrap().extend(entries.as_object().unwrap().clone());
+        vault
+    };
+    json!({
+        "keyManagementProviders": [
+            { "name": "ns/v", "type": "azurekeyvault", "parameters": vault(json!({
+                "certificates": [{ "name": "a" }], "keys": [{ "name": "k", "version": "1" }, { "name": "l", "versions": 2 }],
+            })) },
+            { "name": "ns/k", "type": "inline", "parameters": { "contentType": "key", "value": "PEM" } },
+        ],
+        "executors": [{
+            "scopes": ["a.io"],
+            "verifiers": [{ "name": "v", "type": "cosign", "parameters": parameters }],
+            "stores": [{ "type": "registry-store", "parameters": { "cosignEnabled": true } }],
+        }],
+    })
+}
+
+/// Parameters of a Cosign verifier with every key in them.
+fn cosign() -> Value {
+    let vault = json!({ "vaultURL": "https://acme.vault.azure.net", "keys": [{ "name": "k" }] });
+    json!({
+        "trustedRoots": [{ "name": "public", "file": "/r.json" }],
+        "dockerReference": "exact",
+        "remap": [{ "from": "mirror.io", "to": "a.io/*" }],
+        "signatureRepository": [{ "from": "a.io", "to": "a.io/signatures" }],
+        "maxSignatures": 5,
+        "predicateTypes": ["https://spdx.dev/Document"],
+        "trustPolicies": [
+            {
+                "version": "1.0.0",
+                "name": "a",
+                "scopes": ["a.io/x"],
+                "keys": { "name": "k", "files": ["/k"], "inline": { "keys": "PEM" }, "azurekeyvault": vault.clone() },
+                "ignoreTLog": true,
+                "ignoreObserverTimestamps": true,
+                "annotations": { "a": "b" },
+            },
+            {
+                "name": "b",
+                "scopes": ["a.io/y"],
+                "keys": [
+                    { "name": "k", "file": "/k" }, { "inline": "PEM" }, { "azurekeyvault": vault },
+                    { "provider": "ns/k" }, { "provider": "ns/v", "name": "k", "version": "1" },
+                ],
+                "tLogVerify": false,
+            },
+            {
+                "scopes": ["a.io/z"],
+                "certificateIdentity": "a@b.io",
+                "certificateOIDCIssuer": "https://issuer.io",
+                "certificateExtensions": { "repository": "acme/web" },
+                "ignoreCTLog": true,
+                "trustedRoots": ["public"],
+            },
+            {
+                "scopes": ["a.io/w"],
+                "keyless": { "ctLogVerify": true, "certificateIdentityRegExp": "a.*", "certificateOIDCIssuerRegExp": "b.*" },
+            },
+            {
+                "scopes": ["a.io/v"],
+                "certificateChain": { "roots": ["/r"], "intermediates": ["/i"] },
+                "identities": [{ "certificateSubject": "CN=x" }, { "certificateIdentityRegex": "a.*" }],
+                "ignoreTLog": true,
+            },
+        ],
+    })
+}
+
 /// The pointers to a value and to all that is in it.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
@@ -254,6 +348,12 @@ fn the_schema_and_the_decoder_agree_on_every_change_of_one_with_a_layout_and_a_t
 fn the_schema_and_the_decoder_agree_on_every_change_of_one_with_its_trust_policy_on_disk() {
     agree_on_every_change(&on_disk(json!({ "notationConfig": "/etc/notation", "allowSkip": true })));
     agree_on_every_change(&on_disk(json!({ "trustPolicyFile": "/p.json", "certificates": [{ "files": ["/a"] }] })));
+}
+
+#[test]
+fn the_schema_and_the_decoder_agree_on_every_change_of_one_with_a_cosign_verifier() {
+    agree_on_every_change(&with_cosign(cosign()));
+    agree_on_every_change(&with_cosign(json!({ "key": "/k" })));
 }
 
 #[test]
@@ -326,16 +426,24 @@ fn agree_on_every_change(full: &Value) {
 fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
     let schema = super::super::schema();
     let mut visited = BTreeSet::new();
-    let tables = [full(), with_document(), on_disk(json!({ "notationConfig": "/n" }))].into_iter().flat_map(|full| {
+    let files = [full(), with_document(), on_disk(json!({ "notationConfig": "/n" })), with_cosign(cosign())];
+    let tables = files.into_iter().flat_map(|full| {
         let pointers = all_pointers(&full).into_iter();
         pointers.map(|pointer| (full.clone(), pointer)).collect::<Vec<_>>()
     });
     for (full, pointer) in tables.filter(|(full, pointer)| full.pointer(pointer).unwrap().is_object()) {
         let mut changed = full.clone();
         // What takes any key knows none.
-        if ["/pluginConfig", "/userMetadata", "/verificationCertStores", "/verificationCertStores/ca"]
-            .iter()
-            .any(|any| pointer.contains(any))
+        if [
+            "/pluginConfig",
+            "/userMetadata",
+            "/verificationCertStores",
+            "/verificationCertStores/ca",
+            "/annotations",
+            "/certificateExtensions",
+        ]
+        .iter()
+        .any(|any| pointer.contains(any))
         {
             continue;
         }
@@ -376,7 +484,7 @@ fn table_of<'a>(root: &'a Value, schema: &'a Value, value: &Value) -> &'a Value 
     alternatives
         .filter(|alternative| accepts(root, alternative, value))
         .map(|alternative| table_of(root, alternative, value))
-        .find(|found| found["type"] == "object")
+        .find(|found| found["type"] == "object" || found["type"] == "array")
         .unwrap_or(schema)
 }
 
@@ -391,7 +499,7 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
     };
     let executor = &schema["$defs"]["executor"]["properties"];
     let store = &schema["$defs"]["store"]["anyOf"][0]["properties"]["parameters"]["properties"];
-    let verifier = &schema["$defs"]["verifier"]["properties"]["parameters"]["properties"];
+    let verifier = &schema["$defs"]["verifier"]["anyOf"][0]["properties"]["parameters"]["properties"];
     let certificates = &schema["$defs"]["certificates"]["properties"];
     let mut count = 0;
     for (at, properties) in [
@@ -419,5 +527,31 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 35, "a default that no test looks at");
+    assert_eq!(count, 36, "a default that no test looks at");
+}
+
+#[test]
+fn defaults_of_a_cosign_verifier_in_the_schema_are_those_of_the_decoder() {
+    let schema = super::super::schema();
+    let policy = json!({ "certificateIdentity": "a@b.io", "certificateOIDCIssuer": "https://issuer.io" });
+    let least = with_cosign(json!({ "trustPolicies": [policy] }));
+    let meaning = |value: &Value| {
+        let text = formats::json(value);
+        formats::meaning(&parse("c.json", &text, &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}")))
+    };
+    let mut count = 0;
+    for (at, properties) in [
+        ("", &schema["$defs"]["verifier"]["anyOf"][1]["properties"]["parameters"]["properties"]),
+        ("/trustPolicies/0", &schema["$defs"]["cosignPolicy"]["properties"]),
+    ] {
+        for (key, property) in properties.as_object().unwrap() {
+            let Some(default) = property.get("default") else { continue };
+            let mut written = least.clone();
+            let at = format!("/executors/0/verifiers/0/parameters{at}");
+            written.pointer_mut(&at).unwrap()[key] = default.clone();
+            assert_eq!(meaning(&written), meaning(&least), "{at}/{key}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 6, "a default that no test looks at");
 }

@@ -102,6 +102,7 @@ configPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
 maxBlobBytes = 33554432
 maxManifestBytes = 4194304
 allowedRealms = []
+allowCosignTag = true
 
 [[executors.stores.parameters.credentials]]
 provider = "dockerConfig"

@@ -12,7 +12,7 @@ fn vault(keys: &str) -> String {
 fn read_vault(keys: &str) -> AzureVault {
     let config = good(&vault(keys));
     let Mode::Enforce(checks) = &config.executors[0].mode else { panic!("{config:?}") };
-    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind;
+    let VerifierKind::Notation(notation) = &checks.verifiers[0].kind else { panic!("no notation verifier") };
     match &notation.stores[0].material[0] {
         KeyMaterial::Vault(vault) => vault.value.clone(),
         other => panic!("{other:?}"),
@@ -83,5 +83,5 @@ fn as_many_certificates_as_may_be_named_are_and_one_more_is_not() {
         vault(&format!("vaultURL = \"https://acme.vault.azure.net\", certificates = [{}]", items.join(", ")))
     };
     good(&named(limits::VAULT_ITEMS));
-    assert!(problems(&named(limits::VAULT_ITEMS + 1))[0].contains("more than 32 certificates"));
+    assert!(problems(&named(limits::VAULT_ITEMS + 1))[0].contains("more than 32 entries"));
 }

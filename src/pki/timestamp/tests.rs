@@ -627,16 +627,13 @@ fn certificates_that_can_be_put_together_in_numberless_ways_come_to_an_end() {
     assert!(matches!(verify(&token, STAMPED, &[root()]), Err(BadTimestamp::Untrusted { .. })));
     let other = Key::get(Kind::P256, 2);
     let of_the_name = Template::ca(name, name).sign(other, other);
-    let mut search = Search::new(&alike, std::slice::from_ref(&of_the_name), times());
+    let check = |chain: &[Certificate]| check_timestamping(chain).map_err(BadTimestamp::Chain);
+    let mut search = Search::new(&alike, std::slice::from_ref(&of_the_name), check);
     assert_eq!(search.climb(&mut vec![&leaf]), None);
-    assert_eq!((search.chains, search.steps <= limits::TIMESTAMP_STEPS), (limits::TIMESTAMP_CHAINS, true));
-    let mut search = Search::new(&alike, &[], times());
+    assert_eq!((search.chains, search.steps <= limits::PATH_STEPS), (limits::PATH_CHAINS, true));
+    let mut search = Search::new(&alike, &[], check);
     assert_eq!(search.climb(&mut vec![&leaf]), None);
-    assert_eq!((search.chains, search.steps), (0, limits::TIMESTAMP_STEPS));
-}
-
-fn times() -> Times {
-    Times { stamped: now(), signing: None }
+    assert_eq!((search.chains, search.steps), (0, limits::PATH_STEPS));
 }
 
 #[test]
@@ -651,8 +648,53 @@ fn as_many_chains_as_the_limit_says_are_checked() {
         let anchors: Vec<_> = (0..impostors).map(impostor).chain([root()]).collect();
         verify(&token().sign(), STAMPED, &anchors).map(|found| found.chain)
     };
-    assert_eq!(judge(limits::TIMESTAMP_CHAINS - 1), Ok(chain));
-    assert!(judge(limits::TIMESTAMP_CHAINS).is_err());
+    assert_eq!(judge(limits::PATH_CHAINS - 1), Ok(chain));
+    assert!(judge(limits::PATH_CHAINS).is_err());
+}
+
+// --- authorities that are told ---------------------------------------------------------------------------------------
+
+#[test]
+fn the_token_is_taken_out_of_an_answer_that_grants_it() {
+    let made = token().sign();
+    let answer = |status: &[u8]| tlv(0x30, &[tlv(0x30, status), made.clone()].concat());
+    let words = tlv(0x30, &tlv(0x0c, b"granted"));
+    for status in [tlv(2, &[0]), tlv(2, &[1]), [tlv(2, &[0]), words].concat()] {
+        assert_eq!(super::token(&answer(&status)), Ok(made.as_slice()));
+    }
+    for status in [tlv(2, &[2]), tlv(2, &[0, 0]), tlv(2, &[])] {
+        assert_eq!(super::token(&answer(&status)), Err(BadTimestamp::NotGranted));
+    }
+    assert_eq!(super::token(&tlv(0x30, &tlv(0x30, &tlv(2, &[0])))), Err(BadTimestamp::NotGranted), "no token");
+    let more = tlv(0x30, &[tlv(0x30, &tlv(2, &[0])), made.clone(), vec![5, 0]].concat());
+    assert!(matches!(super::token(&more), Err(BadTimestamp::Malformed(_))));
+    assert!(super::token(&made).is_err(), "a token by itself is no answer");
+    let long = vec![0; limits::TIMESTAMP_BYTES + 1];
+    assert_eq!(super::token(&long), Err(BadTimestamp::TooLarge(long.len())));
+}
+
+#[test]
+fn an_authority_that_is_told_needs_no_root_and_stands_for_no_other() {
+    let chain = authority_chain(Kind::P256);
+    let judge =
+        |token: &Token, signer: Option<&Certificate>, intermediates: &[Certificate], anchors: &[Certificate]| {
+            verify_by(&token.sign(), STAMPED, &Authority { signer, intermediates, anchors })
+                .map(|found| found.chain.len())
+        };
+    let bare = token().with(&[]);
+    assert_eq!(judge(&bare, Some(&chain[0]), &chain[1..2], &chain[2..]), Ok(3));
+    assert_eq!(judge(&bare, Some(&chain[0]), &[], &chain[1..2]), Ok(2), "an intermediate may be the trusted one");
+    assert_eq!(judge(&token(), None, &[], &chain[2..]), Ok(3), "the token brings the others");
+    assert_eq!(judge(&bare, None, &chain[1..2], &chain[2..]), Err(BadTimestamp::NoSigner));
+    let other = authority("CN=other", TSA_INTERMEDIATE).sign(Key::get(Kind::P256, 0), Key::get(Kind::P256, 1));
+    let found = judge(&token(), Some(&other), &chain[1..2], &chain[2..]);
+    assert_eq!(found, Err(BadTimestamp::OtherSigner(chain[0].subject())));
+    // What is asked of every chain is asked of this one too.
+    let no_authority =
+        Template::leaf(TSA_INTERMEDIATE, TSA_ROOT).sign(Key::get(Kind::P256, 1), Key::get(Kind::P256, 2));
+    let found = judge(&bare, Some(&chain[0]), &[], &[no_authority]);
+    assert!(matches!(found, Err(BadTimestamp::Chain(Violation::NotCa { .. }))), "{found:?}");
+    assert!(matches!(verify(&bare.sign(), STAMPED, &chain[1..2]), Err(BadTimestamp::NoSigner)));
 }
 
 // --- mutation ----------------------------------------------------------------------------------------------------------

@@ -63,6 +63,20 @@ impl NotationVerifier {
         Self { plugins: Some(plugins), ..self }
     }
 
+    /// What becomes of a signature manifest.
+    async fn outcome(&self, candidate: Candidate<'_>) -> Outcome {
+        let layer = match layer(candidate.manifest) {
+            Ok(layer) => layer,
+            Err(cause) => return Outcome::Failed(Failure { stage: Stage::Form, cause }),
+        };
+        match candidate.store.blob(candidate.lies_in(), layer, limits::ENVELOPE_BYTES, candidate.deadline).await {
+            Ok(bytes) => {
+                self.judge(candidate, &layer.media_type, &bytes).await.map_or_else(|outcome| outcome, Outcome::Passed)
+            }
+            Err(error) => Outcome::Fault { cause: error.into() },
+        }
+    }
+
     /// Checks what bytes can tell, then asks others, then says what it came to.
     async fn judge(&self, candidate: Candidate<'_>, media_type: &str, bytes: &[u8]) -> Result<Pass, Outcome> {
         let trust = self.policy.trust(candidate.repository)?;
@@ -135,17 +149,8 @@ impl Verifier for NotationVerifier {
         self.policy.trust(repository).err()
     }
 
-    async fn verify(&self, candidate: Candidate<'_>) -> Outcome {
-        let layer = match layer(candidate.manifest) {
-            Ok(layer) => layer,
-            Err(cause) => return Outcome::Failed(Failure { stage: Stage::Form, cause }),
-        };
-        match candidate.store.blob(candidate.repository, layer, limits::ENVELOPE_BYTES, candidate.deadline).await {
-            Ok(bytes) => {
-                self.judge(candidate, &layer.media_type, &bytes).await.map_or_else(|outcome| outcome, Outcome::Passed)
-            }
-            Err(error) => Outcome::Fault { cause: error.into() },
-        }
+    async fn verify(&self, candidate: Candidate<'_>) -> Vec<Outcome> {
+        vec![self.outcome(candidate).await]
     }
 }
 
@@ -171,7 +176,7 @@ async fn ask_plugin(plugins: &Plugins, hired: &Hired, sound: &mut Sound<'_>, dea
 /// The one layer of a signature manifest (signature specification, "OCI Signatures").
 fn layer(manifest: &Manifest) -> Result<&Descriptor, String> {
     match manifest.layers.as_slice() {
-        [layer] => Ok(layer),
+        [layer] => Ok(&layer.descriptor),
         layers => Err(format!("the signature manifest has {} layers instead of 1", layers.len())),
     }
 }

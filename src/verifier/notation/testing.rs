@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{ARTIFACT_TYPE, NotationVerifier, Trust};
-use crate::artifact::{Descriptor, Digest, IMAGE_MANIFEST, Manifest};
+use crate::artifact::{Annotations, Descriptor, Digest, IMAGE_MANIFEST, Layer, Manifest};
 use crate::limits;
 use crate::pki::testing::{INTERMEDIATE, Key, Kind, LEAF, ROOT, Template, chain, now};
 use crate::pki::timestamp::testing::Token;
@@ -18,7 +18,7 @@ use crate::pki::{Certificate, parse_rfc3339};
 use crate::reference::{Reference, Repository};
 use crate::report::{Outcome, Pass, Stage};
 use crate::store::{Error, Listed, Store};
-use crate::verifier::{Candidate, Verifier as _};
+use crate::verifier::{Attempts, Candidate, Verifier as _};
 
 pub(super) const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 pub(super) const OTHER_DIGEST: &str = "sha256:9f85bc320205d4ad3e2872e85f115eb75b7da8f116bce843fe5db30a3731cc6b";
@@ -366,11 +366,15 @@ impl Store for OneBlob {
 
 /// Has a verifier judge a signature manifest with layers of these media types, which all have this blob.
 pub(super) async fn verify_by(verifier: &NotationVerifier, blob: Result<Bytes, Error>, layers: &[&str]) -> Outcome {
-    let layer = |media_type: &&str| Descriptor { media_type: (*media_type).into(), ..subject() };
+    let layer = |media_type: &&str| Layer {
+        descriptor: Descriptor { media_type: (*media_type).into(), ..subject() },
+        annotations: Annotations::new(),
+    };
     let manifest = Manifest {
         artifact_type: ARTIFACT_TYPE.into(),
         subject: Some(subject()),
         layers: layers.iter().map(layer).collect(),
+        annotations: Annotations::new(),
     };
     let reference: Reference = format!("registry.example/acme/app@{}", subject().digest).parse().unwrap();
     let candidate = Candidate {
@@ -378,9 +382,11 @@ pub(super) async fn verify_by(verifier: &NotationVerifier, blob: Result<Bytes, E
         repository: &reference.repository,
         subject: &subject(),
         referrer: &Descriptor { media_type: IMAGE_MANIFEST.into(), ..subject() },
+        found: None,
         manifest: &manifest,
+        attempts: &Attempts::default(),
         now: now(),
         deadline: Instant::now() + Duration::from_secs(30),
     };
-    verifier.verify(candidate).await
+    verifier.verify(candidate).await.remove(0)
 }

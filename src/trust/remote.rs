@@ -1,0 +1,303 @@
+//! Trust that comes from elsewhere, a key vault or a TUF repository: read when it is first needed and again at an
+//! interval, in a thread of its own, so that no pull waits for it. What its source no longer vouches for is trusted no
+//! more from the next reading on; a source that cannot be reached leaves what was last read in force, for a while.
+//! Nothing here knows what it is that is trusted.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::limits;
+
+/// By which terms something is trusted that comes from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What it is, for messages: `key vault https://...`.
+    pub what: String,
+    /// How often it is read.
+    pub refresh: Duration,
+    /// How long it is trusted when it cannot be read again.
+    pub max_age: Duration,
+}
+
+/// Something trusted that comes from elsewhere. The thread that reads it ends soon after this is dropped.
+pub struct Remote<T> {
+    what: String,
+    shared: Arc<Shared<T>>,
+    /// Dropped with it: then the thread ends.
+    _stop: Sender<()>,
+}
+
+/// Why there is nothing to be trusted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Its source says so.
+    Gone(String),
+    /// Its source said nothing of use.
+    Unreachable(String),
+}
+
+/// What was in force when it was taken. Another revision is to be asked for anew.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    now: Arc<AtomicU64>,
+    taken: u64,
+}
+
+impl Revision {
+    /// Whether what was taken is what is trusted.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.now.load(Ordering::Acquire) == self.taken
+    }
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    read: Condvar,
+    /// Grows whenever what is trusted changes, or whether it can be read.
+    revision: Arc<AtomicU64>,
+}
+
+struct State<T> {
+    /// What is trusted, and since when it was last known to be so.
+    held: Option<(Arc<T>, Instant)>,
+    /// Why it could not be read, if so.
+    problem: Option<String>,
+    /// Whether there is an answer, if only that of an earlier process.
+    answered: bool,
+}
+
+impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
+    /// Begins to read it. `kept` is what was read by an earlier process, and how long ago; older than the terms say, it is
+    /// nothing.
+    #[must_use]
+    pub fn open<R>(terms: Terms, kept: Option<(T, Duration)>, mut read: R) -> Self
+    where
+        R: AsyncFnMut() -> Result<T, Unread> + Send + 'static,
+    {
+        let (stop, stopped) = channel();
+        let held = kept.filter(|(_, age)| *age < terms.max_age).and_then(|(value, age)| {
+            let since = Instant::now().checked_sub(age)?;
+            Some((Arc::new(value), since))
+        });
+        let answered = held.is_some();
+        let state = State { held, problem: None, answered };
+        let shared = Arc::new(Shared { state: Mutex::new(state), read: Condvar::new(), revision: Arc::default() });
+        let (what, reader) = (terms.what.clone(), Reader { terms, shared: Arc::clone(&shared) });
+        let work = move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return reader.take(Err(Unread::Unreachable(error.to_string()))),
+            };
+            loop {
+                let found = runtime.block_on(read());
+                let refresh = reader.terms.refresh;
+                let next = if found.is_ok() { refresh } else { refresh.min(limits::REMOTE_RETRY) };
+                reader.take(found);
+                match stopped.recv_timeout(next) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("trust".to_owned()).spawn(work) {
+            let mut state = shared.lock();
+            (state.answered, state.problem) = (true, Some(format!("no thread can be made: {error}")));
+        }
+        Self { what, shared, _stop: stop }
+    }
+
+    /// What is trusted now, and which revision that is. Waits for the first answer for at most [`limits::REMOTE_FIRST`];
+    /// blocks.
+    ///
+    /// # Errors
+    /// Why nothing is.
+    pub fn now(&self) -> (Result<Arc<T>, String>, Revision) {
+        let state = self.shared.lock();
+        let (state, _) = self
+            .shared
+            .read
+            .wait_timeout_while(state, limits::REMOTE_FIRST, |state| !state.answered)
+            .unwrap_or_else(PoisonError::into_inner);
+        let value = match (&state.held, &state.problem) {
+            (Some((value, _)), _) => Ok(Arc::clone(value)),
+            (None, Some(problem)) => Err(problem.clone()),
+            (None, None) => Err(format!("{} has not answered yet", self.what)),
+        };
+        let now = Arc::clone(&self.shared.revision);
+        // Changed under the lock alone.
+        let taken = now.load(Ordering::Acquire);
+        (value, Revision { now, taken })
+    }
+
+    /// Why it could not be read the last time, if so.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.shared.lock().problem.clone()
+    }
+
+    /// How long ago what is trusted was last known to be so.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.shared.lock().held.as_ref().map(|(_, since)| since.elapsed())
+    }
+}
+
+impl<T> fmt::Debug for Remote<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the thread has.
+struct Reader<T: PartialEq> {
+    terms: Terms,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T: PartialEq> Reader<T> {
+    /// Takes what a reading brought.
+    fn take(&self, found: Result<T, Unread>) {
+        let (now, what) = (Instant::now(), &self.terms.what);
+        let mut state = self.shared.lock();
+        let before = state.held.take();
+        let (was_well, first) = (state.problem.is_none(), !state.answered);
+        let was = before.as_ref().map(|(value, _)| Arc::clone(value));
+        (state.held, state.problem) = match found {
+            Ok(value) => (Some((Arc::new(value), now)), None),
+            Err(Unread::Gone(cause)) => (None, Some(format!("{what}: {cause}"))),
+            Err(Unread::Unreachable(cause)) => {
+                let held = before.filter(|(_, since)| now.saturating_duration_since(*since) < self.terms.max_age);
+                (held, Some(format!("{what} cannot be read: {cause}")))
+            }
+        };
+        if let Some(problem) = &state.problem {
+            warn!("{problem}");
+        }
+        let is = state.held.as_ref().map(|(value, _)| Arc::clone(value));
+        if is != was || state.problem.is_none() != was_well || first {
+            self.shared.revision.fetch_add(1, Ordering::Release);
+            info!(source = what, in_force = is.is_some(), "trust from elsewhere");
+        }
+        state.answered = true;
+        drop(state);
+        self.shared.read.notify_all();
+    }
+}
+
+/// What nobody reads any more is not trusted for ever: a reader that dies takes it along.
+impl<T: PartialEq> Drop for Reader<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.take(Err(Unread::Gone(
+                "reading it ended without an answer: a defect of ratifyd, see its log".to_owned(),
+            )));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    fn terms() -> Terms {
+        Terms { what: "vault x".to_owned(), refresh: Duration::from_millis(1), max_age: Duration::from_secs(3600) }
+    }
+
+    /// Something that is read from what a test sends; it waits while nothing is sent.
+    fn remote(terms: Terms, kept: Option<(u8, Duration)>) -> (Remote<u8>, std::sync::mpsc::SyncSender<Reading>) {
+        let (send, receive): (_, Receiver<Reading>) = sync_channel(0);
+        let read = async move || match receive.recv() {
+            Ok(Reading::Of(found)) => found,
+            Ok(Reading::Panic) => panic!("as a defect would"),
+            Err(_) => Err(Unread::Unreachable("over".to_owned())),
+        };
+        (Remote::open(terms, kept, read), send)
+    }
+
+    enum Reading {
+        Of(Result<u8, Unread>),
+        Panic,
+    }
+
+    fn of(value: u8) -> Reading {
+        Reading::Of(Ok(value))
+    }
+
+    fn unreachable() -> Reading {
+        Reading::Of(Err(Unread::Unreachable("no route".to_owned())))
+    }
+
+    /// What is trusted after some readings; the last is repeated, so that the one before has been taken.
+    fn after(
+        remote: &Remote<u8>,
+        send: &std::sync::mpsc::SyncSender<Reading>,
+        readings: [Reading; 2],
+    ) -> Result<u8, String> {
+        readings.into_iter().for_each(|reading| send.send(reading).unwrap());
+        remote.now().0.map(|value| *value)
+    }
+
+    #[test]
+    fn the_first_answer_is_waited_for_and_a_change_is_another_revision() {
+        let (remote, send) = remote(terms(), None);
+        assert_eq!(after(&remote, &send, [of(1), of(1)]), Ok(1));
+        let (_, first) = remote.now();
+        assert_eq!(after(&remote, &send, [of(1), of(1)]), Ok(1));
+        assert!(first.is_current() && remote.age().is_some());
+        assert_eq!(after(&remote, &send, [of(2), of(2)]), Ok(2));
+        assert!(!first.is_current());
+    }
+
+    #[test]
+    fn what_cannot_be_reached_stays_in_force_and_is_told_and_what_is_gone_goes_at_once() {
+        let (remote, send) = remote(terms(), None);
+        assert_eq!(after(&remote, &send, [of(1), of(1)]), Ok(1));
+        let (_, before) = remote.now();
+        assert_eq!(after(&remote, &send, [unreachable(), unreachable()]), Ok(1));
+        assert_eq!(remote.problem().as_deref(), Some("vault x cannot be read: no route"));
+        assert!(!before.is_current(), "that it cannot be read is a change");
+        let gone = || Reading::Of(Err(Unread::Gone("disabled".to_owned())));
+        assert_eq!(after(&remote, &send, [gone(), gone()]), Err("vault x: disabled".to_owned()));
+        assert_eq!(remote.age(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_trusted_until_the_last_reading_is_as_old_as_may_be() {
+        let old = Duration::from_secs(100);
+        let until = |max_age| Terms { max_age, ..terms() };
+        let (remote, send) = remote(until(old + Duration::from_secs(3600)), Some((7, old)));
+        assert_eq!(remote.now().0.map(|value| *value), Ok(7), "nobody waits for what was kept");
+        assert_eq!(after(&remote, &send, [unreachable(), unreachable()]), Ok(7));
+        assert!(remote.age().is_some_and(|age| age >= old));
+        let (remote, send) = self::remote(until(old), Some((7, old)));
+        let cause = "vault x cannot be read: no route".to_owned();
+        assert_eq!(after(&remote, &send, [unreachable(), unreachable()]), Err(cause));
+    }
+
+    #[test]
+    fn what_nobody_reads_any_more_is_not_trusted() {
+        let (remote, send) = remote(terms(), None);
+        assert_eq!(after(&remote, &send, [of(1), of(1)]), Ok(1));
+        let (_, before) = remote.now();
+        send.send(Reading::Panic).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while before.is_current() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let cause = remote.now().0.unwrap_err();
+        assert!(cause.contains("ended without an answer"), "{cause}");
+    }
+}

@@ -1,0 +1,296 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use sigstore_tuf::canonical_json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::sigstore::trusted_root::TrustedRoot;
+
+/// A repository that is written into a folder.
+struct Repo {
+    folder: tempfile::TempDir,
+    keys: BTreeMap<&'static str, Ed25519KeyPair>,
+    first_root: Vec<u8>,
+}
+
+const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
+const TARGET: &str = "trusted_root.json";
+const LATER: &str = "2999-01-01T00:00:00Z";
+
+impl Repo {
+    fn new() -> Self {
+        let key = || Ed25519KeyPair::generate().unwrap();
+        let keys = ROLES.map(|role| (role, key())).into();
+        let mut repo = Self { folder: tempfile::tempdir().unwrap(), keys, first_root: Vec::new() };
+        repo.first_root = repo.signed(&repo.root(1), &["root"]);
+        repo.publish(1, b"one", LATER);
+        repo
+    }
+
+    fn root(&self, version: u64) -> Value {
+        let keys = self.keys.iter().map(|(role, key)| {
+            let public: String = key.public_key().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            (id(role, key), json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": public } }))
+        });
+        let keys: BTreeMap<_, _> = keys.collect();
+        let roles: BTreeMap<_, _> = (self.keys.iter())
+            .map(|(role, key)| (*role, json!({ "keyids": [id(role, key)], "threshold": 1 })))
+            .collect();
+        json!({
+            "_type": "root", "spec_version": "1.0.31", "version": version, "expires": LATER,
+            "consistent_snapshot": true, "keys": keys, "roles": roles,
+        })
+    }
+
+    fn signed(&self, signed: &Value, by: &[&str]) -> Vec<u8> {
+        let by: Vec<_> = by.iter().map(|role| (id(role, &self.keys[role]), &self.keys[role])).collect();
+        sign(signed, &by)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Publishes a version of everything but the root.
+    fn publish(&self, version: u64, target: &[u8], expires: &str) {
+        let hash = hex(target);
+        self.write(&format!("targets/{hash}.{TARGET}"), target);
+        self.publish_listing(
+            version,
+            &json!({ TARGET: { "length": target.len(), "hashes": { "sha256": hash } } }),
+            expires,
+        );
+    }
+
+    fn publish_listing(&self, version: u64, targets: &Value, expires: &str) {
+        let role = |kind: &str, rest: Value| {
+            let mut role = json!({ "_type": kind, "spec_version": "1.0.31", "version": version, "expires": expires });
+            role.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            self.signed(&role, &[kind])
+        };
+        let meta = |name: &str| json!({ "meta": { name: { "version": version } } });
+        self.write(&format!("{version}.targets.json"), &role("targets", json!({ "targets": targets })));
+        self.write(&format!("{version}.snapshot.json"), &role("snapshot", meta("targets.json")));
+        self.write("timestamp.json", &role("timestamp", meta("snapshot.json")));
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            mirror: Mirror::Folder(self.folder.path().to_owned()),
+            root: self.first_root.clone(),
+            target: TARGET.to_owned(),
+            refresh: Duration::from_secs(3600),
+            max_age: Duration::from_secs(3600),
+            cache: None,
+        }
+    }
+}
+
+fn id(role: &str, key: &Ed25519KeyPair) -> String {
+    format!("{role}-{}", &hex(key.public_key().as_ref())[..8])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sign(signed: &Value, by: &[(String, &Ed25519KeyPair)]) -> Vec<u8> {
+    let message = canonical_json::to_canonical_bytes(signed).unwrap();
+    let signatures: Vec<_> = (by.iter())
+        .map(|(id, key)| {
+            let signature: String = key.sign(&message).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "keyid": id, "sig": signature })
+        })
+        .collect();
+    serde_json::to_vec(&json!({ "signatures": signatures, "signed": signed })).unwrap()
+}
+
+fn reader(options: &Options) -> Reader {
+    let cache = options.cache.as_ref().map(|folder| Cache { folder: folder.join(name(options)) });
+    Reader { options: options.clone(), client: client(Proxy::default()), cache }
+}
+
+async fn read(options: &Options) -> Result<Vec<u8>, Unread> {
+    reader(options).read().await
+}
+
+fn cause(read: Result<Vec<u8>, Unread>) -> String {
+    match read.unwrap_err() {
+        Unread::Unreachable(cause) => cause,
+        Unread::Gone(cause) => panic!("gone: {cause}"),
+    }
+}
+
+/// Mirrors a folder over http.
+async fn served(folder: &Path) -> Url {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let (url, folder) = (format!("http://{}/mirror", listener.local_addr().unwrap()), folder.to_owned());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let line = String::from_utf8_lossy(&request[..length]).into_owned();
+            let path = line.split(' ').nth(1).unwrap().trim_start_matches("/mirror/");
+            let (status, body) = match fs::read(folder.join(path)) {
+                Ok(body) if body == b"broken" => ("500 Broken", Vec::new()),
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+        }
+    });
+    Url::parse(&url).unwrap()
+}
+
+#[tokio::test]
+async fn the_file_is_read_and_followed_through_new_versions_and_new_roots() {
+    let mut repo = Repo::new();
+    let options = repo.options();
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    repo.publish(2, b"two", LATER);
+    assert_eq!(read(&options).await, Ok(b"two".to_vec()));
+    // Every key is replaced; the new root is signed by the old key and by the new one.
+    let old = repo.keys.remove("root").unwrap();
+    for role in ROLES {
+        repo.keys.insert(role, Ed25519KeyPair::generate().unwrap());
+    }
+    let root = repo.root(2);
+    let new = &repo.keys["root"];
+    repo.write("2.root.json", &sign(&root, &[(id("root", &old), &old), (id("root", new), new)]));
+    repo.publish(3, b"three", LATER);
+    assert_eq!(read(&options).await, Ok(b"three".to_vec()));
+    repo.write("2.root.json", &sign(&root, &[(id("root", new), new)]));
+    assert!(cause(read(&options).await).contains("threshold not met for role root"));
+}
+
+#[tokio::test]
+async fn what_somebody_in_the_middle_could_bring_takes_nothing_away() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    repo.publish(2, b"two", LATER);
+    assert_eq!(read(&options).await, Ok(b"two".to_vec()));
+    repo.publish(1, b"one", LATER);
+    assert!(cause(read(&options).await).contains("rollback"));
+    repo.publish(3, b"three", "2001-01-01T00:00:00Z");
+    assert!(cause(read(&options).await).contains("expired"));
+    let stranger = Repo::new();
+    stranger.publish(4, b"four", LATER);
+    let theirs = Options { root: repo.first_root.clone(), ..stranger.options() };
+    assert!(cause(read(&theirs).await).contains("threshold not met"));
+    repo.publish(5, b"five", LATER);
+    repo.write(&format!("targets/{}.{TARGET}", hex(b"five")), b"fiVe");
+    assert!(cause(read(&options).await).contains("integrity"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_longer_listed_is_gone_at_once() {
+    let repo = Repo::new();
+    repo.publish_listing(2, &json!({}), LATER);
+    assert_eq!(read(&repo.options()).await, Err(Unread::Gone(format!("it no longer lists {TARGET}"))));
+}
+
+#[tokio::test]
+async fn a_target_at_the_limit_and_one_past_it() {
+    let repo = Repo::new();
+    let limit = usize::try_from(limits::TUF_TARGET_BYTES).unwrap();
+    repo.publish(2, &vec![b'x'; limit], LATER);
+    assert_eq!(read(&repo.options()).await.unwrap().len(), limit);
+    repo.publish(3, &vec![b'x'; limit + 1], LATER);
+    assert!(cause(read(&repo.options()).await).contains("exceeds configured max"));
+}
+
+#[tokio::test]
+async fn what_was_read_is_judged_anew_by_the_next_process_and_is_as_old_as_it_was() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    // A first root of another repository has nothing to do with it.
+    let other = Options { root: Repo::new().first_root, ..options.clone() };
+    let kept = async |options: &Options| {
+        let options = options.clone();
+        tokio::task::spawn_blocking(move || reader(&options).cache.unwrap().kept(&options)).await.unwrap()
+    };
+    assert_eq!(kept(&other).await, None);
+    let (bytes, age) = kept(&options).await.unwrap();
+    assert!(bytes == b"one" && age < Duration::from_secs(60));
+    let folder = cache.path().join(name(&options));
+    let ago = |seconds: u64| {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds;
+        fs::write(folder.join(REFRESHED), at.to_string()).unwrap();
+    };
+    ago(1000);
+    assert!(kept(&options).await.unwrap().1 >= Duration::from_secs(1000));
+    fs::write(folder.join(REFRESHED), "99999999999").unwrap();
+    assert_eq!(kept(&options).await, None, "read in the future");
+    ago(10);
+    for name in [format!("targets/{TARGET}"), "timestamp.json".to_owned(), "targets.json".to_owned()] {
+        let path = folder.join(name);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
+        assert_eq!(kept(&options).await, None, "{}", path.display());
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(kept(&options).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_gone_leaves_what_was_read_in_force_also_after_a_restart() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    let opened = |options: Options| tokio::task::spawn_blocking(move || open(options, Proxy::default()));
+    let first = opened(options.clone()).await.unwrap();
+    assert_eq!(first.now().0.as_deref(), Ok(&b"one".to_vec()));
+    drop(first);
+    fs::remove_file(repo.folder.path().join("timestamp.json")).unwrap();
+    let again = opened(options.clone()).await.unwrap();
+    assert_eq!(again.now().0.as_deref(), Ok(&b"one".to_vec()));
+    let expired = Options { max_age: Duration::ZERO, ..options };
+    let over = opened(expired).await.unwrap();
+    let cause = over.now().0.unwrap_err();
+    assert!(cause.contains("cannot be read: transport error: timestamp.json not found"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_mirror_on_the_web_is_read_within_bounds() {
+    let repo = Repo::new();
+    let url = served(repo.folder.path()).await;
+    let options = Options { mirror: Mirror::Url(url.clone()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    repo.write("2.root.json", &vec![b' '; usize::try_from(limits::TUF_ROOT_BYTES).unwrap() + 1]);
+    assert!(cause(read(&options).await).contains("2.root.json: more than the limit of 524288 bytes"));
+    repo.write("2.root.json", b"broken");
+    assert!(cause(read(&options).await).contains("2.root.json: the answer has status 500"));
+    let nobody = Options { mirror: Mirror::Url(Url::parse("http://127.0.0.1:1/").unwrap()), ..options };
+    assert!(cause(read(&nobody).await).contains("GET http://127.0.0.1:1/2.root.json: "));
+}
+
+#[test]
+fn the_first_roots_that_come_along_are_whole() {
+    for known in [Known::PublicGood, Known::GitHub] {
+        assert!(Url::parse(known.url()).is_ok_and(|url| url.scheme() == "https"));
+        let root = StoreRepository::new(sigstore_tuf::MemoryStore::new());
+        assert!(Updater::new(root, known.root()).is_ok(), "{known:?}");
+        let trusted = TrustedRoot::parse(known.trusted_root()).unwrap();
+        assert!(!trusted.authorities().is_empty() && !trusted.timestamp_authorities().is_empty(), "{known:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_root_that_is_none_is_told_as_such() {
+    let repo = Repo::new();
+    for root in [&b"{}"[..], b"", b"[]"] {
+        let options = Options { root: root.to_vec(), ..repo.options() };
+        assert!(matches!(read(&options).await, Err(Unread::Gone(cause)) if cause.starts_with("its first root: ")));
+    }
+}
