@@ -198,7 +198,11 @@ impl<'a> Walk<'a> {
         match place {
             None => artifact.referrers = listing,
             Some(place) => {
-                artifact.elsewhere.iter_mut().filter(|(known, _)| *known == place).for_each(|(_, at)| *at = listing.clone());
+                artifact
+                    .elsewhere
+                    .iter_mut()
+                    .filter(|(known, _)| *known == place)
+                    .for_each(|(_, at)| *at = listing.clone());
             }
         }
     }
@@ -298,8 +302,7 @@ async fn examine(
     let accepting = asked.iter().filter(|asked| is_tagged || asked.verifier.accepts(&manifest.artifact_type));
     let findings = join_all(accepting.map(async |Asked { verifier, attempts }| {
         let (manifest, found) = (&manifest, found.as_ref());
-        let candidate =
-            Candidate { store, repository, subject, referrer, found, manifest, attempts, now, deadline };
+        let candidate = Candidate { store, repository, subject, referrer, found, manifest, attempts, now, deadline };
         let name = verifier.name();
         let finding = |outcome: Outcome| Finding { verifier: name.to_owned(), outcome };
         verifier.verify(candidate).await.into_iter().map(finding).collect::<Vec<_>>()

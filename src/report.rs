@@ -326,12 +326,7 @@ impl Report {
     }
 
     /// Adds a candidate for evidence on `parent`, and where it was found if not on the list of its referrers.
-    pub fn add_found(
-        &mut self,
-        parent: ArtifactId,
-        descriptor: Descriptor,
-        found: Option<Elsewhere>,
-    ) -> ArtifactId {
+    pub fn add_found(&mut self, parent: ArtifactId, descriptor: Descriptor, found: Option<Elsewhere>) -> ArtifactId {
         self.artifacts.push(Artifact {
             descriptor,
             parent: Some(parent),
@@ -401,8 +396,8 @@ impl Report {
             Read::Fault(fault) => (String::new(), Some(fault.to_string())),
         };
         let referrers = artifact.known().map(|child| self.branch(child)).collect();
-        let pending = (artifact.referrers == Listing::Pending)
-            .then(|| "the list of referrers was not waited for".to_owned());
+        let pending =
+            (artifact.referrers == Listing::Pending).then(|| "the list of referrers was not waited for".to_owned());
         let listings = artifact.listings().filter_map(|listing| match listing {
             Listing::Fault(fault) | Listing::Stale { fault, .. } => Some(fault.to_string()),
             Listing::Pending | Listing::Whole(_) | Listing::NotAsked => None,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::Assembly;
 use crate::config::{
-    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, IdentityMatch, KeyMaterial, NamedRoot, Rewrite,
-    RootSource, Spanned,
+    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, IdentityMatch, KeyMaterial, NamedRoot,
+    Rewrite, RootSource, Spanned,
 };
 use crate::limits;
 use crate::pki::{self, Certificate};
@@ -113,8 +113,7 @@ impl Assembly {
             self.trust_problems.push(&policy.place, cause);
             return Err(cause.to_owned());
         }
-        let trust =
-            Trust { signers, roots, log: policy.log, sct: policy.sct, observer_time: policy.timestamp };
+        let trust = Trust { signers, roots, log: policy.log, sct: policy.sct, observer_time: policy.timestamp };
         Ok(TrustPolicy { trust, annotations: policy.annotations.clone() })
     }
 
@@ -230,7 +229,8 @@ impl Assembly {
         let (name, is_pattern) = name.strip_suffix("Regex").map_or((name, false), |name| (name, true));
         let full = SHORT.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full);
         let Some(extension) = Extension::by_name(full) else {
-            let known: Vec<&str> = SHORT.iter().map(|(short, _)| *short).chain(Extension::all().map(Extension::name)).collect();
+            let known: Vec<&str> =
+                SHORT.iter().map(|(short, _)| *short).chain(Extension::all().map(Extension::name)).collect();
             let cause = format!("there is no extension {name:?}; known are {}", known.join(", "));
             self.problems.push(&text.place, &cause);
             return Err(cause);
@@ -379,7 +379,11 @@ mod tests {
         let node = Node::new(policy);
         let found = node.assembled();
         assert!(!verifies(&found));
-        assert!(found.problems[0].contains("there is no trusted root to judge its signatures by"), "{:?}", found.problems);
+        assert!(
+            found.problems[0].contains("there is no trusted root to judge its signatures by"),
+            "{:?}",
+            found.problems
+        );
         let root = node.folder.path().join("trusted_root.json");
         node.configure(&format!("trustedRoots = [{{ name = \"own\", file = {root:?} }}]\n{policy}"));
         for (content, cause) in [("{}", "trusted_root.json"), ("", "trusted_root.json")] {

@@ -274,13 +274,13 @@ threshold = 1
 fn ratify_v2_s_sample_is_taken_as_it_is() {
     assert_eq!(
         problems(RATIFY_V2_SAMPLE),
-        [
-            "7:39: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment variable \
-             CERTIFICATE_PATH is not defined (write $${ for a plain ${)",
-        ]
+        ["7:39: executors[0].verifiers[0].parameters.certificates[0].files[0]: environment variable \
+             CERTIFICATE_PATH is not defined (write $${ for a plain ${)",]
     );
     let config = good(&RATIFY_V2_SAMPLE.replace("CERTIFICATE_PATH", "DIR"));
-    let VerifierKind::Cosign(cosign) = &checks(&config.executors[0]).verifiers[1].kind else { panic!("no cosign verifier") };
+    let VerifierKind::Cosign(cosign) = &checks(&config.executors[0]).verifiers[1].kind else {
+        panic!("no cosign verifier")
+    };
     let CosignSigners::Keyless(identities) = &cosign.policies[0].signers else { panic!("{cosign:?}") };
     let IdentityMatch::Exact(subject) = &identities[0].subject else { panic!("{identities:?}") };
     assert_eq!(subject.value, "test@example.com");
@@ -861,7 +861,9 @@ fn numbers_at_their_limits_and_past_them() {
 #[test]
 fn variables_are_put_in_after_parsing_and_not_into_patterns_policies_and_pem() {
     let config = good(&verifier("certificates = [{ files = [\"${DIR}/$${DIR}/a b.pem\"] }]"));
-    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else { panic!("no notation verifier") };
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else {
+        panic!("no notation verifier")
+    };
     assert_eq!(notation::sources(notation), ["ca:ratify /etc/trust/${DIR}/a b.pem"]);
     let config = good(&executor("mode = \"deny\"").replace("/t/ca.pem", "/${HOSTILE}"));
     assert_eq!(config.executors[0].mode, Mode::Deny, "a value adds no key");

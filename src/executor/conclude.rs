@@ -170,8 +170,10 @@ fn nothing_found(report: &Report) -> String {
         if unrelated > 0 { format!(" ({unrelated} listed that refer to something else)") } else { String::new() };
     if types.is_empty() {
         let subject = report.get(Report::SUBJECT);
-        let tags: Vec<String> = subject.into_iter().flat_map(|subject| &subject.elsewhere).map(|(at, _)| at.to_string()).collect();
-        let tags = if tags.is_empty() { tags.concat() } else { format!(", and there is nothing at {}", tags.join(" and ")) };
+        let tags: Vec<String> =
+            subject.into_iter().flat_map(|subject| &subject.elsewhere).map(|(at, _)| at.to_string()).collect();
+        let tags =
+            if tags.is_empty() { tags.concat() } else { format!(", and there is nothing at {}", tags.join(" and ")) };
         format!("nothing refers to this image{strangers}{tags}")
     } else {
         let more = types.len().saturating_sub(SHOWN_TYPES);

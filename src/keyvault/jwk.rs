@@ -71,7 +71,8 @@ fn unsigned(bytes: &[u8]) -> Vec<u8> {
 /// A value in DER: tag, length, content.
 fn value(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
-    let digits = length.iter().position(|byte| *byte != 0).map_or(&[][..], |first| length.get(first..).unwrap_or_default());
+    let digits =
+        length.iter().position(|byte| *byte != 0).map_or(&[][..], |first| length.get(first..).unwrap_or_default());
     let mut der = vec![tag];
     match (digits, u8::try_from(digits.len())) {
         ([], _) => der.push(0),

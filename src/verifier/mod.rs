@@ -56,7 +56,9 @@ pub struct Attempts(AtomicUsize);
 impl Attempts {
     /// Begins one more, unless there were `most` already.
     pub fn begin(&self, most: usize) -> bool {
-        self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |begun| (begun < most).then(|| begun.saturating_add(1))).is_ok()
+        self.0
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |begun| (begun < most).then(|| begun.saturating_add(1)))
+            .is_ok()
     }
 }
 

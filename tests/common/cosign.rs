@@ -62,7 +62,8 @@ impl Signer {
     pub fn create(key: Key) -> Self {
         let signer = Self { folder: shared_folder() };
         new_key(&signer.folder.join("private.pem"), key);
-        run(&mut signer.cosign(&["import-key-pair", "-y", "--key", "private.pem", "--output-key-prefix", "cosign"])).success();
+        run(&mut signer.cosign(&["import-key-pair", "-y", "--key", "private.pem", "--output-key-prefix", "cosign"]))
+            .success();
         signer
     }
 
@@ -95,7 +96,8 @@ impl Signer {
 
     /// Has cosign judge an image by this key alone.
     pub fn verify(&self, form: Form, reference: &str) -> Ran {
-        let mut cosign = self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
+        let mut cosign =
+            self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
         cosign.args((form != Form::Bundle).then_some("--new-bundle-format=false"));
         run(cosign.arg(reference))
     }

@@ -210,7 +210,8 @@ impl Image {
     /// Puts what Cosign keeps at another image's tag, with this ending, at the tag of this image.
     pub fn take_tag(&self, other: &Self, ending: &str) {
         let tag = |image: &Self| format!("{}.{ending}", image.digest.replace(':', "-"));
-        let ((host, path), (_, from)) = (self.repository.split_once('/').unwrap(), other.repository.split_once('/').unwrap());
+        let ((host, path), (_, from)) =
+            (self.repository.split_once('/').unwrap(), other.repository.split_once('/').unwrap());
         let manifest = Http::get(host, &format!("/v2/{from}/manifests/{}", tag(other)));
         let parsed: Value = serde_json::from_slice(&manifest).unwrap();
         let layers = parsed["layers"].as_array().unwrap().iter().chain([&parsed["config"]]);

@@ -102,7 +102,8 @@ impl State {
             return Ok(());
         }
         if inner.rule == Rule::FailTags && inner.requests.last().is_some_and(|last| last.ends_with(".sig")) {
-            return client.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return client
+                .write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
         let held = |inner: &mut Inner| for_referrers && inner.rule == Rule::HoldReferrers && !inner.closed;
         drop(self.changed.wait_while(inner, held).unwrap());

@@ -297,7 +297,8 @@ fn the_example_configuration_lacks_its_trust_files_and_nothing_else() {
     node.replace(&node.config(), &example.replace("/etc/ratifyd/trust", folder.to_str().unwrap()));
     let text = check(&node, &node.config()).ended(2);
     let certificate = fs::read_to_string(node.trust()).unwrap();
-    let files = [("acme-root.pem", &*certificate), ("release.pub", PUBLIC_KEY), ("acme-internal-root.pem", &*certificate)];
+    let files =
+        [("acme-root.pem", &*certificate), ("release.pub", PUBLIC_KEY), ("acme-internal-root.pem", &*certificate)];
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), files.len(), "{text}");
     for (line, (name, content)) in lines.iter().zip(files) {

@@ -93,12 +93,7 @@ fn policies(
 const REKOR: &str = "no log is asked over the network: leave it out; what a log says comes with the signature, and counts by \
                      the log's key in trustedRoots";
 
-fn policy(
-    decoder: &mut Decoder<'_>,
-    item: &Item<'_>,
-    providers: &Providers,
-    has_roots: bool,
-) -> Option<CosignPolicy> {
+fn policy(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, has_roots: bool) -> Option<CosignPolicy> {
     let mut table = decoder.table(item)?;
     let version = match table.optional("version").filter(|item| item.as_text() != Some("")) {
         Some(item) => decoder.literal_choice(&item, &[("1.0.0", ())]),
@@ -186,9 +181,7 @@ fn asks(
         CosignSigners::Keyless(_) => Asks { log, sct: sct.unwrap_or(true), timestamp: true },
         // An own authority tells no public log of its certificates, and where nobody says when something was signed they
         // must be valid still.
-        CosignSigners::Chain { .. } => {
-            Asks { log, sct: sct.unwrap_or(false), timestamp: timestamp.unwrap_or(false) }
-        }
+        CosignSigners::Chain { .. } => Asks { log, sct: sct.unwrap_or(false), timestamp: timestamp.unwrap_or(false) },
     };
     let is_keyless = matches!(signers, Some(CosignSigners::Keyless(_)));
     if !is_keyless && (asks.log || asks.sct || asks.timestamp) && !has_roots {

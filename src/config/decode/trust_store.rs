@@ -149,7 +149,8 @@ fn named_stores(
                 decoder.problems.push_with_hint(&name.place, message, STORE_NAME);
             }
             let items = decoder.filled_array(item)?;
-            let material: Vec<_> = items.iter().map(|item| providers.find(decoder, item, Content::Certificates)).collect();
+            let material: Vec<_> =
+                items.iter().map(|item| providers.find(decoder, item, Content::Certificates)).collect();
             let material = material.into_iter().collect::<Option<Vec<_>>>()?;
             is_name.then(|| TrustStore { store_type, name: Some(name.value.clone()), material })
         })
@@ -279,8 +280,8 @@ pub fn material(decoder: &mut Decoder<'_>, table: &mut Table<'_>, content: Conte
     let vault = vault_item
         .map_or_else(|| Some(Vec::new()), |item| vault_material(decoder, &item, content).map(|vault| vec![vault]));
     let files = files_item.map_or_else(|| Some(Vec::new()), |item| files(decoder, &item));
-    let inline = inline_item
-        .map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item, content).map(|inline| vec![inline]));
+    let inline =
+        inline_item.map_or_else(|| Some(Vec::new()), |item| inline(decoder, &item, content).map(|inline| vec![inline]));
     let mut material = files?;
     material.extend(inline?);
     material.extend(vault?);

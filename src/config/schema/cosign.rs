@@ -18,34 +18,37 @@ pub(super) fn parameters() -> Value {
             "file": described("A trusted_root.json, by its absolute path.", or_variable(path())),
         },
     });
-    let parameters = table("What is trusted, and what a signature must be bound to.", json!({
-        "trustPolicies": {
-            "description": "Who is trusted where; the most specific scope wins.",
-            "type": "array",
-            "minItems": 1,
-            "items": { "$ref": "#/$defs/cosignPolicy" },
-        },
-        "trustedRoots": {
-            "description": "What keyless signatures, logs and timestamps are judged by.",
-            "type": "array",
-            "items": root,
-            "default": [],
-        },
-        "predicateTypes": described("The attestations that are asked for, by their predicate types; left out, signatures are.",
-            with("items", json!({ "$ref": "#/$defs/predicateType" }), literals(""))),
-        "dockerReference": word(&["exact", "repository", "ignore"], "repository", "Whether the name that a signature of the \
-            older form states must be the image's repository, without or with a tag."),
-        "remap": rewrites("Under which names images were signed that are pulled under others."),
-        "signatureRepository": rewrites("Where signatures lie that are not beside their images."),
-        "maxSignatures": {
-            "description": "How many signatures of one image are judged at most.",
-            "type": "integer",
-            "minimum": 1,
-            "maximum": limits::SIGNATURES_MAX,
-            "default": limits::SIGNATURES,
-        },
-        "key": described("A file with the one public key that is trusted, by its absolute path (Ratify v1).", or_variable(path())),
-    }));
+    let parameters = table(
+        "What is trusted, and what a signature must be bound to.",
+        json!({
+            "trustPolicies": {
+                "description": "Who is trusted where; the most specific scope wins.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "$ref": "#/$defs/cosignPolicy" },
+            },
+            "trustedRoots": {
+                "description": "What keyless signatures, logs and timestamps are judged by.",
+                "type": "array",
+                "items": root,
+                "default": [],
+            },
+            "predicateTypes": described("The attestations that are asked for, by their predicate types; left out, signatures are.",
+                with("items", json!({ "$ref": "#/$defs/predicateType" }), literals(""))),
+            "dockerReference": word(&["exact", "repository", "ignore"], "repository", "Whether the name that a signature of the \
+                older form states must be the image's repository, without or with a tag."),
+            "remap": rewrites("Under which names images were signed that are pulled under others."),
+            "signatureRepository": rewrites("Where signatures lie that are not beside their images."),
+            "maxSignatures": {
+                "description": "How many signatures of one image are judged at most.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": limits::SIGNATURES_MAX,
+                "default": limits::SIGNATURES,
+            },
+            "key": described("A file with the one public key that is trusted, by its absolute path (Ratify v1).", or_variable(path())),
+        }),
+    );
     let ways = json!([
         { "required": ["trustPolicies"], "properties": { "key": false } },
         { "required": ["key"], "properties": { "trustPolicies": false } },
@@ -59,52 +62,57 @@ pub(super) fn policy() -> Value {
         let flag = json!({ "description": what, "type": "boolean" });
         default.map_or(flag.clone(), |default| with_default(json!(default), flag))
     };
-    let mut policy = table("Who is trusted, and what is asked for.", json!({
-        "version": described("The version of its form (Ratify v1).", json!({ "enum": ["", "1.0.0"] })),
-        "name": described("Its name.", name()),
-        "scopes": {
-            "description": "Patterns of repositories, as those of executors; left out, wherever the verifier is asked.",
-            "type": "array",
-            "items": { "$ref": "#/$defs/literal" },
-        },
-        "trustedRoots": literals("The trusted roots that count, by name; left out, all of them."),
-        "annotations": {
-            "description": "What every signature must state.",
-            "type": "object",
-            "additionalProperties": { "$ref": "#/$defs/literal" },
-        },
-        "keys": {
-            "description": "The public keys that are trusted.",
-            "anyOf": [
-                key_table(),
-                { "type": "array", "items": { "$ref": "#/$defs/cosignKey" } },
-                { "const": null },
-            ],
-        },
-        "certificateChain": with("required", json!(["roots"]), table("An own authority, in place of a trusted root's.", json!({
-            "roots": paths("Absolute paths of files with its roots."),
-            "intermediates": { "description": "Absolute paths of files with those between.", "type": "array", "items": or_variable(path()) },
-        }))),
-        "identities": {
-            "description": "Several identities that are trusted alike.",
-            "type": "array",
-            "minItems": 1,
-            "items": { "$ref": "#/$defs/certificateIdentity" },
-        },
-        "keyless": {
-            "anyOf": [
-                table("The identity that is trusted (Ratify v1).", keyless()),
-                { "const": null },
-            ],
-        },
-        "ignoreTLog": flag("Whether a signature counts without a transparency log.", Some(false)),
-        "tLogVerify": flag("The opposite (Ratify v1).", None),
-        "ignoreCTLog": flag("Whether a certificate counts without a certificate transparency log; left out, under an own \
-            authority alone.", None),
-        "ignoreObserverTimestamps": flag("Whether a key's signature counts without anybody who says when it was made; left \
-            out, where ignoreTLog is true.", None),
-    }));
-    if let (Some(keys), Value::Object(own)) = (policy.get_mut("properties").and_then(Value::as_object_mut), identity_keys()) {
+    let mut policy = table(
+        "Who is trusted, and what is asked for.",
+        json!({
+            "version": described("The version of its form (Ratify v1).", json!({ "enum": ["", "1.0.0"] })),
+            "name": described("Its name.", name()),
+            "scopes": {
+                "description": "Patterns of repositories, as those of executors; left out, wherever the verifier is asked.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/literal" },
+            },
+            "trustedRoots": literals("The trusted roots that count, by name; left out, all of them."),
+            "annotations": {
+                "description": "What every signature must state.",
+                "type": "object",
+                "additionalProperties": { "$ref": "#/$defs/literal" },
+            },
+            "keys": {
+                "description": "The public keys that are trusted.",
+                "anyOf": [
+                    key_table(),
+                    { "type": "array", "items": { "$ref": "#/$defs/cosignKey" } },
+                    { "const": null },
+                ],
+            },
+            "certificateChain": with("required", json!(["roots"]), table("An own authority, in place of a trusted root's.", json!({
+                "roots": paths("Absolute paths of files with its roots."),
+                "intermediates": { "description": "Absolute paths of files with those between.", "type": "array", "items": or_variable(path()) },
+            }))),
+            "identities": {
+                "description": "Several identities that are trusted alike.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "$ref": "#/$defs/certificateIdentity" },
+            },
+            "keyless": {
+                "anyOf": [
+                    table("The identity that is trusted (Ratify v1).", keyless()),
+                    { "const": null },
+                ],
+            },
+            "ignoreTLog": flag("Whether a signature counts without a transparency log.", Some(false)),
+            "tLogVerify": flag("The opposite (Ratify v1).", None),
+            "ignoreCTLog": flag("Whether a certificate counts without a certificate transparency log; left out, under an own \
+                authority alone.", None),
+            "ignoreObserverTimestamps": flag("Whether a key's signature counts without anybody who says when it was made; left \
+                out, where ignoreTLog is true.", None),
+        }),
+    );
+    if let (Some(keys), Value::Object(own)) =
+        (policy.get_mut("properties").and_then(Value::as_object_mut), identity_keys())
+    {
         keys.extend(own);
     }
     policy
@@ -147,12 +155,15 @@ fn keyless() -> Value {
 
 /// `keys` as a table.
 fn key_table() -> Value {
-    let mut keys = table("Keys of one name.", json!({
-        "name": described("Whose they are; keys of one name are one signer.", key_name()),
-        "files": paths("Absolute paths of files with public keys in PEM."),
-        "inline": inline(),
-        "azurekeyvault": { "$ref": "#/$defs/vaultOfKeys" },
-    }));
+    let mut keys = table(
+        "Keys of one name.",
+        json!({
+            "name": described("Whose they are; keys of one name are one signer.", key_name()),
+            "files": paths("Absolute paths of files with public keys in PEM."),
+            "inline": inline(),
+            "azurekeyvault": { "$ref": "#/$defs/vaultOfKeys" },
+        }),
+    );
     let sources = json!([{ "required": ["files"] }, { "required": ["inline"] }, { "required": ["azurekeyvault"] }]);
     keys = with("anyOf", sources, keys);
     keys
@@ -160,14 +171,17 @@ fn key_table() -> Value {
 
 /// An item of `keys` as a list.
 pub(super) fn key() -> Value {
-    let key = table("One source of keys.", json!({
-        "name": described("Whose it is; of a provider, the key's name there.", json!({ "anyOf": [key_name(), { "const": "" }] })),
-        "file": described("The file, by its absolute path.", or_variable(path())),
-        "inline": inline(),
-        "azurekeyvault": { "$ref": "#/$defs/vaultOfKeys" },
-        "provider": literal("A key management provider (Ratify v1)."),
-        "version": literal("The version of a provider's key."),
-    }));
+    let key = table(
+        "One source of keys.",
+        json!({
+            "name": described("Whose it is; of a provider, the key's name there.", json!({ "anyOf": [key_name(), { "const": "" }] })),
+            "file": described("The file, by its absolute path.", or_variable(path())),
+            "inline": inline(),
+            "azurekeyvault": { "$ref": "#/$defs/vaultOfKeys" },
+            "provider": literal("A key management provider (Ratify v1)."),
+            "version": literal("The version of a provider's key."),
+        }),
+    );
     let sources = ["file", "inline", "azurekeyvault", "provider"].map(|source| json!({ "required": [source] }));
     with("anyOf", json!(sources), key)
 }

@@ -52,7 +52,10 @@ fn policy(policy: &CosignPolicy) -> PolicyTable<'_> {
         ignore_tlog: !policy.log,
         ignore_ct_log: (!is_keyed).then_some(!policy.sct),
         ignore_observer_timestamps: is_keyed.then_some(!policy.timestamp),
-        trusted_roots: policy.trusted_roots.as_ref().map(|names| names.iter().map(|name| name.value.as_str()).collect()),
+        trusted_roots: policy
+            .trusted_roots
+            .as_ref()
+            .map(|names| names.iter().map(|name| name.value.as_str()).collect()),
         annotations: &policy.annotations,
         keys,
         certificate_chain: chain,

@@ -109,7 +109,8 @@ fn of_a_certificate_logs_and_a_time_are_asked_for_unless_they_are_left_out_by_na
     assert_eq!(asks(&policy(&format!("{identity}, ignoreTLog = true, ignoreCTLog = true"))), [false, false, true]);
     // Ratify v2 hears it of keys alone.
     assert_eq!(asks(&policy(&format!("{identity}, ignoreObserverTimestamps = true"))), [true, true, true]);
-    let keyless = "keyless = { ctLogVerify = false, certificateIdentityRegExp = \"a.*\", certificateOIDCIssuer = \"i\" }";
+    let keyless =
+        "keyless = { ctLogVerify = false, certificateIdentityRegExp = \"a.*\", certificateOIDCIssuer = \"i\" }";
     assert_eq!(asks(&policy(keyless)), [true, false, true]);
     let chain = "certificateChain = { roots = [\"/r\"] }, certificateIdentity = \"a@b.io\"";
     assert_eq!(asks(&policy(&format!("{chain}, ignoreTLog = true"))), [false, false, false]);
@@ -123,10 +124,19 @@ fn what_names_nobody_or_everybody_is_refused_with_its_mend() {
     let keys = "keys = { files = [\"/a\"] }";
     for (text, cause) in [
         (policy(""), "the trust policy trusts nobody (add keys, or certificateIdentity"),
-        (policy(identity), "an identity without its issuer is anybody's who calls himself so (add certificateOIDCIssuer"),
+        (
+            policy(identity),
+            "an identity without its issuer is anybody's who calls himself so (add certificateOIDCIssuer",
+        ),
         (policy(issuer), "an issuer without an identity is everybody whom it knows (add certificateIdentity"),
-        (policy(&format!("{identity}, {issuer}, certificateIdentityRegex = \"a\"")), "certificateIdentity is given too"),
-        (policy(&format!("{identity}, {issuer}, certificateOIDCIssuerRegex = \"a\"")), "certificateOIDCIssuer is given too"),
+        (
+            policy(&format!("{identity}, {issuer}, certificateIdentityRegex = \"a\"")),
+            "certificateIdentity is given too",
+        ),
+        (
+            policy(&format!("{identity}, {issuer}, certificateOIDCIssuerRegex = \"a\"")),
+            "certificateOIDCIssuer is given too",
+        ),
         (policy(&format!("{identity}, {issuer}, {keys}, ignoreTLog = true")), "both keys and an identity are named"),
         (policy("keyless = {}"), "names nobody"),
         (policy(&format!("keyless = {{ {identity} }}")), "an identity without its issuer"),
@@ -137,17 +147,37 @@ fn what_names_nobody_or_everybody_is_refused_with_its_mend() {
             policy(&format!("certificateChain = {{ roots = [\"/r\"] }}, ignoreTLog = true, {identity}, {issuer}")),
             "name no OIDC issuer",
         ),
-        (policy(&format!("certificateChain = {{ roots = [\"/r\"] }}, {keys}, ignoreTLog = true")), "keys have no certificates"),
+        (
+            policy(&format!("certificateChain = {{ roots = [\"/r\"] }}, {keys}, ignoreTLog = true")),
+            "keys have no certificates",
+        ),
         (policy(&format!("identities = [{{ {identity}, {issuer} }}], {identity}, {issuer}")), "in two ways: keep one"),
-        (policy(&format!("{keys}, ignoreTLog = true, rekorURL = \"https://rekor.io\"")), "no log is asked over the network: leave it out"),
+        (
+            policy(&format!("{keys}, ignoreTLog = true, rekorURL = \"https://rekor.io\"")),
+            "no log is asked over the network: leave it out",
+        ),
         (written("key = \"/a\"\nrekorURL = \"https://rekor.io\""), "no log is asked over the network"),
         (written(&format!("key = \"/a\"\ntrustPolicies = [{{ {keys}, ignoreTLog = true }}]")), "key is given too"),
         (policy(&format!("{keys}, ignoreTLog = true, tLogVerify = false")), "tLogVerify is given too"),
         (policy(&format!("{keys}, ignoreTLog = true, version = \"2.0.0\"")), "unknown value \"2.0.0\""),
-        (policy(&format!("{identity}, {issuer}, trustedRoots = [\"x\"]")), "no trusted root is named \"x\" (trustedRoots of the verifier defines none)"),
-        (written("predicateTypes = [\"https://sigstore.dev/cosign/sign/v1\"]\nkey = \"/a\""), "this is the predicate of signatures"),
-        (policy("ignoreTLog = true, keys = { inline = \"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\" }"), "a private key has no place here"),
-        (policy("ignoreTLog = true, keys = { azurekeyvault = { vaultURL = \"https://acme.vault.azure.net\", certificates = [{ name = \"x\" }] } }"), "certificates have no use here"),
+        (
+            policy(&format!("{identity}, {issuer}, trustedRoots = [\"x\"]")),
+            "no trusted root is named \"x\" (trustedRoots of the verifier defines none)",
+        ),
+        (
+            written("predicateTypes = [\"https://sigstore.dev/cosign/sign/v1\"]\nkey = \"/a\""),
+            "this is the predicate of signatures",
+        ),
+        (
+            policy("ignoreTLog = true, keys = { inline = \"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\" }"),
+            "a private key has no place here",
+        ),
+        (
+            policy(
+                "ignoreTLog = true, keys = { azurekeyvault = { vaultURL = \"https://acme.vault.azure.net\", certificates = [{ name = \"x\" }] } }",
+            ),
+            "certificates have no use here",
+        ),
     ] {
         let found = problems(&text);
         assert!(found.iter().any(|line| line.contains(cause)), "{cause}: {found:?}\n{text}");

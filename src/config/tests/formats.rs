@@ -193,7 +193,9 @@ fn ratify_v2_s_own_config_json_works_unchanged() {
     let defined = |name: &str| (name == "CERTIFICATE_PATH").then(|| "/etc/trust/ca.pem".to_owned());
     let config = parse("config.json", &text, &defined).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(matches!(checks(&config.executors[0]).verifiers[1].kind, VerifierKind::Cosign(_)));
-    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else { panic!("no notation verifier") };
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else {
+        panic!("no notation verifier")
+    };
     assert_eq!(super::notation::sources(notation), ["ca:ratify /etc/trust/ca.pem"]);
     let TrustPolicySource::Implied(Statement { asks: Asks::Signature { level, identities, .. }, .. }) =
         &notation.policy

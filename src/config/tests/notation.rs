@@ -408,7 +408,9 @@ fn with_document(more: &str) -> String {
 
 fn notation(text: &str) -> Notation {
     let config = good(text);
-    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else { panic!("no notation verifier") };
+    let VerifierKind::Notation(notation) = &checks(&config.executors[0]).verifiers[0].kind else {
+        panic!("no notation verifier")
+    };
     notation.clone()
 }
 

@@ -442,8 +442,8 @@ fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
             "/annotations",
             "/certificateExtensions",
         ]
-            .iter()
-            .any(|any| pointer.contains(any))
+        .iter()
+        .any(|any| pointer.contains(any))
         {
             continue;
         }

@@ -67,8 +67,10 @@ fn simple_signing(layer: &Layer, bytes: &[u8], question: Question<'_>) -> Result
     if payload.digest != question.subject.as_str() {
         return Err(failure(Stage::Subject, format!("it signs {}, not this image", payload.digest)));
     }
-    let written = annotation(layer, SIGNATURE).ok_or_else(|| of_form("the layer has no signature in its annotations"))?;
-    let signature = STANDARD.decode(written).map_err(|error| of_form(format!("the signature is not base64: {error}")))?;
+    let written =
+        annotation(layer, SIGNATURE).ok_or_else(|| of_form("the layer has no signature in its annotations"))?;
+    let signature =
+        STANDARD.decode(written).map_err(|error| of_form(format!("the signature is not base64: {error}")))?;
     let signature = annotated(Content::Message { digest: None, signature }, layer, question.trust)?;
     let verified = verify(&signature, &Message::Bytes(bytes), question.trust, question.now).map_err(unmet)?;
     let Question { repository, remap, docker_reference, .. } = question;
@@ -90,7 +92,8 @@ fn statement(signature: &Signature, question: Question<'_>) -> Result<Pass, Fail
         let named = named.map_or_else(|| "nothing".to_owned(), |(algorithm, hex)| format!("{algorithm}:{hex}"));
         return Err(failure(Stage::Subject, format!("it speaks of {named}, not of this image")));
     };
-    let verified = verify(signature, &Message::Bytes(&envelope.payload), question.trust, question.now).map_err(unmet)?;
+    let verified =
+        verify(signature, &Message::Bytes(&envelope.payload), question.trust, question.now).map_err(unmet)?;
     check_annotations(question.annotations, |name| subject.annotations.as_ref().and_then(|stated| stated.get(name)))?;
     let said = match question.wants {
         Wants::Signature => String::new(),
@@ -167,7 +170,13 @@ fn check_annotations<'a>(
 fn pass(verified: Verified, said: String) -> Pass {
     let Verified { signer, identity, detail, valid_until } = verified;
     let seconds = |end: SystemTime| end.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Pass { detail: said + &detail, signer: Some(signer), identity, valid_until: valid_until.map(seconds), logged: Vec::new() }
+    Pass {
+        detail: said + &detail,
+        signer: Some(signer),
+        identity,
+        valid_until: valid_until.map(seconds),
+        logged: Vec::new(),
+    }
 }
 
 fn unmet(unmet: Unmet) -> Failure {

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::reference::Repository;
 use crate::report::{Elsewhere, Failure, Fault, Outcome, Pass, Stage};
 use crate::scope::Scopes;
+use crate::sigstore::tag::Kind;
 use crate::sigstore::verify::{Signers, Trust};
 use crate::verifier::{Candidate, Verifier};
 
@@ -118,7 +119,9 @@ impl CosignVerifier {
     ) -> Result<Result<Pass, Failure>, Fault> {
         let Options { wants, docker_reference, remap, max_signatures, .. } = &self.options;
         if !candidate.attempts.begin(*max_signatures) {
-            let cause = format!("there are more than {max_signatures} signatures of it: maxSignatures sets how many are judged");
+            let cause = format!(
+                "there are more than {max_signatures} signatures of it: maxSignatures sets how many are judged"
+            );
             return Ok(Err(Failure { stage: Stage::Limit, cause }));
         }
         let limit = match form::check_size(form, layer) {
@@ -211,29 +214,5 @@ impl Found {
             }
             _ => outcomes,
         }
-    }
-}
-
-/// What Cosign keeps at a tag beside an artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Signatures.
-    Signature,
-    /// Attestations.
-    Attestation,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Signature, Self::Attestation];
-
-    /// The tag of an artifact's evidence of this kind (Cosign, "Signature Specification": "Tag-based Discovery").
-    #[must_use]
-    pub fn tag(self, artifact: &Digest) -> String {
-        let ending = match self {
-            Self::Signature => "sig",
-            Self::Attestation => "att",
-        };
-        format!("{}.{ending}", artifact.as_str().replace(':', "-"))
     }
 }

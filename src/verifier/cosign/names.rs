@@ -71,7 +71,9 @@ fn rule(from: &str, to: &str) -> Result<(Pattern, Target), String> {
 fn rest<'a>(pattern: &Pattern, repository: &'a Repository) -> Option<&'a str> {
     let path = repository.path();
     match pattern {
-        Pattern::Namespace { prefix, .. } => path.strip_prefix(prefix.as_str()).map(|rest| rest.trim_start_matches('/')),
+        Pattern::Namespace { prefix, .. } => {
+            path.strip_prefix(prefix.as_str()).map(|rest| rest.trim_start_matches('/'))
+        }
         Pattern::Registry(_) | Pattern::Domain(_) | Pattern::Any => Some(path),
         Pattern::Repository(_) => None,
     }
@@ -93,7 +95,8 @@ pub fn check_reference(
     let expected = remap.apply(repository);
     let expected = expected.as_ref().unwrap_or(repository);
     let hint = "set dockerReference, or remap for a mirror";
-    let named: Reference = stated.parse().map_err(|error| format!("the signed docker-reference is no name: {error}"))?;
+    let named: Reference =
+        stated.parse().map_err(|error| format!("the signed docker-reference is no name: {error}"))?;
     if named.repository != *expected {
         return Err(format!("it was signed as {}, expected {expected} ({hint})", named.repository));
     }

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::artifact::{Annotations, Descriptor, IMAGE_MANIFEST, Manifest};
+use crate::pki::Certificate;
 use crate::pki::testing::{Key, Kind as KeyKind, now};
 use crate::reference::Reference;
 use crate::scope::Pattern;
-use crate::pki::Certificate;
 use crate::sigstore::identity::{Identity, Matcher};
 use crate::sigstore::key::PublicKey;
 use crate::sigstore::testing::bundles::{self, ISSUER, Keyless, SIGNER, fulcio};
@@ -127,8 +127,7 @@ fn attested(key: &Key, predicate_type: &str) -> Piece {
 
 fn options(keys: &[(&str, &Key)]) -> Options {
     let keys = keys.iter().map(|(name, key)| NamedKey { name: (*name).to_owned(), key: public(key) }).collect();
-    let trust =
-        Trust { signers: Signers::Keys(keys), roots: Vec::new(), log: false, sct: false, observer_time: false };
+    let trust = Trust { signers: Signers::Keys(keys), roots: Vec::new(), log: false, sct: false, observer_time: false };
     let policy = TrustPolicy { trust, annotations: BTreeMap::new() };
     Options {
         policies: Scopes::new(vec![(Pattern::Any, Arc::new(policy))]),
@@ -316,7 +315,8 @@ async fn an_envelope_of_another_payload_type_or_with_two_signatures_fails() {
 #[tokio::test]
 async fn what_was_changed_after_it_was_signed_fails() {
     let mut changed = simple(key(0));
-    changed.bytes = String::from_utf8(changed.bytes).unwrap().replace("\"optional\":null", "\"optional\":{}").into_bytes();
+    changed.bytes =
+        String::from_utf8(changed.bytes).unwrap().replace("\"optional\":null", "\"optional\":{}").into_bytes();
     assert_eq!(failure(trusted(), &[changed]).await.0, Stage::Authenticity);
     let mut envelope = envelope(key(0), IN_TOTO, &statement_of(SPDX, image().digest.hex(), json!({})));
     let statement = statement_of(SIGN, image().digest.hex(), json!({})).to_string();
@@ -328,7 +328,11 @@ async fn what_was_changed_after_it_was_signed_fails() {
 async fn the_name_that_was_signed_must_be_the_images_unless_it_does_not_count() {
     let piece = || simple_of(key(0), &simple_payload("r.io/b:v1", image().digest.as_str(), Value::Null));
     let (stage, cause) = failure(trusted(), &[piece()]).await;
-    assert_eq!((stage, cause.starts_with("it was signed as r.io/b, expected r.io/a")), (Stage::Metadata, true), "{cause}");
+    assert_eq!(
+        (stage, cause.starts_with("it was signed as r.io/b, expected r.io/a")),
+        (Stage::Metadata, true),
+        "{cause}"
+    );
     let ignoring = Options { docker_reference: DockerReference::Ignore, ..trusted() };
     assert_eq!(passes(ignoring, &[piece()]).await.len(), 1);
     let mapped = || Options { remap: Rewrites::parse([("r.io/a", "r.io/b")]).unwrap(), ..trusted() };
