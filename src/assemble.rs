@@ -36,13 +36,17 @@ mod credentials;
 mod notation;
 mod shared;
 mod timed;
-mod vaults;
+mod remotes;
 
+pub use remotes::{Root, Taken};
 pub use shared::Shared;
-pub use vaults::Taken;
 
+use remotes::Remotes;
 use timed::Timed;
-use vaults::Vaults;
+
+fn shared_verifier(verifier: impl Verifier + 'static) -> Arc<dyn Verifier> {
+    Arc::new(verifier)
+}
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -56,8 +60,10 @@ pub struct Assembled {
     pub admission: Admission,
     /// Every trust file, as it was before it was read.
     pub stamps: Vec<(PathBuf, Stamp)>,
-    /// What was taken from key vaults.
+    /// What was taken from elsewhere.
     pub taken: Vec<Taken>,
+    /// The trusted roots of Sigstore, each as often as a verifier names it.
+    pub roots: Vec<Root>,
     /// What is wrong with trust files, one problem each.
     pub problems: Vec<String>,
     /// What was passed over in folders of trust files, and may have been meant to count.
@@ -107,8 +113,9 @@ pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
 pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
     let revocation = shared.revocation(config);
-    let (metrics, vaults) = (Arc::clone(shared.metrics()), Arc::clone(shared.vaults()));
-    join(config, Assembly { disk, revocation, metrics, vaults, ..Assembly::new(path) })
+    let (metrics, remotes) = (Arc::clone(shared.metrics()), Arc::clone(shared.remotes()));
+    let tuf_cache = shared.tuf_cache(&config.cache);
+    join(config, Assembly { disk, revocation, metrics, remotes, tuf_cache, ..Assembly::new(path) })
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -218,6 +225,7 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
         admission,
         stamps: work.stamps,
         taken: work.taken,
+        roots: work.roots,
         problems,
         notes: work.notes.into_iter().collect(),
     })
@@ -255,7 +263,10 @@ struct Assembly {
     notes: BTreeSet<String>,
     stamps: Vec<(PathBuf, Stamp)>,
     taken: Vec<Taken>,
-    vaults: Arc<Vaults>,
+    roots: Vec<Root>,
+    remotes: Arc<Remotes>,
+    /// Where what TUF repositories said outlives this process.
+    tuf_cache: Option<PathBuf>,
     proxy: Proxy,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
@@ -278,7 +289,9 @@ impl Assembly {
             notes: BTreeSet::new(),
             stamps: Vec::new(),
             taken: Vec::new(),
-            vaults: Arc::default(),
+            roots: Vec::new(),
+            remotes: Arc::default(),
+            tuf_cache: None,
             proxy: Proxy::default(),
             generation: Context::new(&SHA256),
             stores: Vec::new(),
@@ -398,11 +411,10 @@ impl Assembly {
                     let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
                     let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
-                    Arc::new(made) as Arc<dyn Verifier>
+                    shared_verifier(made)
                 }),
                 VerifierKind::Cosign(trusted) => {
-                    let made = self.cosign(&verifier.name, trusted, tags);
-                    made.map(|made| Arc::new(made) as Arc<dyn Verifier>)
+                    self.cosign(&verifier.name, trusted, tags).map(shared_verifier)
                 }
             };
             match made {

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::Descriptor;
-use crate::assemble::{self, Assembled, Shared, Taken};
+use crate::assemble::{self, Assembled, Root, Shared, Taken};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
@@ -63,6 +63,8 @@ pub struct InForce {
     pub folders: Vec<PathBuf>,
     stamps: Vec<(PathBuf, Stamp)>,
     taken: Vec<Taken>,
+    /// The trusted roots of Sigstore in force.
+    pub roots: Vec<Root>,
 }
 
 impl InForce {
@@ -97,6 +99,7 @@ impl InForce {
             folders: Vec::new(),
             stamps: Vec::new(),
             taken: Vec::new(),
+            roots: Vec::new(),
         })
     }
 
@@ -292,20 +295,22 @@ fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared) -> InForce
     let config_current = fresh.is_some();
     let in_force = fresh
         .or_else(|| last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared).ok()?, config))));
-    let (admission, config, stamps, taken, problems, notes) = match in_force {
-        Some((Assembled { admission, mut stamps, taken, problems: trust_problems, notes }, config)) => {
+    let (admission, config, stamps, taken, roots, problems, notes) = match in_force {
+        Some((Assembled { admission, mut stamps, taken, roots, problems: trust_problems, notes }, config)) => {
             stamps.push(config_stamp);
             let problems = problems.into_iter().chain(trust_problems).collect();
-            (Ok(Arc::new(admission)), Some(config), stamps, taken, problems, notes)
+            (Ok(Arc::new(admission)), Some(config), stamps, taken, roots, problems, notes)
         }
-        None => (Err(first_of(&problems)), None, vec![config_stamp], Vec::new(), problems, Vec::new()),
+        None => (Err(first_of(&problems)), None, vec![config_stamp], Vec::new(), Vec::new(), problems, Vec::new()),
     };
     let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
-    InForce { admission, config, config_current, problems, notes, folders, stamps, taken }
+    InForce { admission, config, config_current, problems, notes, folders, stamps, taken, roots }
 }
 
 /// Trust was looked at, and where nothing is wrong with it, that is counted.
 fn trust_read(shared: &Shared, force: &InForce) {
+    let roots = force.roots.iter().map(|root| (root.name.clone(), Arc::clone(&root.as_of)));
+    shared.metrics().trusted_roots(roots.collect());
     if force.problems.is_empty() && force.admission.is_ok() {
         shared.metrics().trust_current(SystemTime::now());
     }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text;
@@ -37,7 +37,13 @@ pub struct Metrics {
     not_enforced: Family<Labels<1>, Counter>,
     revocations: Family<Labels<2>, Counter>,
     trust_read: Gauge,
+    /// Asked when the text is made: a root may become current without anything that changes.
+    roots: Mutex<Vec<(String, AsOf)>>,
+    root_times: Family<Labels<1>, Gauge>,
 }
+
+/// Tells the moment at which something was last known to be so.
+pub type AsOf = Arc<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
 /// A part of a verification that takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +123,8 @@ impl Metrics {
             not_enforced: Family::default(),
             revocations: Family::default(),
             trust_read: Gauge::default(),
+            roots: Mutex::default(),
+            root_times: Family::default(),
         };
         metrics.register();
         metrics
@@ -139,6 +147,8 @@ impl Metrics {
         registry.register("revocation_requests", help, self.revocations.clone());
         let help = "When trust was last found current and whole, in seconds since 1970";
         registry.register("trust_read_timestamp_seconds", help, self.trust_read.clone());
+        let help = "When a trusted root was last known to be the one that counts, in seconds since 1970";
+        registry.register("trusted_root_timestamp_seconds", help, self.root_times.clone());
     }
 
     /// A part of a check that did not hold, and that the configuration only logs.
@@ -209,8 +219,12 @@ impl Metrics {
 
     /// Trust was found current and whole.
     pub fn trust_current(&self, now: SystemTime) {
-        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.trust_read.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        self.trust_read.set(seconds(now));
+    }
+
+    /// The trusted roots in force, by their configured names.
+    pub fn trusted_roots(&self, roots: Vec<(String, AsOf)>) {
+        *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots;
     }
 
     /// All of it, in the text format of OpenMetrics 1.0.
@@ -218,6 +232,12 @@ impl Metrics {
     /// # Errors
     /// None that is known: text can always be written to memory.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        self.root_times.clear();
+        for (name, as_of) in self.roots.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(at) = as_of() {
+                self.root_times.get_or_create(&[("root", Cow::Owned(name.clone()))]).set(seconds(at));
+            }
+        }
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -272,6 +292,12 @@ impl Lookup {
             Self::Stale => "stale",
         }
     }
+}
+
+/// Since 1970.
+fn seconds(at: SystemTime) -> i64 {
+    let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 /// A status as a label: as it is where registries use it, else its class. A registry chooses the number.
@@ -357,8 +383,14 @@ mod tests {
         metrics.breaker("r.example", true);
         metrics.breaker("r.example", false);
         metrics.trust_current(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        metrics.trusted_roots(vec![("gone".to_owned(), Arc::new(|| Some(UNIX_EPOCH)))]);
+        metrics.text().unwrap();
+        let as_of = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        metrics.trusted_roots(vec![("public".to_owned(), Arc::new(move || Some(as_of)))]);
         let text = metrics.text().unwrap();
+        assert!(!text.contains("gone"), "{text}");
         for line in [
+            "ratifyd_trusted_root_timestamp_seconds{root=\"public\"} 1600000000",
             "ratifyd_verdicts_total{token=\"DENIED\",cause=\"policy\",answer=\"fresh\"} 1",
             "ratifyd_verdicts_total{token=\"DENIED\",cause=\"policy\",answer=\"remembered\"} 1",
             "ratifyd_verification_duration_seconds_count{step=\"whole\"} 1",

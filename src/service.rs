@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::admission::Decision;
+use crate::assemble::Root;
 use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
 use crate::live::{self, Live, Record};
@@ -65,8 +66,18 @@ impl Service {
             verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
             remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
             not_enforced: self.live.not_enforced(),
+            trusted_roots: force.roots.iter().map(trusted_root).collect(),
             lenient: force.config.as_deref().map(lenient).unwrap_or_default(),
         }
+    }
+}
+
+fn trusted_root(root: &Root) -> v1::TrustedRoot {
+    let as_of = (root.as_of)().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    v1::TrustedRoot {
+        name: root.name.clone(),
+        source: root.source.clone(),
+        as_of: as_of.map_or(0, |since| since.as_secs()),
     }
 }
 

@@ -12,6 +12,7 @@ mod configuration;
 mod cose;
 mod cosign;
 mod credentials;
+mod logs;
 mod made;
 mod revocation;
 mod plugins;
@@ -26,6 +27,7 @@ pub use configuration::{config_json, config_toml, config_yaml, expansion, trust_
 pub use cose::{cose, cose_signed};
 pub use cosign::simple_signing;
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
+pub use logs::{checkpoint, log_entry, sct, trusted_root};
 pub use plugins::{plugin_answer, plugin_metadata, runner};
 pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
@@ -39,13 +41,14 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 50] = [
+pub const TARGETS: [(&str, Target); 54] = [
     ("archive", archive),
     ("arguments", arguments),
     ("bundle", bundle),
     ("certificate", certificate),
     ("chain", chain),
     ("challenge", challenge),
+    ("checkpoint", checkpoint),
     ("config_json", config_json),
     ("config_toml", config_toml),
     ("config_yaml", config_yaml),
@@ -69,6 +72,7 @@ pub const TARGETS: [(&str, Target); 50] = [
     ("layout", layout),
     ("layout_reference", layout_reference),
     ("link", link),
+    ("log_entry", log_entry),
     ("manifest", manifest),
     ("name", name),
     ("ocsp", ocsp),
@@ -83,12 +87,14 @@ pub const TARGETS: [(&str, Target); 50] = [
     ("report", report),
     ("runner", runner),
     ("scope", scope),
+    ("sct", sct),
     ("signed", signed),
     ("simple_signing", simple_signing),
     ("stamp", stamp),
     ("time", time),
     ("timestamp", timestamp),
     ("trust_policy", trust_policy),
+    ("trusted_root", trusted_root),
     ("wire", wire),
 ];
 

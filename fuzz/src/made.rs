@@ -64,8 +64,8 @@ impl<'a> Draft<'a> {
         element(SEQUENCE, &[tbs, self.algorithm, &element(BIT_STRING, &[&[0], signature])])
     }
 
-    /// RFC 5280, section 4.1.
-    fn tbs(&self) -> Vec<u8> {
+    /// What is signed (RFC 5280, section 4.1).
+    pub(super) fn tbs(&self) -> Vec<u8> {
         let extensions = match self.extensions {
             [] => Vec::new(),
             extensions => element(0xa3, &[&element(SEQUENCE, &[extensions])]),

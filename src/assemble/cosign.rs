@@ -3,14 +3,19 @@
 //! the configuration.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::Assembly;
+use url::Url;
+
+use super::{Assembly, Root};
 use crate::config::{
-    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, IdentityMatch, KeyMaterial, NamedRoot,
-    Rewrite, RootSource, Spanned,
+    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, FirstRoot, IdentityMatch, KeyMaterial,
+    NamedRoot, Place, Rewrite, RootSource, Spanned, TufInstance, TufMirror, TufSource,
 };
 use crate::limits;
+use crate::metrics::AsOf;
 use crate::pki::{self, Certificate};
 use crate::scope::{Pattern, Scopes};
 use crate::sigstore::identity::{BadMatcher, ChainIdentity, Extension, Identity, Matcher};
@@ -18,6 +23,7 @@ use crate::sigstore::key::PublicKey;
 use crate::sigstore::trusted_root::TrustedRoot;
 use crate::sigstore::verify::{NamedKey, Signers, Trust};
 use crate::trust;
+use crate::tuf;
 use crate::verifier::cosign::{CosignVerifier, Options, Rewrites, TrustPolicy, Wants};
 
 /// Trusted roots by name, each read once.
@@ -180,15 +186,62 @@ impl Assembly {
     }
 
     fn trusted_root(&mut self, root: &NamedRoot) -> Result<Arc<TrustedRoot>, String> {
-        let RootSource::File(path) = &root.source;
-        let name = path.value.display().to_string();
-        self.stamp(&path.value);
-        let read = trust::read(&path.value, limits::TRUST_FILE_BYTES).map_err(|error| error.to_string());
-        let found = read.and_then(|bytes| {
-            self.absorb(&name, &bytes);
-            TrustedRoot::parse(&bytes).map_err(|cause| format!("{name}: {cause}"))
-        });
-        found.map(Arc::new).inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))
+        let (source, place, read, as_of): (String, &Place, _, AsOf) = match &root.source {
+            RootSource::File(path) => {
+                let read = self.file(&path.value, limits::TRUST_FILE_BYTES);
+                let read = read.inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))?;
+                let written = path.value.metadata().and_then(|file| file.modified()).ok();
+                (path.value.display().to_string(), &path.place, Arc::new(read), Arc::new(move || written))
+            }
+            RootSource::Tuf(tuf) => {
+                let options = self.tuf(tuf)?;
+                let name = options.mirror.to_string();
+                let target = self.remotes.target(options, &self.proxy);
+                let read = self.take(&target, &tuf.place)?;
+                let as_of = move || SystemTime::now().checked_sub(target.age()?);
+                (name, &tuf.place, read, Arc::new(as_of))
+            }
+        };
+        self.absorb(&source, &read);
+        self.roots.push(Root { name: root.name.value.clone(), source: source.clone(), as_of });
+        let found = TrustedRoot::parse(&read).map_err(|cause| format!("{source}: {cause}"));
+        found.map(Arc::new).inspect_err(|cause| self.trust_problems.push(place, cause.clone()))
+    }
+
+    /// What a TUF repository is asked.
+    fn tuf(&mut self, source: &Spanned<TufSource>) -> Result<tuf::Options, String> {
+        let TufSource { first, mirror, target, refresh, max_age } = source.value.clone();
+        let (root, known) = match first {
+            FirstRoot::Of(instance) => {
+                let known = match instance {
+                    TufInstance::PublicGood => tuf::Known::PublicGood,
+                    TufInstance::GitHub => tuf::Known::GitHub,
+                };
+                (known.root().to_vec(), Some(known.url()))
+            }
+            FirstRoot::File(path) => {
+                let read = self.file(&path.value, limits::TUF_ROOT_BYTES);
+                (read.inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))?, None)
+            }
+        };
+        let mut url = |text: &str| {
+            let url = Url::parse(text).map_err(|error| format!("{text}: {error}"));
+            url.inspect_err(|cause| self.problems.push(&source.place, cause.clone()))
+        };
+        let mirror = match (mirror, known) {
+            (Some(TufMirror::Folder(folder)), _) => tuf::Mirror::Folder(folder),
+            (Some(TufMirror::Url(text)), _) => tuf::Mirror::Url(url(&text)?),
+            (None, Some(text)) => tuf::Mirror::Url(url(text)?),
+            // The decoder takes none.
+            (None, None) => return Err("it is not said where the TUF repository is".to_owned()),
+        };
+        Ok(tuf::Options { mirror, root, target, refresh, max_age, cache: self.tuf_cache.clone() })
+    }
+
+    /// A trusted file, looked at again when it changes.
+    fn file(&mut self, path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+        self.stamp(path);
+        trust::read(path, limit).map_err(|error| error.to_string())
     }
 
     /// An identity that Fulcio vouches for.

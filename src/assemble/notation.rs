@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Assembly, TOP, Taken};
+use super::{Assembly, TOP};
 use crate::config::{
     self, Asks, AzureVault, KeyMaterial, Named, Notation, Place, Problems, Spanned, Statement, StoreName, StoreType,
     TrustPolicySource, TrustStore, Undefined,
@@ -195,13 +195,8 @@ impl Assembly {
 
     /// What is taken from a key vault.
     pub(super) fn vault(&mut self, vault: &Spanned<AzureVault>) -> Result<Arc<Contents>, String> {
-        let of = self.vaults.get(&vault.value, &self.proxy);
-        let (contents, revision) = of.contents();
-        self.taken.push(Taken::new(Arc::clone(&of), revision));
-        // What is in force although it could not be read again is told too.
-        let problem = contents.as_ref().err().cloned().or_else(|| of.problem());
-        problem.into_iter().for_each(|problem| self.trust_problems.push(&vault.place, problem));
-        contents
+        let source = self.remotes.vault(&vault.value, &self.proxy);
+        self.take(&source, &vault.place)
     }
 
     pub(super) fn trust_file(&mut self, path: &Path) -> Result<Vec<Certificate>, String> {

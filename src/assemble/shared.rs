@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::vaults::Vaults;
+use super::remotes::Remotes;
 use crate::config::{Cache, Config, Folder};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -15,7 +15,7 @@ use crate::store::registry::disk::Disk;
 #[derive(Default)]
 pub struct Shared {
     metrics: Arc<Metrics>,
-    vaults: Arc<Vaults>,
+    remotes: Arc<Remotes>,
     on_disk: Option<OnDisk>,
     revocation: Mutex<Option<(Options, Arc<Revocation>)>>,
 }
@@ -45,9 +45,9 @@ impl Shared {
         &self.metrics
     }
 
-    /// The key vaults.
-    pub(super) fn vaults(&self) -> &Arc<Vaults> {
-        &self.vaults
+    /// Trust from elsewhere.
+    pub(super) fn remotes(&self) -> &Arc<Remotes> {
+        &self.remotes
     }
 
     /// Content on disk, as configured: the same as before where it is to be the same.
@@ -76,6 +76,16 @@ impl Shared {
 }
 
 impl Shared {
+    /// The folder for what TUF repositories said, if one outlives this process.
+    pub(super) fn tuf_cache(&self, cache: &Cache) -> Option<PathBuf> {
+        let folder = match &cache.path {
+            Folder::Systemd => self.on_disk.as_ref()?.given.clone(),
+            Folder::None => None,
+            Folder::At(path) => Some(path.clone()),
+        };
+        folder.filter(|_| self.on_disk.is_some() && cache.disk > 0).map(|folder| folder.join("tuf"))
+    }
+
     /// Who knows whether certificates were revoked, as configured: the same as before where it is to be the same.
     pub(super) fn revocation(&self, config: &Config) -> Arc<Revocation> {
         let folder = self.on_disk.as_ref().and_then(|on_disk| match &config.cache.path {

@@ -43,6 +43,16 @@ struct Status {
     verdicts: BTreeMap<String, u64>,
     not_enforced: u64,
     remembered: u64,
+    trusted_roots: Vec<TrustedRoot>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TrustedRoot {
+    name: String,
+    source: String,
+    /// In seconds since 1970.
+    as_of: u64,
 }
 
 impl From<v1::StatusReply> for Status {
@@ -58,6 +68,9 @@ impl From<v1::StatusReply> for Status {
             verdicts: reply.verdicts.into_iter().collect(),
             not_enforced: reply.not_enforced,
             remembered: reply.remembered,
+            trusted_roots: (reply.trusted_roots.into_iter())
+                .map(|v1::TrustedRoot { name, source, as_of }| TrustedRoot { name, source, as_of })
+                .collect(),
         }
     }
 }
@@ -99,6 +112,12 @@ fn status_text(status: &Status) -> String {
         ));
     }
     lines.push(format!("remembered     {}", status.remembered));
+    for TrustedRoot { name, source, as_of } in &status.trusted_roots {
+        let age =
+            UNIX_EPOCH.checked_add(Duration::from_secs(*as_of)).and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
+        lines.push(format!("trusted root   {} ({}): as of {age} ago", printable(name), printable(source)));
+    }
     lines.extend(status.problems.iter().map(|problem| format!("problem        {}", printable(problem))));
     lines.join("\n") + "\n"
 }

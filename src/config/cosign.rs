@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::{KeyMaterial, Place, Spanned};
+use crate::config::{KeyMaterial, Place, Spanned, TufSource};
 
 /// What a Cosign verifier trusts, and what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -115,6 +115,8 @@ pub struct NamedRoot {
 pub enum RootSource {
     /// A file, `trusted_root.json`, by its absolute path.
     File(Spanned<PathBuf>),
+    /// A TUF repository.
+    Tuf(Spanned<TufSource>),
 }
 
 /// Whether the name that a signature states counts. Sigstore bundles state none.

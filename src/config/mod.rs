@@ -15,6 +15,7 @@ mod problem;
 mod proxy;
 mod schema;
 mod show;
+mod tuf;
 mod vault;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
 pub use show::{to_json, to_toml};
+pub use tuf::{FirstRoot, TufInstance, TufMirror, TufSource};
 pub use vault::{AzureVault, VaultItem};
 
 /// Parses a configuration. `file` is its path, for messages, and its ending tells the format: TOML, JSON (`.json`) or

@@ -104,6 +104,7 @@ pub fn schema() -> Value {
             "trustPolicyDoc": notation::trust_policy_doc(),
             "trustPolicy": notation::trust_policy(),
             "cosignPolicy": cosign::policy(),
+            "tuf": cosign::tuf(),
             "cosignKey": cosign::key(),
             "certificateIdentity": cosign::identity(),
             "predicateType": { "type": "string", "not": { "pattern": r"\$\{|^https://sigstore\.dev/cosign/sign/v1$" } },

@@ -16,6 +16,7 @@ use crate::json;
 use crate::limits;
 use crate::pki::{Certificate, anchors_from_pem};
 use crate::secret::Secret;
+use crate::trust::remote::Unread;
 use crate::trust::watched::json_cause;
 
 /// What of a vault is trusted.
@@ -36,15 +37,6 @@ pub struct Item {
     pub version: Option<String>,
     /// How many of the newest versions that are not disabled; 1 where a version is given.
     pub versions: usize,
-}
-
-/// Why there is nothing to trust.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// The vault says so.
-    Gone(String),
-    /// The vault said nothing of use.
-    Unreachable(String),
 }
 
 /// A vault as it is asked.

@@ -3,11 +3,15 @@
 use super::*;
 use crate::azure::testing::Server;
 use crate::config::AzureIdentity;
+use crate::limits;
 use crate::pki::Certificate;
 use crate::pki::testing::{Key, Kind, LEAF, ROOT, Template, chain};
+use crate::trust::remote::Unread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// What a vault answers, by path and query.
 type Answers = Arc<Mutex<BTreeMap<String, (u16, String)>>>;
@@ -203,58 +207,29 @@ fn tokens_are_for_the_vaults_of_its_cloud() {
     assert_eq!(rest::audience("https://acme.vault.azure.cn"), "https://vault.azure.cn");
 }
 
-fn options(max_age: Duration) -> Options {
-    let who = Who { identity: AzureIdentity::Any, client_id: None, tenant_id: None };
-    let (url, refresh) = ("https://acme.vault.azure.net".to_owned(), Duration::from_secs(600));
-    Options { url, who, certificates: vec![newest()], keys: Vec::new(), refresh, max_age }
-}
-
-#[test]
-fn what_is_gone_is_trusted_no_more_and_what_cannot_be_asked_for_stays_for_a_while() {
-    let shared = Shared::default();
-    let day = options(Duration::from_secs(86_400));
-    let now = || {
-        let state = shared.lock();
-        (state.held.as_ref().map(|(contents, _)| contents.certificates.len()), state.problem.is_some(), state.revision)
-    };
-    let down = || Err(Unread::Unreachable("connection refused".to_owned()));
-    shared.take(&day, Ok(holding(chain().split_off(1))));
-    assert_eq!(now(), (Some(2), false, 1));
-    shared.take(&day, Ok(holding(chain().split_off(1))));
-    assert_eq!(now(), (Some(2), false, 1), "the same again is nothing new");
-    shared.take(&day, down());
-    assert_eq!(now(), (Some(2), true, 2));
-    shared.take(&day, Ok(holding(chain().split_off(2))));
-    assert_eq!(now(), (Some(1), false, 3));
-    shared.take(&day, Err(Unread::Gone("it answered 404".to_owned())));
-    assert_eq!(now(), (None, true, 4));
-    shared.take(&day, Ok(holding(chain().split_off(2))));
-    shared.take(&options(Duration::ZERO), down());
-    assert_eq!(now(), (None, true, 6), "too old");
-    shared.take(&day, down());
-    assert_eq!(now(), (None, true, 6), "gone is gone");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_is_read_again_and_again_and_who_asks_first_waits_for_the_first_reading() {
     let node = Node::start().await;
     let path = "certificates/acme?api-version=7.4";
     node.answer(path, 200, bundle("v1", &signer(), true));
-    let options = Options { refresh: Duration::from_millis(1), ..options(Duration::from_secs(60)) };
-    let vault = Arc::new(Vault::over(node.rest().into_entra(), Options { url: node.url(), ..options }));
-    let asked = Arc::clone(&vault);
-    let (first, revision) = tokio::task::spawn_blocking(move || asked.contents()).await.unwrap();
-    assert_eq!((first.unwrap().certificates.clone(), revision), (vec![signer()], 1));
-    assert_eq!(vault.revision(), 1);
+    let who = Who { identity: AzureIdentity::Any, client_id: None, tenant_id: None };
+    let (refresh, max_age) = (Duration::from_millis(1), Duration::from_secs(60));
+    let (certificates, keys) = (vec![newest()], Vec::new());
+    let options = Options { url: node.url(), who, certificates, keys, refresh, max_age };
+    let vault = Arc::new(over(node.rest().into_entra(), options));
+    let now = async || {
+        let vault = Arc::clone(&vault);
+        tokio::task::spawn_blocking(move || vault.now()).await.unwrap()
+    };
+    let (first, revision) = now().await;
+    assert_eq!(first.unwrap().certificates, [signer()]);
     let root = chain().remove(2);
     node.answer(path, 200, bundle("v2", &root, true));
-    let state = Arc::clone(&vault.state);
-    let waited = tokio::task::spawn_blocking(move || {
-        let (state, late) =
-            state.read.wait_timeout_while(state.lock(), Duration::from_secs(20), |state| state.revision < 2).unwrap();
-        (state.held.as_ref().unwrap().0.certificates.clone(), late.timed_out())
-    });
-    assert_eq!(waited.await.unwrap(), (vec![root], false));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while revision.is_current() && Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(now().await.0.unwrap().certificates, [root]);
 }
 
 #[tokio::test]

@@ -345,6 +345,12 @@ pub struct CtLog {
     pub host: String,
 }
 
+impl Default for CtLog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl CtLog {
     /// `ctfe.example`, P-256.
     pub fn new() -> Self {

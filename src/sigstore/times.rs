@@ -55,6 +55,7 @@ pub(super) fn observe(
     entered: &Entered<'_>,
     roots: &[Arc<TrustedRoot>],
     log: bool,
+    now: SystemTime,
 ) -> Result<Times, Unmet> {
     let mut times = Times::default();
     let mut witnesses = Vec::new();
@@ -71,15 +72,29 @@ pub(super) fn observe(
         times.ends.extend(valid_for.end);
     }
     stamps(signature, roots, &mut times)?;
-    // What signed no time itself must have counted at the times that others tell.
-    for Witness { log, valid_for, .. } in witnesses.iter().filter(|_| log) {
-        if let Some((at, what)) = times.moments.iter().find(|(at, _)| !valid_for.covers(*at)) {
-            let cause = format!("{what} is of {}, and log {log} counts {valid_for}", rfc3339(*at));
-            return Err(Unmet::new(Stage::Expiry, cause));
-        }
+    if log {
+        witnesses.iter().try_for_each(|witness| check_counted(witness, &times, now))?;
     }
     Ok(times)
 }
+
+/// A log that says no time itself must have counted at the times that others tell; where nobody tells any, it must count
+/// now, because a key that has ended may be in anybody's hands.
+fn check_counted(Witness { log, valid_for, .. }: &Witness, times: &Times, now: SystemTime) -> Result<(), Unmet> {
+    let outside = times.moments.iter().find(|(at, _)| !valid_for.covers(*at));
+    let cause = match outside {
+        Some((at, what)) => format!("{what} is of {}, and log {log} counts {valid_for}", rfc3339(*at)),
+        None if times.moments.is_empty() && !valid_for.covers(now) => {
+            format!("log {log} counts {valid_for}, it is {}, and {NO_TIME}", rfc3339(now))
+        }
+        None => return Ok(()),
+    };
+    Err(Unmet::new(Stage::Expiry, cause))
+}
+
+/// What is said where nobody tells the time.
+pub(super) const NO_TIME: &str =
+    "no transparency log and no timestamp authority that is trusted says when the signature was made";
 
 fn bad_entry(cause: &BadEntry) -> Unmet {
     let stage = match cause {

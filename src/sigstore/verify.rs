@@ -15,7 +15,7 @@ use super::identity::{ChainIdentity, Identity};
 use super::key::{Message, PublicKey};
 use super::log::{Entered, SignedBy, What};
 use super::sct;
-use super::times::{self, Times};
+use super::times::{self, NO_TIME, Times};
 use super::trusted_root::TrustedRoot;
 use crate::pki::path::{self, NoPath};
 use crate::pki::{Certificate, rfc3339};
@@ -242,7 +242,7 @@ impl Case<'_> {
             Content::Message { .. } => What::Message(self.message),
         };
         let entered = Entered { signature: self.signature.content.signature(), by, content };
-        times::observe(self.signature, &entered, &self.trust.roots, self.trust.log)
+        times::observe(self.signature, &entered, &self.trust.roots, self.trust.log, self.now)
     }
 
     /// A path to an authority of the roots at a moment (4.3), and when the authority ends. Intermediates may come with the
@@ -375,8 +375,6 @@ fn shown(names: &[crate::pki::AlternativeName]) -> String {
     let names: Vec<String> = names.iter().filter_map(super::identity::text).map(|name| format!("{name:?}")).collect();
     if names.is_empty() { "without an alternative name".to_owned() } else { names.join(", ") }
 }
-
-const NO_TIME: &str = "no transparency log and no timestamp authority that is trusted says when the signature was made";
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::sigstore::trusted_root::TrustedRoot;
 
 /// A repository that is written into a folder.
 struct Repo {
@@ -280,6 +281,8 @@ fn the_first_roots_that_come_along_are_whole() {
         assert!(Url::parse(known.url()).is_ok_and(|url| url.scheme() == "https"));
         let root = StoreRepository::new(sigstore_tuf::MemoryStore::new());
         assert!(Updater::new(root, known.root()).is_ok(), "{known:?}");
+        let trusted = TrustedRoot::parse(known.trusted_root()).unwrap();
+        assert!(!trusted.authorities().is_empty() && !trusted.timestamp_authorities().is_empty(), "{known:?}");
     }
 }
 

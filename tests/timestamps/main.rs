@@ -291,10 +291,10 @@ fn what_a_timestamp_says_makes_the_range() {
         let tsa = TimestampAuthority::start(Settings { policy, accuracy, ..Settings::default() });
         let before = SystemTime::now() - Duration::from_secs(1);
         let token = tsa.stamp(b"stamped", "sha256");
-        let Timestamp { earliest, latest, chain } =
+        let Timestamp { at, earliest, latest, chain } =
             timestamp::verify(&token, b"stamped", &certificates(&tsa.root())).unwrap();
         assert_eq!(latest.duration_since(earliest).unwrap(), expected * 2, "{policy} {accuracy}");
-        let at = earliest + expected;
+        assert_eq!(at, earliest + expected);
         assert!(before <= at && at <= SystemTime::now(), "{at:?}");
         assert_eq!(chain.len(), 2);
     }

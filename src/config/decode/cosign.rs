@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::config::decode::cosign_signers::{identities, key_of_file, keys};
 use crate::config::decode::trust_store::{Providers, files, path};
+use crate::config::decode::tuf::tuf;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{
     Cosign, CosignPolicy, CosignSigners, DockerReference, KeyMaterial, NamedRoot, Rewrite, RootSource, Spanned,
@@ -263,9 +264,17 @@ fn trusted_roots(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<Named
 fn trusted_root(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<NamedRoot> {
     let mut table = decoder.table(item)?;
     let name = decoder.required(&mut table, "name").and_then(|item| name(decoder, &item));
-    let file = decoder.required(&mut table, "file").and_then(|item| path(decoder, &item));
+    let source = match (table.optional("file"), table.optional("tuf")) {
+        (Some(_), Some(item)) => {
+            decoder.problems.push(&item.place(), "file is given too: leave one of them out");
+            None
+        }
+        (None, Some(item)) => tuf(decoder, &item).map(|value| RootSource::Tuf(Spanned { value, place: item.place() })),
+        (Some(item), None) => path(decoder, &item).map(RootSource::File),
+        (None, None) => decoder.required(&mut table, "file").map(|_| None)?,
+    };
     decoder.finish(table);
-    Some(NamedRoot { name: name?, source: RootSource::File(file?) })
+    Some(NamedRoot { name: name?, source: source? })
 }
 
 fn names_known_roots(decoder: &mut Decoder<'_>, policies: &[CosignPolicy], roots: &[NamedRoot]) -> bool {

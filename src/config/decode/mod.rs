@@ -11,6 +11,7 @@ mod proxy;
 mod store;
 mod trust_policy;
 mod trust_store;
+mod tuf;
 mod vault;
 mod verifier;
 

@@ -156,7 +156,8 @@ fn word(decoder: &mut Decoder<'_>, item: &Item<'_>, other: u8) -> Option<String>
     is_word.then_some(text)
 }
 
-fn time(
+/// A time of at least `least`; `default` where the key is left out.
+pub(super) fn time(
     decoder: &mut Decoder<'_>,
     table: &mut Table<'_>,
     key: &'static str,

@@ -2,20 +2,23 @@
 
 use serde_json::{Value, json};
 
+use crate::config::{TufInstance, TufSource};
 use crate::limits;
 
 use super::notation::{path, paths};
-use super::{described, literals, or_variable, table, with, with_default, word};
+use super::{described, duration, literals, or_variable, table, with, with_default, word};
 
 /// The parameters of a Cosign verifier.
 pub(super) fn parameters() -> Value {
     let root = json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["name", "file"],
+        "required": ["name"],
+        "oneOf": [{ "required": ["file"] }, { "required": ["tuf"] }],
         "properties": {
             "name": described("Its name.", name()),
             "file": described("A trusted_root.json, by its absolute path.", or_variable(path())),
+            "tuf": { "$ref": "#/$defs/tuf" },
         },
     });
     let parameters = table(
@@ -54,6 +57,31 @@ pub(super) fn parameters() -> Value {
         { "required": ["key"], "properties": { "trustPolicies": false } },
     ]);
     with("anyOf", ways, parameters)
+}
+
+/// A TUF repository that a trusted root comes from.
+pub(super) fn tuf() -> Value {
+    let instance = json!({ "enum": TufInstance::ALL.map(|(word, _)| word) });
+    let (refresh, max_age) = TufSource::TIMES;
+    let mirror = json!({ "type": "string", "pattern": "^(/|https://|http://(localhost|127\\.|\\[::1\\]))" });
+    let target = json!({ "type": "string", "pattern": "^[A-Za-z0-9._/-]+$", "maxLength": limits::PATH_BYTES });
+    let repository = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "oneOf": [{ "required": ["instance"] }, { "required": ["root", "mirror"] }],
+        "properties": {
+            "instance": described("A well-known repository, whose first root comes with ratifyd.", or_variable(instance.clone())),
+            "root": described("The root.json in which trust begins, by its absolute path.", or_variable(path())),
+            "mirror": described("Where it is: an https URL, or the absolute path of a folder.", or_variable(mirror)),
+            "target": with_default(json!(TufSource::TARGET), described("The file that is wanted.", or_variable(target))),
+            "refreshInterval": duration(refresh, limits::TRUST_AGE_MAX, "How often it is asked for; at least 1m"),
+            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long it stays in force when it cannot be asked for again"),
+        },
+    });
+    json!({
+        "description": "A repository of The Update Framework: the name of a well-known one, or where one is.",
+        "anyOf": [or_variable(instance), repository],
+    })
 }
 
 /// One of `trustPolicies`.

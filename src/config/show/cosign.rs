@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{unexpanded, vault};
 use crate::config::{
-    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, DockerReference, IdentityMatch, KeyMaterial,
-    NamedRoot, Rewrite, RootSource,
+    CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, DockerReference, FirstRoot, IdentityMatch,
+    KeyMaterial, NamedRoot, Rewrite, RootSource, TufMirror, TufSource,
 };
 
 /// The parameters.
@@ -28,8 +28,30 @@ pub(super) fn table(cosign: &Cosign) -> CosignTable<'_> {
 }
 
 fn root(root: &NamedRoot) -> RootTable<'_> {
-    let RootSource::File(path) = &root.source;
-    RootTable { name: &root.name.value, file: unexpanded(&path.value.to_string_lossy()) }
+    let (file, tuf) = match &root.source {
+        RootSource::File(path) => (Some(unexpanded(&path.value.to_string_lossy())), None),
+        RootSource::Tuf(tuf) => (None, Some(repository(&tuf.value))),
+    };
+    RootTable { name: &root.name.value, file, tuf }
+}
+
+fn repository(tuf: &TufSource) -> TufTable<'_> {
+    let (instance, root) = match &tuf.first {
+        FirstRoot::Of(instance) => (Some(instance.as_str()), None),
+        FirstRoot::File(path) => (None, Some(unexpanded(&path.value.to_string_lossy()))),
+    };
+    let mirror = tuf.mirror.as_ref().map(|mirror| match mirror {
+        TufMirror::Url(url) => unexpanded(url),
+        TufMirror::Folder(path) => unexpanded(&path.to_string_lossy()),
+    });
+    TufTable {
+        instance,
+        root,
+        mirror,
+        target: &tuf.target,
+        refresh_interval: humantime::format_duration(tuf.refresh).to_string(),
+        max_trust_age: humantime::format_duration(tuf.max_age).to_string(),
+    }
 }
 
 fn rewrite(rewrite: &Rewrite) -> RewriteTable<'_> {
@@ -119,7 +141,24 @@ pub(super) struct CosignTable<'a> {
 #[derive(Serialize)]
 struct RootTable<'a> {
     name: &'a str,
-    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuf: Option<TufTable<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TufTable<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<String>,
+    target: &'a str,
+    refresh_interval: String,
+    max_trust_age: String,
 }
 
 #[derive(Serialize)]

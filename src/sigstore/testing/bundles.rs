@@ -82,6 +82,12 @@ pub struct Keyless {
     pub stamps: Vec<Stamp>,
 }
 
+impl Default for Keyless {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Keyless {
     /// One in a log of Rekor's version 1, at [`ENTERED`].
     pub fn new() -> Self {

@@ -511,6 +511,37 @@ fn a_checkpoint_of_another_log_is_refused() {
     assert!(found.cause.contains("checkpoint"), "{found:?}");
 }
 
+/// A signature by a key in a log of version 2, which says no time itself.
+fn in_v2(stamps: &[Stamp]) -> Value {
+    let (key, log) = (Key::get(Kind::P256, 0), TestLog::v2());
+    let signature = key.sign(ARTIFACT);
+    let by = crate::sigstore::testing::By::Key(key);
+    let mut bundle = by_key(key, ARTIFACT);
+    bundle["messageSignature"]["signature"] = json!(base64(&signature));
+    let entry = log.enter(&log.body_of_message(&signature, by, ARTIFACT));
+    attach(&mut bundle["verificationMaterial"], vec![entry], stamps, &signature);
+    bundle
+}
+
+#[test]
+fn a_log_counts_at_the_time_that_others_tell_or_else_now() {
+    let draft = Keyless::new().logged(&[TestLog::v2()]);
+    let of = |bundle: &Value, start: u64, end: Option<u64>| {
+        let mut root = stamped_root(&draft, Kind::P256);
+        root.logs[0]["publicKey"]["validFor"] = valid_for(start, end);
+        let signers = Signers::Keys(vec![named("acme", Key::get(Kind::P256, 0))]);
+        judge(bundle, &Trust { signers, roots: roots(&root), log: true, sct: false, observer_time: false })
+    };
+    let stamp: Stamp = std::rc::Rc::new(|signature: &[u8]| response(&Token::over(signature).at(ENTERED_TEXT).sign()));
+    let (bare, stamped) = (in_v2(&[]), in_v2(&[stamp]));
+    assert_eq!(of(&bare, ENTERED, Some(NOW)).unwrap().valid_until, Some(at(NOW)));
+    refused(of(&bare, ENTERED, Some(NOW - 1)), Stage::Expiry, "it is 2027-01-15T08:00:00Z, and no transparency log");
+    assert!(of(&stamped, ENTERED, Some(ENTERED)).is_ok());
+    for (start, end) in [(ENTERED + 1, None), (ENTERED - 600, Some(ENTERED - 1))] {
+        refused(of(&stamped, start, end), Stage::Expiry, "and log https://log2026-1.rekor.example counts");
+    }
+}
+
 // --- keys -------------------------------------------------------------------------------------------------------------
 
 fn named(name: &str, key: &Key) -> NamedKey {
@@ -738,10 +769,10 @@ proptest! {
                 _ => drop(bytes.remove(index)),
             }
         }
-        if let Ok(signature) = Signature::from_bundle(&bytes) {
-            if let Ok(found) = verify(&signature, &Message::Bytes(ARTIFACT), &trust, now()) {
-                prop_assert_eq!(found, truth);
-            }
+        if let Ok(signature) = Signature::from_bundle(&bytes)
+            && let Ok(found) = verify(&signature, &Message::Bytes(ARTIFACT), &trust, now())
+        {
+            prop_assert_eq!(found, truth);
         }
     }
 }

@@ -1,0 +1,130 @@
+//! Trust from elsewhere in this process, key vaults and TUF repositories: one reader for each set of options, whatever
+//! configuration is in force, so that a reload asks nobody again.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::{Assembly, environment};
+use crate::azure::Who;
+use crate::config::{AzureIdentity, AzureVault, Place, Proxy, VaultItem};
+use crate::keyvault::{self, Contents, Item};
+use crate::metrics::AsOf;
+use crate::trust::remote::{Remote, Revision};
+use crate::tuf;
+
+/// A source, and which revision of it was taken.
+#[derive(Clone)]
+pub struct Taken {
+    /// It is read for as long as somebody holds it.
+    _source: Arc<dyn Any + Send + Sync>,
+    revision: Revision,
+}
+
+impl Taken {
+    /// Whether what was taken is what is trusted.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.revision.is_current()
+    }
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Taken").field(&self.revision).finish()
+    }
+}
+
+/// A trusted root in force.
+#[derive(Clone)]
+pub struct Root {
+    /// Its configured name.
+    pub name: String,
+    /// Where it is from.
+    pub source: String,
+    /// When it was last known to be the one that counts: of a file, when it was written.
+    pub as_of: AsOf,
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root").field("name", &self.name).field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// The sources that anybody holds.
+#[derive(Default)]
+pub(super) struct Remotes {
+    vaults: Known<keyvault::Options, Contents>,
+    targets: Known<tuf::Options, Vec<u8>>,
+}
+
+impl Remotes {
+    /// The key vault of these options.
+    pub(super) fn vault(&self, vault: &AzureVault, proxy: &Proxy) -> Arc<keyvault::Vault> {
+        self.vaults.get(options(vault), proxy, |options, proxy| keyvault::open(options, &environment, proxy))
+    }
+
+    /// The file of a TUF repository.
+    pub(super) fn target(&self, options: tuf::Options, proxy: &Proxy) -> Arc<tuf::Target> {
+        self.targets.get(options, proxy, tuf::open)
+    }
+}
+
+/// Sources of one kind, by what is asked of them and through which proxy.
+struct Known<O, T>(Mutex<Vec<Open<O, T>>>);
+
+/// What is asked, through which proxy, and what it came to.
+type Open<O, T> = (O, Proxy, Weak<Remote<T>>);
+
+impl<O, T> Default for Known<O, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<O: Clone + PartialEq, T> Known<O, T> {
+    fn get(&self, options: O, proxy: &Proxy, open: impl FnOnce(O, Proxy) -> Remote<T>) -> Arc<Remote<T>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, _, remote)| remote.strong_count() > 0);
+        let same = known.iter().find(|(other, through, _)| *other == options && through == proxy);
+        if let Some(remote) = same.and_then(|(_, _, remote)| remote.upgrade()) {
+            return remote;
+        }
+        let remote = Arc::new(open(options.clone(), proxy.clone()));
+        known.push((options, proxy.clone(), Arc::downgrade(&remote)));
+        remote
+    }
+}
+
+impl Assembly {
+    /// What a source holds. It is taken anew when that changes.
+    ///
+    /// # Errors
+    /// Why nothing is trusted; it is told at `place`, as is that something in force could not be read again.
+    pub(super) fn take<T: PartialEq + Send + Sync + 'static>(
+        &mut self,
+        source: &Arc<Remote<T>>,
+        place: &Place,
+    ) -> Result<Arc<T>, String> {
+        let (value, revision) = source.now();
+        self.taken.push(Taken { _source: Arc::<Remote<T>>::clone(source), revision });
+        let problem = value.as_ref().err().cloned().or_else(|| source.problem());
+        problem.into_iter().for_each(|problem| self.trust_problems.push(place, problem));
+        value
+    }
+}
+
+fn options(vault: &AzureVault) -> keyvault::Options {
+    let AzureVault { url, client_id, tenant_id, certificates, keys, refresh, max_age } = vault.clone();
+    let item = |VaultItem { name, version, versions }| Item { name, version, versions };
+    keyvault::Options {
+        url,
+        // As in Ratify v2: workload identity where it is set up, else the machine's own.
+        who: Who { identity: AzureIdentity::Any, client_id, tenant_id },
+        certificates: certificates.into_iter().map(item).collect(),
+        keys: keys.into_iter().map(item).collect(),
+        refresh,
+        max_age,
+    }
+}
