@@ -254,7 +254,15 @@ fn with_cosign(parameters: Value) -> Value {
 fn cosign() -> Value {
     let vault = json!({ "vaultURL": "https://acme.vault.azure.net", "keys": [{ "name": "k" }] });
     json!({
-        "trustedRoots": [{ "name": "public", "file": "/r.json" }],
+        "trustedRoots": [
+            { "name": "public", "file": "/r.json" },
+            { "name": "private", "tuf": {
+                "root": "/root.json", "mirror": "https://tuf.io/x", "target": "a/b.json", "refreshInterval": "5m",
+                "maxTrustAge": "1h",
+            } },
+            { "name": "mirrored", "tuf": { "instance": "public-good", "mirror": "/srv/tuf" } },
+            { "name": "github", "tuf": "github" },
+        ],
         "dockerReference": "exact",
         "remap": [{ "from": "mirror.io", "to": "a.io/*" }],
         "signatureRepository": [{ "from": "a.io", "to": "a.io/signatures" }],
