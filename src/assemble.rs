@@ -413,9 +413,7 @@ impl Assembly {
                     let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
                     shared_verifier(made)
                 }),
-                VerifierKind::Cosign(trusted) => {
-                    self.cosign(&verifier.name, trusted, tags).map(shared_verifier)
-                }
+                VerifierKind::Cosign(trusted) => self.cosign(&verifier.name, trusted, tags).map(shared_verifier),
             };
             match made {
                 Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),

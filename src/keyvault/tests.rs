@@ -61,10 +61,6 @@ impl Node {
     }
 }
 
-fn holding(certificates: Vec<Certificate>) -> Contents {
-    Contents { certificates, keys: Vec::new() }
-}
-
 fn item(version: Option<&str>, versions: usize) -> Item {
     Item { name: "acme".to_owned(), version: version.map(str::to_owned), versions }
 }
