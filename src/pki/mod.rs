@@ -23,8 +23,8 @@ mod extensions;
 mod key;
 pub mod name;
 pub mod ocsp;
-pub mod path;
 mod parts;
+pub mod path;
 mod pem;
 mod points;
 mod precertificate;
@@ -210,7 +210,12 @@ impl Certificate {
     /// An extension, and whether it is critical.
     fn decode<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> der::Result<Option<(bool, T)>> {
         let Some(extension) = self.extension(T::OID) else { return Ok(None) };
-        Ok(Some((extension.critical, T::from_der(extension.extn_value.as_bytes())?)))
+        let content = extension.extn_value.as_bytes();
+        // Its names are sorted too.
+        if !lists_are_short(content, CERTIFICATE_DEPTH)? {
+            return Err(der::ErrorKind::Overlength.into());
+        }
+        Ok(Some((extension.critical, T::from_der(content)?)))
     }
 }
 
@@ -226,8 +231,8 @@ impl Eq for Certificate {}
 #[must_use]
 pub fn fingerprint(key: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, key);
-    let mut text = "spki-sha256:".to_owned();
     let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut text = "spki-sha256:".to_owned();
     text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
     text
 }

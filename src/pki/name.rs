@@ -402,16 +402,19 @@ mod tests {
             assert_eq!(read(&[set(&members)]).unwrap(), in_order);
         }
         assert!(read(&[set(&[unit.clone(), unit.clone()])]).is_err());
-        assert_eq!(read(&[set(&[]), set(&[country.clone()]), set(&[unit.clone()])]).unwrap(), in_order);
+        assert_eq!(
+            read(&[set(&[]), set(std::slice::from_ref(&country)), set(std::slice::from_ref(&unit))]).unwrap(),
+            in_order
+        );
         // Elements of other kinds, and bytes behind the last one.
         for broken in [
             country.clone(),
             set(&[unit[2..].to_vec()]),
             set(&[write(0x30, &[&unit[2..], &[5, 0]])]),
-            [set(&[country.clone()]), vec![0]].concat(),
+            [set(std::slice::from_ref(&country)), vec![0]].concat(),
             set(&[country, vec![5, 0]]),
         ] {
-            assert!(read(&[broken.clone()]).is_err(), "{broken:02x?}");
+            assert!(read(std::slice::from_ref(&broken)).is_err(), "{broken:02x?}");
         }
     }
 
