@@ -480,7 +480,7 @@ mod tests {
             (format!("remap = [{{ from = \"r.io/a\", to = \"s.io/*\" }}]\n{BY_KEY}"), "is one repository"),
             (
                 "trustPolicies = [{ certificateChain = { roots = [\"/r\"] }, certificateSubject = \"x\", ignoreTLog = true }]".to_owned(),
-                "",
+                "certificateSubject: ",
             ),
         ] {
             let problems = Node::new(&parameters).problems();
