@@ -96,7 +96,8 @@ impl Signer {
 
     /// Has cosign judge an image by this key alone.
     pub fn verify(&self, form: Form, reference: &str) -> Ran {
-        let mut cosign = self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
+        let mut cosign =
+            self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
         cosign.args((form != Form::Bundle).then_some("--new-bundle-format=false"));
         run(cosign.arg(reference))
     }
@@ -107,7 +108,7 @@ impl Signer {
 }
 
 /// The real cosign, which reaches this machine and nothing else.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut cosign = Command::new(tool("cosign"));
     cosign.current_dir(folder).env("HOME", folder).env("COSIGN_PASSWORD", "").env("COSIGN_EXPERIMENTAL", "1");
     for name in ["HTTPS_PROXY", "HTTP_PROXY"] {

@@ -102,6 +102,7 @@ fn part(outcome: &Outcome) -> Option<Option<Part>> {
             Stage::Expiry => Part::Timestamp,
             Stage::Revocation => Part::Revocation,
             Stage::Plugin => Part::Plugin,
+            Stage::Limit => return Some(None),
         })),
     }
 }
