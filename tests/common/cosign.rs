@@ -108,7 +108,7 @@ impl Signer {
 }
 
 /// The real cosign, which reaches this machine and nothing else.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut cosign = Command::new(tool("cosign"));
     cosign.current_dir(folder).env("HOME", folder).env("COSIGN_PASSWORD", "").env("COSIGN_EXPERIMENTAL", "1");
     for name in ["HTTPS_PROXY", "HTTP_PROXY"] {

@@ -9,6 +9,23 @@
 
 #[path = "../common/mod.rs"]
 pub mod common;
+#[path = "../keyless/mod.rs"]
+pub mod keyless;
+#[path = "../../src/pki/testing/made.rs"]
+pub mod made;
+#[path = "../../src/sigstore/testing.rs"]
+pub mod signatures;
+
+/// Where the generator looks for its crate.
+pub mod pki {
+    pub use crate::made as testing;
+    pub use ratify::pki::*;
+}
+/// The same.
+pub mod sigstore {
+    pub use crate::signatures as testing;
+    pub use ratify::sigstore::*;
+}
 
 mod array;
 mod authorities;
@@ -16,6 +33,7 @@ mod cases;
 mod cbor;
 mod certificates;
 mod clock;
+mod cosign;
 mod envelopes;
 mod judges;
 mod keys;
