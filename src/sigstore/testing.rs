@@ -338,9 +338,10 @@ pub mod bodies {
 
     pub fn intoto_001(envelope: &Envelope, by: By<'_>) -> Value {
         let written = format!(
-            r#"{{"payloadType":"{}","payload":"{}","signatures":[{{"keyid":"","sig":"{}"}}]}}"#,
+            r#"{{"payloadType":"{}","payload":"{}","signatures":[{{"keyid":"{}","sig":"{}"}}]}}"#,
             envelope.payload_type,
             base64(&envelope.payload),
+            envelope.keyid.as_deref().unwrap_or_default(),
             base64(&envelope.signature)
         );
         let content = json!({

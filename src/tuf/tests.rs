@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::testing::*;
 use super::*;
+use crate::sigstore::trusted_root::TrustedRoot;
 
 impl Repo {
     fn new() -> Self {
@@ -168,6 +169,8 @@ fn the_first_roots_that_come_along_are_whole() {
         assert!(Url::parse(known.url()).is_ok_and(|url| url.scheme() == "https"));
         let root = StoreRepository::new(sigstore_tuf::MemoryStore::new());
         assert!(Updater::new(root, known.root()).is_ok(), "{known:?}");
+        let trusted = TrustedRoot::parse(known.trusted_root()).unwrap();
+        assert!(!trusted.authorities().is_empty() && !trusted.timestamp_authorities().is_empty(), "{known:?}");
     }
 }
 

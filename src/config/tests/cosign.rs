@@ -66,13 +66,11 @@ fn keys_are_taken_in_ratifys_forms_of_both_versions() {
     let listed = "[{ file = \"/a.pub\" }, { name = \"bob\", file = \"/b.pub\" }]";
     assert_eq!(keys(&policy(&format!("tLogVerify = false, keys = {listed}"))), ["/a.pub", "bob: /b.pub"]);
     assert_eq!(keys(&written("key = \"/cosign.pub\"")), ["/cosign.pub"]);
-    let providers = format!(
-        "[[keyManagementProviders]]\nname = \"ns/k\"\ntype = \"inline\"\n\
-         parameters = {{ contentType = \"key\", value = \"PEM\" }}\n\
+    let providers = "[[keyManagementProviders]]\nname = \"ns/k\"\ntype = \"inline\"\n\
+         parameters = { contentType = \"key\", value = \"PEM\" }\n\
          [[keyManagementProviders]]\nname = \"v\"\ntype = \"azurekeyvault\"\n\
-         parameters = {{ vaultURI = \"https://acme.vault.azure.net\", certificates = [{{ name = \"c\" }}], keys = [{{ name = \
-         \"x\", version = \"1\" }}, {{ name = \"y\" }}] }}\n"
-    );
+         parameters = { vaultURI = \"https://acme.vault.azure.net\", certificates = [{ name = \"c\" }], keys = [{ name = \
+         \"x\", version = \"1\" }, { name = \"y\" }] }\n";
     let provided = |keys: &str| format!("{providers}{}", policy(&format!("tLogVerify = false, keys = [{keys}]")));
     assert_eq!(keys(&provided("{ provider = \"ns/k\" }, { provider = \"v\" }")), ["inline PEM", "vault x,y"]);
     assert_eq!(keys(&provided("{ provider = \"v\", name = \"x\", version = \"1\" }")), ["vault x"]);
