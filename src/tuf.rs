@@ -294,4 +294,6 @@ fn deepest(error: &dyn std::error::Error) -> String {
 const REFRESHED: &str = "refreshed";
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -114,8 +114,11 @@ impl Judging {
     }
 }
 
+/// A chain, the lists that it names by their paths, and the signer's key.
+type Made = (Vec<Vec<u8>>, Vec<(&'static str, Vec<u8>)>, Vec<u8>);
+
 /// A chain of three, leaf first, the lists of its issuers by their names, and the leaf's key in PKCS #8.
-fn chain(kind: Key, address: SocketAddr) -> (Vec<Vec<u8>>, Vec<(&'static str, Vec<u8>)>, Vec<u8>) {
+fn chain(kind: Key, address: SocketAddr) -> Made {
     let key = || match kind {
         Key::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap(),
         Key::P256 => KeyPair::generate().unwrap(),

@@ -3,7 +3,7 @@
 //! the configuration.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -143,10 +143,9 @@ impl Assembly {
     }
 
     /// The certificates in some files.
-    fn certificates(&mut self, material: &[KeyMaterial]) -> Result<Vec<Certificate>, String> {
+    fn certificates(&mut self, files: &[Spanned<PathBuf>]) -> Result<Vec<Certificate>, String> {
         let mut certificates = Vec::new();
-        for material in material {
-            let KeyMaterial::Path(path) = material else { continue };
+        for path in files {
             let found = self.trust_file(&path.value);
             certificates.extend(found.inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))?);
         }
@@ -480,7 +479,7 @@ mod tests {
             (format!("remap = [{{ from = \"r.io/a\", to = \"s.io/*\" }}]\n{BY_KEY}"), "is one repository"),
             (
                 "trustPolicies = [{ certificateChain = { roots = [\"/r\"] }, certificateSubject = \"x\", ignoreTLog = true }]".to_owned(),
-                "",
+                "certificateSubject: ",
             ),
         ] {
             let problems = Node::new(&parameters).problems();
