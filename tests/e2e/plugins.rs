@@ -21,17 +21,20 @@ use super::needs;
 
 const NAME: &str = "org.example.test";
 
-/// A signer of RSA, which a script can sign with.
+/// A signer of RSA, which a script can sign with, and its plugin: put in once, for all tests sign by it at once.
 fn signer() -> &'static Signer {
     static SIGNER: OnceLock<Signer> = OnceLock::new();
-    SIGNER.get_or_init(|| signers().authority.signer(Key::Rsa(2048), TRUSTED))
+    SIGNER.get_or_init(|| {
+        let signer = signers().authority.signer(Key::Rsa(2048), TRUSTED);
+        let folder = signer.folder();
+        install(&folder.join(format!("notation/plugins/{NAME}/notation-{NAME}")), &signing(folder));
+        signer
+    })
 }
 
 /// An image with a signature that demands the plugin.
 fn signed(name: &str) -> Image {
     let image = registries().referrers.image(&format!("plugins/{name}"));
-    let folder = signer().folder();
-    install(&folder.join(format!("notation/plugins/{NAME}/notation-{NAME}")), &signing(folder));
     signer().sign_with(&image.by_digest(), &["--plugin", NAME, "--id", "leaf"]);
     image
 }
