@@ -1,6 +1,6 @@
 //! Reads JSON that others wrote, strictly: a key given twice is refused at every level, because two readers
 //! of such a document need not agree on what it says. Depth is bounded by serde_json (128 levels), the number of
-//! members by [`limits::JSON_MEMBERS`].
+//! values by [`limits::JSON_VALUES`]: a value of a few bytes takes hundreds of them in memory.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -16,12 +16,25 @@ use crate::limits;
 /// Parses one JSON document.
 ///
 /// # Errors
-/// Not JSON, bytes after its end, deeper than 128 levels, too many members, a key given twice, or not of the form
+/// Not JSON, bytes after its end, deeper than 128 levels, too many values, a key given twice, or not of the form
 /// of `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    let mut members = 0;
+    read(bytes, None)
+}
+
+/// The same for a `T` without the member `but`, whatever of it: that may have as many values as it likes, if no more of
+/// them than the limit are members of the objects around any one place.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn from_slice_but<T: DeserializeOwned>(bytes: &[u8], but: &str) -> Result<T, serde_json::Error> {
+    read(bytes, Some(but))
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8], but: Option<&str>) -> Result<T, serde_json::Error> {
+    let mut values = 0;
     let mut document = serde_json::Deserializer::from_slice(bytes);
-    Walk { members: &mut members }.deserialize(&mut document)?;
+    Walk { values: &mut values, but, is_kept: true }.deserialize(&mut document)?;
     document.end()?;
     serde_json::from_slice(bytes)
 }
@@ -31,9 +44,9 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Er
 /// # Errors
 /// As [`from_slice`], or not an object.
 pub fn object(bytes: &[u8]) -> Result<Object<'_>, serde_json::Error> {
-    let mut members = 0;
+    let mut values = 0;
     let mut document = serde_json::Deserializer::from_slice(bytes);
-    let value = Keep { members: &mut members }.deserialize(&mut document)?;
+    let value = Keep { values: &mut values }.deserialize(&mut document)?;
     document.end()?;
     match value {
         Value::Object(object) => Ok(object),
@@ -65,9 +78,14 @@ pub enum Value<'a> {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Walks a document and keeps nothing of it but the number of its members.
+/// Walks a document and keeps nothing of it but the keys of the objects that it stands in.
 struct Walk<'a> {
-    members: &'a mut usize,
+    /// How many values there are, of what the reader keeps; and of what it does not, how many keys are held here.
+    values: &'a mut usize,
+    /// The member of this object that the reader does not keep.
+    but: Option<&'a str>,
+    /// Whether the reader may keep this.
+    is_kept: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
@@ -86,19 +104,29 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { values, but, is_kept } = self;
         let mut seen = BTreeSet::new();
         while let Some(Key(key)) = map.next_key()? {
-            count(self.members)?;
-            map.next_value_seed(Walk { members: self.members })?;
+            count(values)?;
+            let is_kept = is_kept && but.is_none_or(|but| but != key);
+            map.next_value_seed(Walk { values: &mut *values, but: None, is_kept })?;
             if let Some(key) = seen.replace(key) {
                 return Err(twice(&key));
             }
+        }
+        if !is_kept {
+            *values = values.saturating_sub(seen.len());
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Walk { members: self.members })?.is_some() {}
+        let Self { values, is_kept, .. } = self;
+        while seq.next_element_seed(Walk { values: &mut *values, but: None, is_kept })?.is_some() {
+            if is_kept {
+                count(values)?;
+            }
+        }
         Ok(())
     }
 
@@ -129,7 +157,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
 /// Reads a document and keeps it.
 struct Keep<'a> {
-    members: &'a mut usize,
+    values: &'a mut usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Keep<'_> {
@@ -150,8 +178,8 @@ impl<'de> Visitor<'de> for Keep<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
         let mut object = Object::new();
         while let Some(Key(key)) = map.next_key()? {
-            count(self.members)?;
-            let value = map.next_value_seed(Keep { members: self.members })?;
+            count(self.values)?;
+            let value = map.next_value_seed(Keep { values: &mut *self.values })?;
             match object.entry(key) {
                 Entry::Occupied(entry) => return Err(twice(entry.key())),
                 Entry::Vacant(entry) => entry.insert(value),
@@ -162,7 +190,8 @@ impl<'de> Visitor<'de> for Keep<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) = seq.next_element_seed(Keep { members: self.members })? {
+        while let Some(value) = seq.next_element_seed(Keep { values: &mut *self.values })? {
+            count(self.values)?;
             list.push(value);
         }
         Ok(Value::List(list))
@@ -197,11 +226,11 @@ impl<'de> Visitor<'de> for Keep<'_> {
     }
 }
 
-/// One member more.
-fn count<E: de::Error>(members: &mut usize) -> Result<(), E> {
-    *members = members.saturating_add(1);
-    if *members > limits::JSON_MEMBERS {
-        return Err(E::custom(format_args!("more than {} members", limits::JSON_MEMBERS)));
+/// One value more, a member or an element.
+fn count<E: de::Error>(values: &mut usize) -> Result<(), E> {
+    *values = values.saturating_add(1);
+    if *values > limits::JSON_VALUES {
+        return Err(E::custom(format_args!("more than {} values", limits::JSON_VALUES)));
     }
     Ok(())
 }
@@ -248,14 +277,46 @@ mod tests {
     }
 
     #[test]
-    fn members_at_the_limit_and_one_past_it() {
-        let document = |members: usize| {
-            let members: Vec<String> = (0..members / 2).map(|index| format!(r#"{{"a{index}":1,"b":2}}"#)).collect();
-            format!("[{}]", members.join(","))
+    fn values_at_the_limit_and_one_past_it() {
+        type Make = fn(usize) -> String;
+        let members: Make = |number| {
+            let members: Vec<String> = (0..number).map(|index| format!(r#""{index}":1"#)).collect();
+            format!("{{{}}}", members.join(","))
         };
-        assert!(from_slice::<Value>(document(limits::JSON_MEMBERS).as_bytes()).is_ok());
-        let error = refused(&document(limits::JSON_MEMBERS + 2));
-        assert!(error.contains("more than 65536 members"), "{error}");
+        let elements: Make = |number| format!(r#"{{"a":[{}]}}"#, vec!["0"; number - 1].join(","));
+        let objects: Make = |number| format!(r#"{{"a":[{}]}}"#, vec![r#"{"":0}"#; (number - 1) / 2].join(","));
+        let nested: Make = |number| format!(r#"{{"a":[{}]}}"#, vec!["[[[]]]"; (number - 1) / 3].join(","));
+        for (make, least) in [(members, 1), (elements, 1), (objects, 2), (nested, 3)] {
+            let within = make(limits::JSON_VALUES);
+            assert!(from_slice::<Value>(within.as_bytes()).is_ok() && object(within.as_bytes()).is_ok());
+            let error = refused(&make(limits::JSON_VALUES + least));
+            assert!(error.contains("more than 65536 values"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_may_be_long_and_not_wide() {
+        #[derive(Debug, Deserialize)]
+        struct Statement {
+            kind: u8,
+        }
+        let read = |predicate: &str, but: &str| {
+            let document = format!(r#"{{"predicate":{predicate},"kind":1}}"#);
+            from_slice_but::<Statement>(document.as_bytes(), but).map(|statement| statement.kind)
+        };
+        let long = format!("[{}]", vec![r#"{"a":[1,{"b":{}}]}"#; limits::JSON_VALUES].join(","));
+        assert_eq!(read(&long, "predicate").unwrap(), 1);
+        assert!(read(&long, "other").unwrap_err().to_string().contains("more than 65536 values"));
+        assert!(read(&format!(r#"{{"predicate":{long}}}"#), "predicate").is_ok(), "all that is below it");
+        let wide = |members: usize| {
+            let members: Vec<String> = (0..members).map(|index| format!(r#""{index}":[]"#)).collect();
+            format!(r#"[{{{}}}]"#, members.join(","))
+        };
+        assert!(read(&wide(limits::JSON_VALUES - 1), "predicate").is_ok());
+        assert!(read(&wide(limits::JSON_VALUES), "predicate").is_err());
+        assert!(read(r#"[{"a":1,"a":1}]"#, "predicate").unwrap_err().to_string().contains("given twice"));
+        let elsewhere = format!(r#"{{"kind":1,"a":{{"predicate":{long}}}}}"#);
+        assert!(from_slice_but::<Statement>(elsewhere.as_bytes(), "predicate").is_err());
     }
 
     #[test]

@@ -127,8 +127,9 @@ pub const CBOR_DEPTH: usize = 16;
 /// finding a label twice takes the square of their number.
 pub const CBOR_ITEMS: usize = 1024;
 
-/// Most members of all objects of one JSON document. The largest real manifests have a few thousand.
-pub const JSON_MEMBERS: usize = 65_536;
+/// Most values of one JSON document, members of objects and elements of lists together. The largest real manifests have a
+/// few thousand. Each may take 640 bytes in memory, whatever it took as text.
+pub const JSON_VALUES: usize = 65_536;
 
 /// Longest text of a fault, a failure or a verdict's cause that is kept, in bytes: what others wrote is quoted in it.
 pub const CAUSE_BYTES: usize = 1000;
