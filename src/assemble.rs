@@ -34,19 +34,15 @@ use crate::verifier::notation::{NotationVerifier, Plugins, files_of};
 mod cosign;
 mod credentials;
 mod notation;
+mod remotes;
 mod shared;
 mod timed;
-mod remotes;
 
 pub use remotes::{Root, Taken};
 pub use shared::Shared;
 
 use remotes::Remotes;
 use timed::Timed;
-
-fn shared_verifier(verifier: impl Verifier + 'static) -> Arc<dyn Verifier> {
-    Arc::new(verifier)
-}
 
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
@@ -411,9 +407,11 @@ impl Assembly {
                     let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
                     let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
-                    shared_verifier(made)
+                    Arc::new(made) as Arc<dyn Verifier>
                 }),
-                VerifierKind::Cosign(trusted) => self.cosign(&verifier.name, trusted, tags).map(shared_verifier),
+                VerifierKind::Cosign(trusted) => {
+                    self.cosign(&verifier.name, trusted, tags).map(|made| Arc::new(made) as Arc<dyn Verifier>)
+                }
             };
             match made {
                 Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),

@@ -232,8 +232,10 @@ impl Metrics {
     /// # Errors
     /// None that is known: text can always be written to memory.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        // Held to the end: of two who read at once neither finds the times that the other is about to write.
+        let roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
         self.root_times.clear();
-        for (name, as_of) in self.roots.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (name, as_of) in roots.iter() {
             if let Some(at) = as_of() {
                 self.root_times.get_or_create(&[("root", Cow::Owned(name.clone()))]).set(seconds(at));
             }

@@ -26,6 +26,12 @@ use crate::trust;
 use crate::tuf;
 use crate::verifier::cosign::{CosignVerifier, Options, Rewrites, TrustPolicy, Wants};
 
+/// Where a trusted root is read.
+enum AskedRoot<'a> {
+    File(&'a Spanned<PathBuf>),
+    Target { place: &'a Place, mirror: String, target: Arc<tuf::Target> },
+}
+
 /// Trusted roots by name, each read once.
 type Roots<'a> = BTreeMap<&'a str, Result<Arc<TrustedRoot>, String>>;
 
@@ -37,8 +43,14 @@ impl Assembly {
     pub(super) fn cosign(&mut self, name: &str, cosign: &Cosign, tags: bool) -> Result<CosignVerifier, String> {
         let remap = self.rewrites(&cosign.remap);
         let signature_repository = self.rewrites(&cosign.signature_repository);
-        let roots: Roots<'_> =
-            cosign.trusted_roots.iter().map(|root| (root.name.value.as_str(), self.trusted_root(root))).collect();
+        // All are asked before the first is waited for.
+        let asked: Vec<_> = cosign.trusted_roots.iter().map(|root| (root, self.ask(root))).collect();
+        let roots: Roots<'_> = asked
+            .into_iter()
+            .map(|(NamedRoot { name, .. }, asked)| {
+                (name.value.as_str(), asked.and_then(|asked| self.trusted_root(&name.value, asked)))
+            })
+            .collect();
         let mut policies: Vec<(Pattern, Arc<TrustPolicy>)> = Vec::new();
         let mut broken = None;
         for policy in &cosign.policies {
@@ -184,27 +196,37 @@ impl Assembly {
         Ok(found.into_iter().map(|key| NamedKey { name: name(&key), key }).collect())
     }
 
-    fn trusted_root(&mut self, root: &NamedRoot) -> Result<Arc<TrustedRoot>, String> {
-        let (source, place, read, as_of): (String, &Place, _, AsOf) = match &root.source {
-            RootSource::File(path) => {
+    fn ask<'a>(&mut self, root: &'a NamedRoot) -> Result<AskedRoot<'a>, String> {
+        Ok(match &root.source {
+            RootSource::File(path) => AskedRoot::File(path),
+            RootSource::Tuf(tuf) => {
+                let options = self.tuf(tuf)?;
+                let mirror = options.mirror.to_string();
+                AskedRoot::Target { place: &tuf.place, mirror, target: self.remotes.target(options, &self.proxy) }
+            }
+        })
+    }
+
+    fn trusted_root(&mut self, name: &str, asked: AskedRoot<'_>) -> Result<Arc<TrustedRoot>, String> {
+        let (source, place, read, as_of): (String, &Place, _, AsOf) = match asked {
+            AskedRoot::File(path) => {
                 let read = self.file(&path.value, limits::TRUST_FILE_BYTES);
                 let read = read.inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))?;
                 let written = path.value.metadata().and_then(|file| file.modified()).ok();
                 (path.value.display().to_string(), &path.place, Arc::new(read), Arc::new(move || written))
             }
-            RootSource::Tuf(tuf) => {
-                let options = self.tuf(tuf)?;
-                let name = options.mirror.to_string();
-                let target = self.remotes.target(options, &self.proxy);
-                let read = self.take(&target, &tuf.place)?;
+            AskedRoot::Target { place, mirror, target } => {
+                let read = self.take(&target, place)?;
                 let as_of = move || SystemTime::now().checked_sub(target.age()?);
-                (name, &tuf.place, read, Arc::new(as_of))
+                (mirror, place, read, Arc::new(as_of))
             }
         };
         self.absorb(&source, &read);
-        self.roots.push(Root { name: root.name.value.clone(), source: source.clone(), as_of });
+        self.roots.push(Root { name: name.to_owned(), source: source.clone(), as_of });
         let found = TrustedRoot::parse(&read).map_err(|cause| format!("{source}: {cause}"));
-        found.map(Arc::new).inspect_err(|cause| self.trust_problems.push(place, cause.clone()))
+        let found = found.inspect_err(|cause| self.trust_problems.push(place, cause.clone()))?;
+        self.notes.extend(found.passed_over().iter().map(|note| format!("{source}: {note}")));
+        Ok(Arc::new(found))
     }
 
     /// What a TUF repository is asked.

@@ -28,6 +28,7 @@ pub struct Terms {
 pub struct Remote<T> {
     what: String,
     shared: Arc<Shared<T>>,
+    opened: Instant,
     /// Has the thread read again before its time. Dropped with this: then the thread ends.
     wake: SyncSender<()>,
 }
@@ -120,7 +121,7 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
             (state.answered, state.done) = (true, u64::MAX);
             state.problem = Some(format!("no thread can be made: {error}"));
         }
-        Self { what, shared, wake }
+        Self { what, shared, opened: Instant::now(), wake }
     }
 
     /// Has it read now, whenever it was to be read next.
@@ -140,17 +141,18 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
         drop(self.shared.read.wait_timeout_while(state, limit, |state| state.done < number));
     }
 
-    /// What is trusted now, and which revision that is. Waits for the first answer for at most [`limits::REMOTE_FIRST`];
-    /// blocks.
+    /// What is trusted now, and which revision that is. Waits for the first answer until [`limits::REMOTE_FIRST`] after
+    /// this was opened, so that those that were opened together are waited for together; blocks.
     ///
     /// # Errors
     /// Why nothing is.
     pub fn now(&self) -> (Result<Arc<T>, String>, Revision) {
         let state = self.shared.lock();
+        let left = limits::REMOTE_FIRST.saturating_sub(self.opened.elapsed());
         let (state, _) = self
             .shared
             .read
-            .wait_timeout_while(state, limits::REMOTE_FIRST, |state| !state.answered)
+            .wait_timeout_while(state, left, |state| !state.answered)
             .unwrap_or_else(PoisonError::into_inner);
         let value = match (&state.held, &state.problem) {
             (Some((value, _)), _) => Ok(Arc::clone(value)),
