@@ -23,7 +23,7 @@ use crate::limits;
 /// signature is not checked again. It says nothing about trust either.
 ///
 /// # Errors
-/// The first rule that is broken, from the leaf on.
+/// A rule that is broken.
 pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) -> Result<(), Violation> {
     check(chain, Purpose::CodeSigning, self_signed)
 }
@@ -32,7 +32,7 @@ pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) ->
 /// certificates: an extendedKeyUsage that says timeStamping alone, and a keyUsage that need not be critical.
 ///
 /// # Errors
-/// The first rule that is broken, from the leaf on.
+/// A rule that is broken.
 pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
     check(chain, Purpose::TimeStamping, &[])
 }
@@ -40,7 +40,7 @@ pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
 /// The same of a chain whose last certificate is trusted as it is, be it a root or not: nobody need have signed it.
 ///
 /// # Errors
-/// The first rule that is broken, from the leaf on.
+/// A rule that is broken.
 pub fn check_timestamping_under_anchor(chain: &[Certificate]) -> Result<(), Violation> {
     check_links(chain)?;
     check_purpose(chain, Purpose::TimeStamping)
@@ -74,10 +74,14 @@ fn check_links(chain: &[Certificate]) -> Result<(), Violation> {
         check_form(certificate)?;
         check_key(certificate)?;
     }
-    for (certificate, issuer) in chain.iter().zip(chain.iter().skip(1)) {
-        check_issued(certificate, issuer)?;
-    }
-    Ok(())
+    check_issuance(chain)
+}
+
+/// That every certificate was issued by the next one. From the top down: nobody but who is trusted makes the link below
+/// what is trusted, so what a stranger made up costs one signature, however long it is.
+pub(super) fn check_issuance(chain: &[Certificate]) -> Result<(), Violation> {
+    let links = chain.iter().zip(chain.iter().skip(1));
+    links.rev().try_for_each(|(certificate, issuer)| check_issued(certificate, issuer))
 }
 
 /// That the leaf may do what it did, and the others may issue.
@@ -314,7 +318,7 @@ fn check_key(certificate: &Certificate) -> Result<(), Violation> {
 }
 
 /// A certificate and the next one, which must be its only issuer.
-pub(super) fn check_issued(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
+fn check_issued(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
     if !certificate.names_as_issuer(issuer) {
         return Err(Violation::NotIssuedBy {
             subject: certificate.subject(),
@@ -322,10 +326,11 @@ pub(super) fn check_issued(certificate: &Certificate, issuer: &Certificate) -> R
             next: issuer.subject(),
         });
     }
+    check_signature(certificate, issuer)?;
     if certificate.is_self_signed() {
         return Err(Violation::SelfSigned { subject: certificate.subject() });
     }
-    check_signature(certificate, issuer)
+    Ok(())
 }
 
 fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
@@ -731,6 +736,22 @@ mod tests {
                 "its signature was not made by the key of",
             );
         }
+    }
+
+    #[test]
+    fn what_a_stranger_put_below_a_trusted_certificate_costs_one_signature() {
+        let [leaf_key, own_key, root_key] = [0, 1, 2].map(|number| Key::get(Kind::P256, number));
+        let root = root().sign(root_key, root_key);
+        // Two links that do not hold: the one at the top is the one that was looked at.
+        let below = leaf().sign(leaf_key, leaf_key);
+        let forged = intermediate().sign(own_key, own_key);
+        let of = |chain: &[Certificate]| check_issuance(chain).unwrap_err();
+        let expected = Violation::Signature { subject: forged.subject(), issuer: root.subject() };
+        assert_eq!(of(&[below, forged, root.clone()]), expected);
+        // Of the trusted one's own name, and signed by itself: that is asked once the signature is the trusted one's.
+        let same_name = Template::ca(ROOT, ROOT).sign(own_key, own_key);
+        let expected = Violation::Signature { subject: root.subject(), issuer: root.subject() };
+        assert_eq!(of(&[same_name.clone(), same_name, root]), expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc5912};
 use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
 
-use super::chain::{Violation, basic_constraints, check_form, check_issued, check_validity, purposes, says};
+use super::chain::{Violation, basic_constraints, check_form, check_issuance, check_validity, purposes, says};
 use super::{Certificate, Name};
 use crate::limits;
 
@@ -75,9 +75,7 @@ impl NoPath {
 /// RFC 5280, sections 6.1.3 to 6.1.5, without policies and lists of revoked certificates.
 fn check(path: &[Certificate], at: SystemTime) -> Result<(), NoPath> {
     path.iter().try_for_each(check_form)?;
-    for (certificate, issuer) in path.iter().zip(path.iter().skip(1)) {
-        check_issued(certificate, issuer)?;
-    }
+    check_issuance(path)?;
     path.iter().skip(1).enumerate().try_for_each(|(below, issuer)| check_issuer(issuer, below))?;
     for certificate in path {
         if certificate.signs_code()? == Some(false) {
