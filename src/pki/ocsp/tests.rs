@@ -120,6 +120,45 @@ fn the_response_is_signed_by_the_issuer_or_by_whom_the_issuer_lets_answer() {
 }
 
 #[test]
+fn who_answers_in_the_issuers_place_may_have_long_private_purposes_besides() {
+    let (leaf, issuer) = (leaf(), issuer());
+    let of = |template: Template| {
+        let delegate = template.sign(delegate_key(), issuer_key());
+        judge_at(&OcspDraft::new(&leaf, &issuer).by(&delegate).sign(delegate_key()), NOW)
+    };
+    // Longer than the type for object identifiers holds.
+    let long = [vec![6, 50, 0x2b], vec![0x81; 48], vec![1]].concat();
+    let long = [long, der::Encode::to_der(&rfc5912::ID_KP_OCSP_SIGNING).unwrap()].concat();
+    let long = delegate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, &tlv(0x30, &long)));
+    assert!(of(long).is_ok());
+}
+
+#[test]
+fn who_answers_under_the_issuers_name_may_have_another_kind_of_key() {
+    let rsa = Key::get(Kind::Rsa2048, 0);
+    let issuer = Template::ca(ROOT, ROOT).sign(rsa, rsa);
+    let leaf = Template::leaf(LEAF, ROOT).serial(7).sign(Key::get(Kind::P256, 0), rsa);
+    let delegate = Template { subject: ROOT.to_owned(), ..delegate() }.sign(delegate_key(), rsa);
+    let draft = || OcspDraft::new(&leaf, &issuer).by(&delegate);
+    assert!(judge(&draft().sign(delegate_key()), &leaf, &issuer, now()).is_ok());
+    let alone = OcspDraft { certificates: Vec::new(), ..draft() }.sign(delegate_key());
+    refused(judge(&alone, &leaf, &issuer, now()), "signature algorithm is not supported");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_beside_that_of_who_answers_changes_nothing() {
+    let (leaf, issuer) = (leaf(), issuer());
+    let delegate = delegate().sign(delegate_key(), issuer_key());
+    let broken = &[0x30, 0][..];
+    for certificates in [[broken, delegate.der()], [delegate.der(), broken]] {
+        let draft = OcspDraft::new(&leaf, &issuer).by(&delegate);
+        assert!(judge_at(&draft.sign_beside(&certificates.concat(), delegate_key()), NOW).is_ok());
+    }
+    let draft = OcspDraft::new(&leaf, &issuer).by(&delegate);
+    refused(judge_at(&draft.sign_beside(broken, delegate_key()), NOW), "it is no X.509 certificate in DER");
+}
+
+#[test]
 fn who_answers_without_nocheck_is_to_be_asked_about() {
     let (leaf, issuer) = (leaf(), issuer());
     let delegate = delegate().without(OCSP_NOCHECK).sign(delegate_key(), issuer_key());
