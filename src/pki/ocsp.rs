@@ -13,7 +13,7 @@ use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 use super::chain::{self, Violation};
 use super::crl::{self, Reason, Revoked};
 use super::element::{self, Extension};
-use super::{BadCertificate, Certificate, key, rfc3339};
+use super::{BadCertificate, Certificate, key, path, rfc3339};
 use crate::limits;
 
 /// What a responder says of a certificate.
@@ -251,11 +251,21 @@ impl<'a> Basic<'a> {
         let refuse = |why: String| Err(BadAnswer::Delegate(why));
         let subject = delegate.subject();
         let bad = |why: Violation| BadAnswer::Delegate(why.to_string());
+        chain::check_form(delegate).map_err(bad)?;
         if !delegate.names_as_issuer(issuer) || !delegate.signature_is_by(issuer).map_err(BadAnswer::Algorithm)? {
             return refuse(format!("{subject} was not issued by {}", issuer.subject()));
         }
         if !chain::says(&chain::purposes(delegate).map_err(bad)?, rfc5912::ID_KP_OCSP_SIGNING) {
             return refuse(format!("{subject}: its extendedKeyUsage does not say OCSPSigning"));
+        }
+        if delegate.signs().map_err(bad)? == Some(false) {
+            return refuse(format!("{subject}: its keyUsage does not say digitalSignature"));
+        }
+        let is_known = |extension: &x509_cert::ext::Extension| {
+            path::UNDERSTOOD.contains(&extension.extn_id) || extension.extn_id == OCSP_NOCHECK
+        };
+        if let Some(extension) = delegate.extensions().iter().find(|it| it.critical && !is_known(it)) {
+            return refuse(format!("{subject}: its critical extension {} is not supported", extension.extn_id));
         }
         chain::check_validity(std::slice::from_ref(delegate), now).map_err(bad)?;
         if self.is_signed_by(delegate)? { Ok(()) } else { Err(BadAnswer::Signature) }

@@ -227,9 +227,9 @@ impl<'a, E, C: Fn(&[Certificate]) -> Result<(), E>> Search<'a, E, C> {
     }
 }
 
-/// Extensions that may be critical: those that are asked above or by the caller, and policies, which restrict nothing
+/// Extensions that may be critical: those that are asked above or by a caller, and policies, which restrict nothing
 /// unless a policy is asked for (RFC 5280, section 6.1.1 (c)).
-const UNDERSTOOD: [ObjectIdentifier; 5] = [
+pub(super) const UNDERSTOOD: [ObjectIdentifier; 5] = [
     rfc5280::ID_CE_BASIC_CONSTRAINTS,
     rfc5280::ID_CE_KEY_USAGE,
     rfc5280::ID_CE_EXT_KEY_USAGE,

@@ -120,17 +120,35 @@ fn the_response_is_signed_by_the_issuer_or_by_whom_the_issuer_lets_answer() {
 }
 
 #[test]
-fn who_answers_in_the_issuers_place_may_have_long_private_purposes_besides() {
+fn who_answers_in_the_issuers_place_keeps_the_rules_for_certificates() {
     let (leaf, issuer) = (leaf(), issuer());
     let of = |template: Template| {
         let delegate = template.sign(delegate_key(), issuer_key());
         judge_at(&OcspDraft::new(&leaf, &issuer).by(&delegate).sign(delegate_key()), NOW)
     };
+    let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
+    let inner = Some(algorithm(rfc5912::ECDSA_WITH_SHA_384, None));
+    for (template, expected) in [
+        (Template { version: x509_cert::Version::V1, ..delegate() }, "version 1 instead of 3"),
+        (Template { inner, ..delegate() }, "two different signature algorithms"),
+        (delegate().with(usage_of(true, &[KEY_CERT_SIGN])), "its keyUsage does not say digitalSignature"),
+        (delegate().with(extension(rfc5280::ID_CE_KEY_USAGE, true, b"x")), "keyUsage cannot be read"),
+        (delegate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, b"x")), "extendedKeyUsage cannot be read"),
+        (delegate().with(extension(vendor, true, b"x")), "its critical extension 1.3.6.1.4.1.55555.1"),
+    ] {
+        refused(of(template), expected);
+    }
     // Longer than the type for object identifiers holds.
     let long = [vec![6, 50, 0x2b], vec![0x81; 48], vec![1]].concat();
     let long = [long, der::Encode::to_der(&rfc5912::ID_KP_OCSP_SIGNING).unwrap()].concat();
-    let long = delegate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, &tlv(0x30, &long)));
-    assert!(of(long).is_ok());
+    for template in [
+        delegate().without(rfc5280::ID_CE_KEY_USAGE),
+        delegate().with(extension(vendor, false, b"x")),
+        delegate().with(extension(OCSP_NOCHECK, true, &[5, 0])),
+        delegate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, &tlv(0x30, &long))),
+    ] {
+        assert!(of(template.clone()).is_ok(), "{:?}", template.extensions);
+    }
 }
 
 #[test]
