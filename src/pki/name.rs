@@ -54,7 +54,7 @@ impl fmt::Display for AttributeType {
 /// The value of a certificate's attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Text: PrintableString, UTF8String, IA5String or NumericString with nothing in it that does not belong there.
+    /// Text: UTF8String, or PrintableString, IA5String or NumericString in ASCII, whichever characters of it those may hold.
     Text(String),
     /// A string type whose meaning differs between readers (TeletexString, BMPString), or no string: the tag's name.
     Unreadable(String),
@@ -186,10 +186,14 @@ pub enum BadName {
     /// Escaped bytes that are not UTF-8, or NUL.
     #[error("{0}: the value is not text")]
     NotText(AttributeType),
+    /// An attribute type is there twice.
+    #[error("{0} is given twice")]
+    Duplicate(AttributeType),
 }
 
 /// Parses a distinguished name as RFC 4514 writes it: attributes separated by commas, white space around types
-/// and values passed over unless escaped. Only types in [`KNOWN`], one attribute in each RDN, no hexadecimal values.
+/// and values passed over unless escaped. Only types in [`KNOWN`], each once, one attribute in each RDN, no hexadecimal
+/// values.
 ///
 /// # Errors
 /// The first place that is not of that form.
@@ -200,6 +204,9 @@ pub fn parse(text: &str) -> Result<Vec<(AttributeType, String)>, BadName> {
         let (written, after) = text.split_once('=').ok_or_else(|| BadName::NoAttribute(short(text)))?;
         let kind = AttributeType::by_name(written.trim()).ok_or_else(|| BadName::UnknownType(short(written.trim())))?;
         let (value, next) = value(kind, after)?;
+        if attributes.iter().any(|(other, _)| *other == kind) {
+            return Err(BadName::Duplicate(kind));
+        }
         attributes.push((kind, value));
         rest = next;
     }
@@ -352,6 +359,8 @@ mod tests {
             (r"O=a\+4\4é", BadName::BadEscape(Type::ORGANIZATION)),
             (r"O=\ff", BadName::NotText(Type::ORGANIZATION)),
             (r"O=a\00", BadName::NotText(Type::ORGANIZATION)),
+            ("O=a,C=US,o=b", BadName::Duplicate(Type::ORGANIZATION)),
+            ("ST=WA,S=WA", BadName::Duplicate(Type::STATE)),
         ] {
             assert_eq!(parse(text), Err(expected), "{text}");
         }
