@@ -179,11 +179,7 @@ impl Certificate {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&issuer.parts.key.der);
         context.update(&self.der);
-        let mut id = [0; 32];
-        for (to, from) in id.iter_mut().zip(context.finish().as_ref()) {
-            *to = *from;
-        }
-        id
+        sha256(context)
     }
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.
@@ -226,6 +222,13 @@ impl PartialEq for Certificate {
 }
 
 impl Eq for Certificate {}
+
+/// What a SHA-256 comes to.
+pub(crate) fn sha256(context: digest::Context) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
 
 /// What tells a public key in DER (SubjectPublicKeyInfo) from all others.
 #[must_use]
