@@ -27,6 +27,11 @@ impl<'a> Element<'a> {
 }
 
 impl<'a> Elements<'a> {
+    /// Those in a list's content.
+    pub(super) fn new(content: &'a [u8]) -> Self {
+        Self(content)
+    }
+
     /// Those of one list that some DER is.
     pub(super) fn of(der: &'a [u8], list: Tag) -> der::Result<Self> {
         let mut outer = Self(der);
@@ -110,7 +115,7 @@ pub(super) fn bits(element: Element<'_>) -> der::Result<BitString> {
 }
 
 /// The bits of a tag that say that its number follows.
-pub(super) const LONG_TAG: u8 = 0x1f;
+const LONG_TAG: u8 = 0x1f;
 
 /// The next element: its tag and its content.
 pub(super) fn read<'a>(from: &mut SliceReader<'a>) -> der::Result<(Tag, &'a [u8])> {

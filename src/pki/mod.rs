@@ -40,7 +40,7 @@ pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
 pub use points::{Coverage, Point, Unreadable};
 pub use precertificate::Precertificate;
 
-use element::LONG_TAG;
+use element::{Element, Elements};
 use parts::Parts;
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
@@ -241,13 +241,14 @@ pub fn fingerprint(key: &[u8]) -> String {
 }
 
 /// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down. Reads tags
-/// and lengths alone: the parser behind it is the strict one.
+/// and lengths alone.
 fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
-    let mut rest = der;
+    let mut rest = Elements::new(der);
     for _ in 0..limits::CERTIFICATE_ELEMENTS {
-        let Some((tag, after)) = rest.split_first() else { return Ok(true) };
-        let (content, after) = content(*tag, after).ok_or_else(|| der::Tag::Sequence.value_error())?;
-        rest = after;
+        if rest.is_finished() {
+            return Ok(true);
+        }
+        let Element { tag, content, .. } = rest.read()?;
         let is_list = tag & CONSTRUCTED != 0 && !content.is_empty();
         let is_short = match depth.checked_sub(1) {
             _ if !is_list => true,
@@ -258,22 +259,7 @@ fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
             return Ok(false);
         }
     }
-    Ok(rest.is_empty())
-}
-
-/// Splits the content of an element off what follows its tag; nothing where the tag or the length is of a form that no
-/// certificate needs (X.690, section 8.1).
-fn content(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.split_first().filter(|_| tag & LONG_TAG != LONG_TAG)?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (digits.iter().fold(0, |number, digit| number << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
+    Ok(rest.is_finished())
 }
 
 /// The bit of a tag that says that elements are its content.
@@ -335,6 +321,7 @@ mod tests {
             &[0x30][..],
             &[0x30, 1],
             &[0x30, 0x80, 0, 0],
+            &[0x30, 0x81, 2, 5, 0],
             &[0x30, 0x85, 0, 0, 0, 0, 0],
             &[0x3f, 1, 0],
             &[0x30, 2, 5, 1],
