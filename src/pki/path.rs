@@ -242,27 +242,9 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn leaf() -> Template {
-        Template::leaf(LEAF, INTERMEDIATE)
-    }
-
-    fn intermediate() -> Template {
-        Template::ca(INTERMEDIATE, ROOT)
-    }
-
-    fn root() -> Template {
-        Template::ca(ROOT, ROOT)
-    }
-
     fn judge(leaf: &Template, intermediate: &Template, root: &Template) -> Result<usize, String> {
         let chain = chain_of(leaf, intermediate, root);
         find(&chain[0], &chain[1..2], &chain[2..], now()).map(|path| path.len()).map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn refused(result: Result<usize, String>, expected: &str) {
-        let found = result.expect_err(expected);
-        assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
     }
 
     #[test]

@@ -35,12 +35,6 @@ fn by(change: impl FnOnce(OcspDraft<'_>) -> OcspDraft<'_>) -> Result<Answer, Bad
     judge_at(&response, NOW)
 }
 
-#[track_caller]
-fn refused(judged: Result<Answer, BadAnswer>, expected: &str) {
-    let error = judged.unwrap_err().to_string();
-    assert!(error.contains(expected), "{expected:?}: {error}");
-}
-
 #[test]
 fn the_issuers_own_word_counts_until_the_next_one_is_due() {
     let good = Answer { status: Status::Good, until: at(NOW + DAY), delegate: None };
