@@ -6,11 +6,12 @@ use std::time::SystemTime;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc5912};
+use der::Tag;
 use der::flagset::FlagSet;
-use der::{Encode, Reader, SliceReader};
 use x509_cert::Version;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
+use super::element::Elements;
 use super::{Certificate, KeyKind, Name, rfc3339};
 use crate::limits;
 
@@ -412,48 +413,41 @@ fn check_leaf(certificate: &Certificate, purpose: Purpose) -> Result<(), Violati
 }
 
 pub(super) fn basic_constraints(certificate: &Certificate) -> Result<Option<(bool, BasicConstraints)>, Violation> {
-    certificate
-        .decode::<BasicConstraints>()
-        .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "basicConstraints" })
+    certificate.known("basicConstraints")
 }
 
 /// The keyUsage of a certificate: present, and critical in a chain that signs code. For timestamping it only "SHOULD be
 /// marked critical".
 fn key_usage(certificate: &Certificate, purpose: Purpose) -> Result<FlagSet<KeyUsages>, Violation> {
-    let found = certificate
-        .decode::<KeyUsage>()
-        .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "keyUsage" })?;
     let must = match purpose {
         Purpose::CodeSigning => "present and critical",
         Purpose::TimeStamping => "present",
     };
-    match found {
+    match certificate.known::<KeyUsage>("keyUsage")? {
         Some((is_critical, usage)) if is_critical || purpose == Purpose::TimeStamping => Ok(usage.0),
         Some(_) | None => Err(Violation::KeyUsage { subject: certificate.subject(), must }),
     }
 }
 
-/// The purposes in extendedKeyUsage, in DER: private ones may be longer than the type for object identifiers holds.
+/// The purposes in extendedKeyUsage: the content of their object identifiers.
 pub(super) fn purposes(certificate: &Certificate) -> Result<Vec<&[u8]>, Violation> {
-    read_purposes(certificate)
+    let Some(extension) = certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE) else { return Ok(Vec::new()) };
+    read_purposes(extension.value)
         .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "extendedKeyUsage" })
 }
 
 /// Whether purposes hold one.
 pub(super) fn says(purposes: &[&[u8]], purpose: ObjectIdentifier) -> bool {
-    purpose.to_der().is_ok_and(|oid| purposes.contains(&oid.as_slice()))
+    purposes.contains(&purpose.as_bytes())
 }
 
-fn read_purposes(certificate: &Certificate) -> der::Result<Vec<&[u8]>> {
-    let Some(extension) = certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE) else { return Ok(Vec::new()) };
-    let mut reader = SliceReader::new(extension.extn_value.as_bytes())?;
-    let mut content = SliceReader::new(reader.sequence(|content| content.read_slice(content.remaining_len()))?)?;
+fn read_purposes(value: &[u8]) -> der::Result<Vec<&[u8]>> {
+    let mut list = Elements::of(value, Tag::Sequence)?;
     let mut purposes = Vec::new();
-    while !content.is_finished() {
-        content.peek_tag()?.assert_eq(der::Tag::ObjectIdentifier)?;
-        purposes.push(content.tlv_bytes()?);
+    while !list.is_finished() {
+        purposes.push(list.oid()?);
     }
-    reader.finish(purposes)
+    Ok(purposes)
 }
 
 const LEAF_FORBIDDEN_USAGES: [(KeyUsages, &str); 7] = [

@@ -9,16 +9,16 @@ use const_oid::db::rfc4519;
 use der::asn1::AnyRef;
 use der::{Tag, Tagged};
 
-use super::element::Elements;
+use super::element::{Elements, dotted};
 use crate::verdict;
 
 /// The type of a name's attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AttributeType {
     /// One that can be written and compared: its name in [`KNOWN`].
     Known(&'static str),
-    /// Any other.
-    Other(ObjectIdentifier),
+    /// Any other: the content of its object identifier.
+    Other(Vec<u8>),
 }
 
 impl AttributeType {
@@ -37,8 +37,9 @@ impl AttributeType {
         KNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(known, _)| Self::Known(known))
     }
 
-    fn by_oid(oid: ObjectIdentifier) -> Self {
-        KNOWN.iter().find(|(_, known)| *known == oid).map_or(Self::Other(oid), |(name, _)| Self::Known(name))
+    fn by_oid(oid: &[u8]) -> Self {
+        let known = KNOWN.iter().find(|(_, known)| known.as_bytes() == oid);
+        known.map_or_else(|| Self::Other(oid.to_vec()), |(name, _)| Self::Known(name))
     }
 }
 
@@ -46,7 +47,7 @@ impl fmt::Display for AttributeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(name) => f.write_str(name),
-            Self::Other(oid) => write!(f, "{oid}"),
+            Self::Other(oid) => f.write_str(&dotted(oid)),
         }
     }
 }
@@ -124,7 +125,7 @@ pub(super) fn check(der: &[u8]) -> der::Result<()> {
 }
 
 /// Tells the attributes of a name in DER (RFC 5280, section 4.1.2.4).
-fn walk(der: &[u8], mut tell: impl FnMut(ObjectIdentifier, AnyRef<'_>)) -> der::Result<()> {
+fn walk(der: &[u8], mut tell: impl FnMut(&[u8], AnyRef<'_>)) -> der::Result<()> {
     let mut sets = Elements::of(der, Tag::Sequence)?;
     while !sets.is_finished() {
         // Not sorted, which would take the square of their number: nobody asks for their order.
@@ -139,7 +140,7 @@ fn walk(der: &[u8], mut tell: impl FnMut(ObjectIdentifier, AnyRef<'_>)) -> der::
     Ok(())
 }
 
-fn attribute(kind: ObjectIdentifier, written: AnyRef<'_>) -> (AttributeType, Value) {
+fn attribute(kind: &[u8], written: AnyRef<'_>) -> (AttributeType, Value) {
     let bytes = written.value();
     let text = match written.tag() {
         Tag::Utf8String => std::str::from_utf8(bytes).ok(),
@@ -203,7 +204,7 @@ pub fn parse(text: &str) -> Result<Vec<(AttributeType, String)>, BadName> {
     while let Some(text) = rest {
         let (written, after) = text.split_once('=').ok_or_else(|| BadName::NoAttribute(short(text)))?;
         let kind = AttributeType::by_name(written.trim()).ok_or_else(|| BadName::UnknownType(short(written.trim())))?;
-        let (value, next) = value(kind, after)?;
+        let (value, next) = value(&kind, after)?;
         if attributes.iter().any(|(other, _)| *other == kind) {
             return Err(BadName::Duplicate(kind));
         }
@@ -214,10 +215,11 @@ pub fn parse(text: &str) -> Result<Vec<(AttributeType, String)>, BadName> {
 }
 
 /// Reads one value up to the comma that ends it, and gives what follows the comma.
-fn value(kind: AttributeType, text: &str) -> Result<(String, Option<&str>), BadName> {
+fn value<'a>(kind: &AttributeType, text: &'a str) -> Result<(String, Option<&'a str>), BadName> {
+    let bad = |why: fn(AttributeType) -> BadName| why(kind.clone());
     let text = text.trim_start_matches(' ');
     if text.starts_with('#') {
-        return Err(BadName::HexValue(kind));
+        return Err(bad(BadName::HexValue));
     }
     let mut bytes = Vec::new();
     // Spaces at the end do not belong to the value, unless escaped.
@@ -230,10 +232,10 @@ fn value(kind: AttributeType, text: &str) -> Result<(String, Option<&str>), BadN
                 rest = Some(chars.as_str());
                 break;
             }
-            '+' => return Err(BadName::MultiValued(kind)),
-            ';' | '"' | '<' | '>' => return Err(BadName::Unescaped { kind, found: c }),
+            '+' => return Err(bad(BadName::MultiValued)),
+            ';' | '"' | '<' | '>' => return Err(BadName::Unescaped { kind: kind.clone(), found: c }),
             '\\' => {
-                bytes.push(unescape(&mut chars).ok_or(BadName::BadEscape(kind))?);
+                bytes.push(unescape(&mut chars).ok_or_else(|| bad(BadName::BadEscape))?);
                 end = bytes.len();
             }
             ' ' => bytes.push(b' '),
@@ -244,12 +246,12 @@ fn value(kind: AttributeType, text: &str) -> Result<(String, Option<&str>), BadN
         }
     }
     bytes.truncate(end);
-    let value = String::from_utf8(bytes).map_err(|_| BadName::NotText(kind))?;
+    let value = String::from_utf8(bytes).map_err(|_| bad(BadName::NotText))?;
     if value.contains('\0') {
-        return Err(BadName::NotText(kind));
+        return Err(bad(BadName::NotText));
     }
     if value.is_empty() {
-        return Err(BadName::NoValue(kind));
+        return Err(bad(BadName::NoValue));
     }
     Ok((value, rest))
 }
@@ -388,9 +390,23 @@ mod tests {
                 (AttributeType::Known("L"), unreadable(Tag::BmpString)),
                 (AttributeType::STATE, unreadable(Tag::Utf8String)),
                 (AttributeType::Known("CN"), unreadable(Tag::PrintableString)),
-                (AttributeType::Other(rfc4519::DC), text("example")),
+                (AttributeType::Other(rfc4519::DC.as_bytes().to_vec()), text("example")),
             ]
         );
+    }
+
+    #[test]
+    fn attributes_of_any_type_are_taken() {
+        // 2.25 and a UUID (X.667), and one of more bytes than the type for object identifiers holds.
+        let uuid = [&[0x69, 0x83][..], &[0xff; 17], &[0x7f]].concat();
+        for (oid, shown) in [
+            (&uuid[..], "2.25.340282366920938463463374607431768211455=x"),
+            (&[0x2b; 50], &format!("1.3{}=x", ".43".repeat(49))),
+        ] {
+            let found = read(&[set(&[write(0x30, &[&write(6, &[oid]), &write(12, &[b"x"])])])]).unwrap();
+            assert_eq!(found.attributes(), [(AttributeType::Other(oid.to_vec()), Value::Text("x".into()))]);
+            assert_eq!(found.to_string(), shown);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 
 use super::chain::{self, Violation};
 use super::crl::{self, Reason, Revoked};
-use super::element::{self, Extension};
+use super::element::{self, Elements, Extension};
 use super::{BadCertificate, Certificate, key, path, rfc3339};
 use crate::limits;
 
@@ -261,11 +261,9 @@ impl<'a> Basic<'a> {
         if delegate.signs().map_err(bad)? == Some(false) {
             return refuse(format!("{subject}: its keyUsage does not say digitalSignature"));
         }
-        let is_known = |extension: &x509_cert::ext::Extension| {
-            path::UNDERSTOOD.contains(&extension.extn_id) || extension.extn_id == OCSP_NOCHECK
-        };
-        if let Some(extension) = delegate.extensions().iter().find(|it| it.critical && !is_known(it)) {
-            return refuse(format!("{subject}: its critical extension {} is not supported", extension.extn_id));
+        let is_known = |extension: &Extension<'_>| path::is_understood(extension) || extension.is(OCSP_NOCHECK);
+        if let Some(extension) = delegate.extensions().find(|it| it.critical && !is_known(it)) {
+            return refuse(format!("{subject}: its critical extension {} is not supported", extension.name()));
         }
         chain::check_validity(std::slice::from_ref(delegate), now).map_err(bad)?;
         if self.is_signed_by(delegate)? { Ok(()) } else { Err(BadAnswer::Signature) }
@@ -372,10 +370,10 @@ fn hashes(algorithm: &'static Algorithm, issuer: &Certificate) -> [digest::Diges
 /// The value of the extension that is looked for. Critical ones besides are refused.
 fn find_extension(list: &[u8], wanted: Option<ObjectIdentifier>) -> Result<Option<&[u8]>, BadAnswer> {
     let mut found = None;
-    let mut list = SliceReader::new(list)?;
+    let mut list = Elements::new(list);
     while !list.is_finished() {
         let extension = Extension::read(&mut list)?;
-        if wanted.is_some_and(|wanted| wanted.as_bytes() == extension.oid) {
+        if wanted.is_some_and(|wanted| extension.is(wanted)) {
             found = Some(extension.value);
         } else if extension.critical {
             return Err(BadAnswer::Critical(extension.name()));

@@ -9,6 +9,7 @@ use const_oid::db::{rfc5280, rfc5912};
 use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
 
 use super::chain::{Violation, basic_constraints, check_form, check_issuance, check_validity, purposes, says};
+use super::element::Extension;
 use super::{Certificate, Name};
 use crate::limits;
 
@@ -57,7 +58,7 @@ pub enum NoPath {
         /// The certificate.
         subject: Name,
         /// The extension.
-        extension: ObjectIdentifier,
+        extension: String,
     },
     /// Which names an authority may speak of is not asked here.
     #[error("certificate {0} has nameConstraints, which are not supported")]
@@ -102,21 +103,18 @@ fn check_issuer(issuer: &Certificate, below: usize) -> Result<(), NoPath> {
 fn check_extensions(certificate: &Certificate) -> Result<(), NoPath> {
     for extension in certificate.extensions() {
         let subject = || certificate.subject();
-        if extension.extn_id == rfc5280::ID_CE_NAME_CONSTRAINTS {
+        if extension.is(rfc5280::ID_CE_NAME_CONSTRAINTS) {
             return Err(NoPath::NameConstraints(subject()));
         }
-        if extension.critical && !UNDERSTOOD.contains(&extension.extn_id) {
-            return Err(NoPath::CriticalExtension { subject: subject(), extension: extension.extn_id });
+        if extension.critical && !is_understood(&extension) {
+            return Err(NoPath::CriticalExtension { subject: subject(), extension: extension.name() });
         }
     }
     Ok(())
 }
 
 fn usage(certificate: &Certificate) -> Result<Option<KeyUsage>, Violation> {
-    match certificate.decode::<KeyUsage>() {
-        Ok(found) => Ok(found.map(|(_, usage)| usage)),
-        Err(_) => Err(Violation::Extension { subject: certificate.subject(), extension: "keyUsage" }),
-    }
+    Ok(certificate.known("keyUsage")?.map(|(_, usage)| usage))
 }
 
 impl Certificate {
@@ -227,9 +225,14 @@ impl<'a, E, C: Fn(&[Certificate]) -> Result<(), E>> Search<'a, E, C> {
     }
 }
 
+/// Whether an extension may be critical.
+pub(super) fn is_understood(extension: &Extension<'_>) -> bool {
+    UNDERSTOOD.iter().any(|known| extension.is(*known))
+}
+
 /// Extensions that may be critical: those that are asked above or by a caller, and policies, which restrict nothing
 /// unless a policy is asked for (RFC 5280, section 6.1.1 (c)).
-pub(super) const UNDERSTOOD: [ObjectIdentifier; 5] = [
+const UNDERSTOOD: [ObjectIdentifier; 5] = [
     rfc5280::ID_CE_BASIC_CONSTRAINTS,
     rfc5280::ID_CE_KEY_USAGE,
     rfc5280::ID_CE_EXT_KEY_USAGE,

@@ -11,7 +11,7 @@ use x509_cert::time::Time;
 
 use super::chain::{Violation, check_timestamping, check_timestamping_under_anchor, check_validity};
 use super::cms::{BadSignedData, SignedData, is_named, whole};
-use super::element::{around, expect, instead, only, optional};
+use super::element::{Elements, Extension, around, expect, instead, only, optional};
 use super::key::Hash;
 use super::path::{Lost, Search};
 use super::{Certificate, Name, rfc3339};
@@ -281,20 +281,16 @@ fn number(bytes: &[u8]) -> Option<u32> {
 
 /// All extensions are unknown here, and an unknown one must not be critical (RFC 5280, section 4.2).
 fn check_extensions(extensions: &[u8]) -> Result<(), BadTimestamp> {
-    let mut reader = SliceReader::new(extensions)?;
+    let mut list = Elements::new(extensions);
     for _ in 0..limits::TIMESTAMP_ELEMENTS {
-        if reader.is_finished() {
+        if list.is_finished() {
             return Ok(());
         }
-        let mut extension = SliceReader::new(expect(&mut reader, Tag::Sequence)?)?;
-        let _kind = expect(&mut extension, Tag::ObjectIdentifier)?;
-        if optional(&mut extension, Tag::Boolean)?.is_some_and(|critical| critical != [0]) {
+        if Extension::read(&mut list)?.critical {
             return Err(BadTimestamp::CriticalExtension);
         }
-        let _value = expect(&mut extension, Tag::OctetString)?;
-        extension.finish(())?;
     }
-    if reader.is_finished() { Ok(()) } else { Err(BadTimestamp::TooManyExtensions) }
+    if list.is_finished() { Ok(()) } else { Err(BadTimestamp::TooManyExtensions) }
 }
 
 /// The signer's certificate: the one that the signer signed for, by its hash, in signing-certificate-v2 (RFC 5035,
