@@ -2,8 +2,11 @@
 //! that it cannot do without.
 //!
 //! The floor of an envelope is the crypto library's bare check of the signature and of each certificate's but the
-//! root's, which is trusted byte by byte, over the same bytes by the same keys. Absolute times move with the machine; the
-//! ratios are the claim.
+//! root's, which is trusted byte by byte, over the same bytes by the same keys. What revocation costs is measured beside the
+//! same without it. Absolute times move with the machine; the ratios are the claim.
+
+#[path = "common/judging.rs"]
+mod judging;
 
 use std::fs;
 use std::hint::black_box;
@@ -28,6 +31,8 @@ use ratify::scope::{Pattern, Scopes};
 use ratify::store::registry::referrers::List;
 use ratify::verdict::{Token, reason_line};
 use ratify::verifier::notation::{ARTIFACT_TYPE, Trust, verify_envelope};
+
+use judging::{Judging, Key};
 
 /// Where criterion keeps its measurements, to compare the next run with.
 const RESULTS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/criterion");
@@ -64,15 +69,23 @@ fn main() {
             envelopes.push((format!("{what}, {encoding:?}"), envelope(&mut bench, name, encoding, algorithm)));
         }
     }
+    let revocation = [("RSA-2048", Key::Rsa2048), ("EC P-256", Key::P256)]
+        .map(|(what, key)| (what, revocation(&mut bench, what, &Judging::prepare(key))));
     let functions = functions(&mut bench);
 
     println!(
-        "\n| signature | bare check | all checks | parse chain | check chain | verify envelope | ratio to bare check | ratio to all checks |"
+        "\n| signature | bare check | all checks | parse chain | check chain | verify envelope | ratio to bare check | ratio to all checks (goal: at most 1.30) |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for (what, Row { medians, ratios }) in envelopes {
         let ratios = ratios.map_or(["-".to_owned(), "-".to_owned()], |ratios| ratios.map(|it| format!("{it:.2}")));
         println!("| {what} | {} | {} |", medians.map(shown).join(" | "), ratios.join(" | "));
+    }
+    println!("\n| the verifier, three certificates | revocation off | on, answers remembered | ratio | goal |");
+    println!("|---|---|---|---|---|");
+    for (what, (medians, ratio)) in revocation {
+        let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("| {what} | {} | {ratio} | at most 1.10 |", medians.map(shown).join(" | "));
     }
     println!("\n| function | median |\n|---|---|");
     for (what, median) in functions {
@@ -146,6 +159,14 @@ fn envelope(bench: &mut Bench, name: &str, encoding: Encoding, algorithm: &'stat
         bench.measure(group, "verify envelope", whole),
     ];
     Row { medians, ratios: medians[4].map(|_| [ratio(whole, bare), ratio(whole, all)]) }
+}
+
+/// Judging without revocation and with it, and the ratio of the latter to the former.
+fn revocation(bench: &mut Bench, what: &str, judging: &Judging) -> ([Option<f64>; 2], Option<f64>) {
+    let group = &format!("revocation {what}");
+    let (off, on) = (|| judging.off(), || judging.on());
+    let medians = [bench.measure(group, "off", off), bench.measure(group, "on", on)];
+    (medians, medians[1].map(|_| ratio(on, off)))
 }
 
 /// How many times as long one takes as the other: the median over rounds in which both run, so that the machine is

@@ -1,9 +1,18 @@
-//! What the benches share: a workplace on loopback with a real registry, images signed by the real notation, daemons that
-//! trust them, and questions to these. Declare it as `pub mod common;`: what one bench has no use for is then no dead code.
+//! What the benches share: a workplace on loopback with a real registry, images signed by the real notation with a
+//! certificate that openssl's responder is asked about, daemons that trust it by notation's own trust policy and trust
+//! store, and questions to these. Declare it as `pub mod common;`: what one bench has no use for is then no dead code.
 //! All ends with the bench.
 
 pub mod asking;
 pub mod front;
+#[path = "../../tests/common/notation.rs"]
+pub mod notation;
+#[path = "../../tests/common/revocation.rs"]
+pub mod revocation;
+#[path = "../../tests/common/tools.rs"]
+pub mod tools;
+#[path = "../../tests/common/tsa.rs"]
+pub mod tsa;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,6 +26,9 @@ use std::time::{Duration, Instant};
 use ratify::artifact::{Algorithm, EMPTY_CONFIG, IMAGE_MANIFEST};
 use ratify::store::digest_of;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use revocation::{Files, Issuer, Revocable};
+use tools::Service;
 
 /// Signatures made at once while a bench is prepared.
 const SIGNERS: usize = 4;
@@ -51,6 +63,9 @@ pub struct Bench {
     /// Host and port.
     pub registry: String,
     _registry: Ended,
+    /// Who signs all images.
+    signer: Revocable,
+    _responder: Service,
 }
 
 /// An image and what containerd would know of it.
@@ -75,7 +90,7 @@ impl Image {
 }
 
 impl Bench {
-    /// A workplace with an empty registry.
+    /// A workplace with an empty registry, and a signer whom notation trusts there.
     pub fn start() -> Self {
         let variable = |name: &str| {
             PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run make bench")))
@@ -85,9 +100,26 @@ impl Bench {
         let files = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
         let (serving, registry) = registry(&tools);
-        let bench = Self { tools, shim, bin, work: tempfile::tempdir().unwrap(), registry, _registry: serving };
-        run(bench.tool("notation").args(["cert", "generate-test", "--default", "bench"]));
+        let (issuer, files) = (Issuer::create(), Files::serve());
+        // As most public authorities do, it names a responder, and a list for whoever does not reach that.
+        let (ocsp, crl) = (issuer.responder_url(), files.put("ca.crl", issuer.list()));
+        let signer = issuer.signer(&format!("authorityInfoAccess=OCSP;URI:{ocsp}\ncrlDistributionPoints=URI:{crl}"));
+        let work = tempfile::tempdir().unwrap();
+        let responder = issuer.responder();
+        let bench = Self { tools, shim, bin, work, registry, _registry: serving, signer, _responder: responder };
+        bench.trust(&issuer.certificate());
         bench
+    }
+
+    /// Has notation trust a root, by a trust policy and a trust store, which the daemons read as they stand.
+    fn trust(&self, root: &Path) {
+        run(self.tool("notation").args(["cert", "add", "--type", "ca", "--store", "bench"]).arg(root));
+        let policy = self.work.path().join("policy.json");
+        let text = r#"{"version":"1.0","trustPolicies":[{"name":"bench","registryScopes":["*"],
+            "signatureVerification":{"level":"strict"},"trustStores":["ca:bench"],
+            "trustedIdentities":["x509.subject: C=US, ST=WA, O=ratifyd test"]}]}"#;
+        fs::write(&policy, text).unwrap();
+        run(self.tool("notation").args(["policy", "import", "--force"]).arg(&policy));
     }
 
     /// One of the tools, with a home of its own.
@@ -101,7 +133,7 @@ impl Bench {
         command
     }
 
-    /// Images `from` and those after it, of a manifest alone, each signed by one test certificate.
+    /// Images `from` and those after it, of a manifest alone, each signed.
     pub fn images(&self, from: usize, count: usize) -> Vec<Image> {
         let images: Vec<Image> = (from..from + count).map(|number| self.push(number)).collect();
         thread::scope(|threads| {
@@ -114,12 +146,16 @@ impl Bench {
 
     /// Pushes an image. Nobody asks for what its manifest names, so nothing of that is there.
     pub fn push(&self, number: usize) -> Image {
+        self.push_to(&format!("bench/image{number}"), number)
+    }
+
+    /// The same to a repository.
+    pub fn push_to(&self, repository: &str, number: usize) -> Image {
         let manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","config":{blob},"layers":[{blob}],"annotations":{{"image":"{number}"}}}}"#,
             blob = empty_blob()
         );
-        let repository = format!("bench/image{number}");
-        let digest = self.put(&repository, &manifest);
+        let digest = self.put(repository, &manifest);
         Image { name: format!("{}/{repository}", self.registry), digest, size: manifest.len() }
     }
 
@@ -136,45 +172,60 @@ impl Bench {
         }
     }
 
-    /// Pushes a manifest over HTTP, and says its digest.
+    /// Attaches an artifact of one blob, of the blob's own type.
+    pub fn refer(&self, image: &Image, kind: &str, blob: &str, annotations: &serde_json::Value) {
+        let digest = digest_of(Algorithm::Sha256, blob.as_bytes()).to_string();
+        let path = format!("/v2/{}/blobs/uploads/?digest={digest}", image.repository());
+        self.send("POST", &path, "application/octet-stream", blob);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","artifactType":"{kind}","config":{config},"layers":[{{"mediaType":"{kind}","digest":"{digest}","size":{}}}],"subject":{{"mediaType":"{IMAGE_MANIFEST}","digest":"{}","size":{}}},"annotations":{annotations}}}"#,
+            blob.len(),
+            image.digest,
+            image.size,
+            config = empty_blob()
+        );
+        self.put(image.repository(), &manifest);
+    }
+
+    /// Pushes a manifest, and says its digest.
     fn put(&self, repository: &str, manifest: &str) -> String {
         let digest = digest_of(Algorithm::Sha256, manifest.as_bytes()).to_string();
-        let mut stream = TcpStream::connect(&self.registry).unwrap();
-        let head = format!(
-            "PUT /v2/{repository}/manifests/{digest} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {IMAGE_MANIFEST}\r\nContent-Length: {}\r\n\r\n",
-            self.registry,
-            manifest.len()
-        );
-        stream.write_all((head + manifest).as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        self.send("PUT", &format!("/v2/{repository}/manifests/{digest}"), IMAGE_MANIFEST, manifest);
         digest
     }
 
+    /// Has the registry take something, over HTTP.
+    fn send(&self, method: &str, path: &str, kind: &str, body: &str) {
+        let mut stream = TcpStream::connect(&self.registry).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            self.registry,
+            body.len()
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    }
+
     fn sign(&self, image: &Image) {
-        let reference = format!("{}@{}", image.name, image.digest);
-        run(self.tool("notation").args(["sign", "--insecure-registry", "--force-referrers-tag=false", &reference]));
+        self.signer.signer.sign(&format!("{}@{}", image.name, image.digest));
     }
 
-    /// The same trust for notation as the daemon's configuration gives.
-    pub fn trust_policy(&self) {
-        let policy = self.work.path().join("policy.json");
-        let text = r#"{"version":"1.0","trustPolicies":[{"name":"bench","registryScopes":["*"],
-            "signatureVerification":{"level":"strict"},"trustStores":["ca:bench"],"trustedIdentities":["*"]}]}"#;
-        fs::write(&policy, text).unwrap();
-        run(self.tool("notation").args(["policy", "import", "--force"]).arg(&policy));
-    }
-
-    /// The daemon's configuration: all images must be signed. Written well before a daemon reads it: one that was
+    /// The daemon's configuration: all images must be signed, by notation's trust policy. Written well before a daemon reads it: one that was
     /// written just now would be read again for each pull.
     pub fn configure(&self, more: &str) {
-        let certificate = self.work.path().join("config/notation/truststore/x509/ca/bench/bench.crt");
-        let text = format!(
+        let folder = self.work.path().join("config/notation");
+        let executor = format!(
             "[[executors]]\nscopes = [\"*\"]\n[[executors.verifiers]]\nname = \"bench\"\ntype = \"notation\"\n\
-             parameters.certificates = [{{ files = [{certificate:?}] }}]\n[access]\nuids = [{}]\n{more}",
-            rustix::process::geteuid().as_raw()
+             parameters.notationConfig = {folder:?}\n"
         );
+        self.configure_as(&executor, more);
+    }
+
+    /// The same with other executors.
+    pub fn configure_as(&self, executors: &str, more: &str) {
+        let text = format!("{executors}[access]\nuids = [{}]\n{more}", rustix::process::geteuid().as_raw());
         fs::write(self.work.path().join("config.toml"), text).unwrap();
     }
 
