@@ -48,7 +48,9 @@ fn main() {
     bench.configure();
     let daemon = bench.bench.daemon();
     let idle = memory(&daemon.0, RESIDENT);
-    println!("| {IMAGES} images, each for the first time | median | p99 | compared with | median | p99 | ratio of medians | goal |");
+    println!(
+        "| {IMAGES} images, each for the first time | median | p99 | compared with | median | p99 | ratio of medians | goal |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for (kind, images) in kinds.into_iter().zip(&images) {
         let [mut ours, mut theirs] = [const { Vec::new() }; 2];
@@ -56,7 +58,8 @@ fn main() {
             ours.push(time(|| bench.bench.ask(image).unwrap()));
             theirs.push(time(|| drop(output(&mut bench.cosign_verify(kind, image)).unwrap())));
         }
-        let [[median, p99], [other, other_p99]] = [ours, theirs].map(|times| [50, 99].map(|part| percentile(&times, part)));
+        let [[median, p99], [other, other_p99]] =
+            [ours, theirs].map(|times| [50, 99].map(|part| percentile(&times, part)));
         let ratio = median.as_secs_f64() / other.as_secs_f64();
         let what = kind.word();
         println!(
@@ -67,7 +70,11 @@ fn main() {
     println!("| daemon, idle | {idle:.1} MiB |");
     println!("| daemon, after {} verifications | {:.1} MiB |", 2 * IMAGES, memory(&daemon.0, PEAK));
     for (kind, images) in kinds.into_iter().zip(&images) {
-        println!("| cosign verify, one {} | {:.1} MiB |", kind.word(), peak(&mut bench.cosign_verify(kind, &images[0])));
+        println!(
+            "| cosign verify, one {} | {:.1} MiB |",
+            kind.word(),
+            peak(&mut bench.cosign_verify(kind, &images[0]))
+        );
     }
 }
 
@@ -117,15 +124,23 @@ impl Cosign {
         match kind {
             Kind::Key => {
                 let flags = ["--use-signing-config=false", "--tlog-upload=false", "--key", "cosign.key", "-y"];
-                run(cosign(&self.bench, &self.folder).args(["sign", "--allow-http-registry"]).args(flags).arg(reference));
+                run(cosign(&self.bench, &self.folder)
+                    .args(["sign", "--allow-http-registry"])
+                    .args(flags)
+                    .arg(reference));
             }
             Kind::Keyless => {
                 let hex = image.digest.split_once(':').unwrap().1;
                 let bundle = self.keyless.statement(&statement_of(&[hex])).to_string();
-                self.bench.refer(&image, BUNDLE, &bundle, &json!({
-                    "dev.sigstore.bundle.content": "dsse-envelope",
-                    "dev.sigstore.bundle.predicateType": "https://sigstore.dev/cosign/sign/v1",
-                }));
+                self.bench.refer(
+                    &image,
+                    BUNDLE,
+                    &bundle,
+                    &json!({
+                        "dev.sigstore.bundle.content": "dsse-envelope",
+                        "dev.sigstore.bundle.predicateType": "https://sigstore.dev/cosign/sign/v1",
+                    }),
+                );
             }
         }
         image
@@ -150,7 +165,8 @@ impl Cosign {
         command.args(["verify", "--allow-http-registry", "--trusted-root", "trusted_root.json"]);
         match kind {
             Kind::Key => command.args(["--key", "cosign.pub", "--insecure-ignore-tlog"]),
-            Kind::Keyless => command.args(["--certificate-identity", SIGNER, "--certificate-oidc-issuer", ISSUER])
+            Kind::Keyless => command
+                .args(["--certificate-identity", SIGNER, "--certificate-oidc-issuer", ISSUER])
                 .arg("--use-signed-timestamps"),
         };
         command.arg(format!("{}@{}", image.name, image.digest));

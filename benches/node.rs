@@ -33,7 +33,7 @@ const CROWD: usize = 1000;
 const NOTATION_CROWD: usize = 100;
 
 fn main() {
-    let bench = Node(Bench::start());
+    let mut bench = Node(Bench::start());
     let preparing = Instant::now();
     bench.0.configure("");
     // Others than root may not ask so much at once.
@@ -43,6 +43,7 @@ fn main() {
     let (one_by_one, crowd) = images.split_at(FIRST + 1);
     bench.one_by_one(one_by_one);
     bench.at_once(crowd);
+    bench.revoked(&images[0]);
 }
 
 struct Node(Bench);
@@ -102,6 +103,15 @@ impl Node {
         }
         log.lines().filter(|line| line.contains("ERROR")).take(5).for_each(|line| println!("{line}"));
         assert!(shims.refusals.is_empty() && few_shims.refusals.is_empty(), "not all were allowed");
+    }
+
+    /// What was measured is nothing, unless both ask.
+    fn revoked(&mut self, image: &Image) {
+        self.0.revoke();
+        let _daemon = self.0.daemon();
+        let refusal = self.0.ask(image).unwrap_err();
+        assert!(refusal.contains("was revoked at"), "{refusal}");
+        self.notation_verify(image).unwrap_err();
     }
 
     fn allow(&self, image: &Image) {

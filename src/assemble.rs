@@ -44,6 +44,10 @@ pub use shared::Shared;
 use remotes::Remotes;
 use timed::Timed;
 
+fn shared_verifier(verifier: impl Verifier + 'static) -> Arc<dyn Verifier> {
+    Arc::new(verifier)
+}
+
 /// The configuration as a whole.
 static TOP: Place = Place { line: 1, column: 1, path: String::new() };
 
@@ -407,12 +411,9 @@ impl Assembly {
                     let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
                     let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
-                    Arc::new(made) as Arc<dyn Verifier>
+                    shared_verifier(made)
                 }),
-                VerifierKind::Cosign(trusted) => {
-                    let made = self.cosign(&verifier.name, trusted, tags);
-                    made.map(|made| Arc::new(made) as Arc<dyn Verifier>)
-                }
+                VerifierKind::Cosign(trusted) => self.cosign(&verifier.name, trusted, tags).map(shared_verifier),
             };
             match made {
                 Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),

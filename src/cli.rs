@@ -134,7 +134,7 @@ enum Command {
     /// Take away what install has set up: pulls are no longer verified; configuration and state stay
     #[command(after_help = "Exit codes: 0 all is gone or would be, 1 something is not done: why")]
     Uninstall(install::uninstall::Arguments),
-    /// Make the daemon forget what it remembers (root only); content on disk stays, it is kept by digest
+    /// Make the daemon forget what it remembers and read all trust again (root only); content on disk stays, kept by digest
     Flush(NodeArguments),
 }
 

@@ -3,11 +3,13 @@
 //! members by [`limits::JSON_MEMBERS`].
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 
 use crate::limits;
 
@@ -22,6 +24,41 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Er
     Walk { members: &mut members }.deserialize(&mut document)?;
     document.end()?;
     serde_json::from_slice(bytes)
+}
+
+/// Parses one JSON document that is an object and keeps all of it, in one pass: for what is read at every pull.
+///
+/// # Errors
+/// As [`from_slice`], or not an object.
+pub fn object(bytes: &[u8]) -> Result<Object<'_>, serde_json::Error> {
+    let mut members = 0;
+    let mut document = serde_json::Deserializer::from_slice(bytes);
+    let value = Keep { members: &mut members }.deserialize(&mut document)?;
+    document.end()?;
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(de::Error::custom("expected an object")),
+    }
+}
+
+/// The members of an object.
+pub type Object<'a> = BTreeMap<Cow<'a, str>, Value<'a>>;
+
+/// A value whose texts are copied only where they are written with escapes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A string.
+    Text(Cow<'a, str>),
+    /// An array.
+    List(Vec<Value<'a>>),
+    /// An object.
+    Object(Object<'a>),
 }
 
 /// A key of an object, copied only where it is written with escapes.
@@ -51,14 +88,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
         while let Some(Key(key)) = map.next_key()? {
-            *self.members = self.members.saturating_add(1);
-            if *self.members > limits::JSON_MEMBERS {
-                return Err(de::Error::custom(format_args!("more than {} members", limits::JSON_MEMBERS)));
-            }
+            count(self.members)?;
             map.next_value_seed(Walk { members: self.members })?;
             if let Some(key) = seen.replace(key) {
-                let key: String = key.chars().take(100).collect();
-                return Err(de::Error::custom(format_args!("key {key:?} is given twice")));
+                return Err(twice(&key));
             }
         }
         Ok(())
@@ -94,18 +127,110 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
+/// Reads a document and keeps it.
+struct Keep<'a> {
+    members: &'a mut usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Keep<'_> {
+    type Value = Value<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keep<'_> {
+    type Value = Value<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
+        let mut object = Object::new();
+        while let Some(Key(key)) = map.next_key()? {
+            count(self.members)?;
+            let value = map.next_value_seed(Keep { members: self.members })?;
+            match object.entry(key) {
+                Entry::Occupied(entry) => return Err(twice(entry.key())),
+                Entry::Vacant(entry) => entry.insert(value),
+            };
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = seq.next_element_seed(Keep { members: self.members })? {
+            list.push(value);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Number(number.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value<'de>, E> {
+        Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number that is none"))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(text.to_owned().into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Null)
+    }
+}
+
+/// One member more.
+fn count<E: de::Error>(members: &mut usize) -> Result<(), E> {
+    *members = members.saturating_add(1);
+    if *members > limits::JSON_MEMBERS {
+        return Err(E::custom(format_args!("more than {} members", limits::JSON_MEMBERS)));
+    }
+    Ok(())
+}
+
+fn twice<E: de::Error>(key: &str) -> E {
+    let key: String = key.chars().take(100).collect();
+    E::custom(format_args!("key {key:?} is given twice"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
+
+    /// The same in both ways of reading.
+    fn refused(document: &str) -> String {
+        let [one, other] =
+            [from_slice::<Value>(document.as_bytes()).unwrap_err(), object(document.as_bytes()).unwrap_err()];
+        assert_eq!(one.to_string(), other.to_string());
+        one.to_string()
+    }
 
     #[test]
     fn a_key_given_twice_is_refused_at_every_level() {
         for document in
             [r#"{"a":1,"a":2}"#, r#"{"x":{"a":1,"a":1}}"#, r#"[{"x":[{"a":1,"b":2,"a":3}]}]"#, r#"{"a":1,"\u0061":2}"#]
         {
-            let error = from_slice::<Value>(document.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains("\"a\" is given twice"), "{document}: {error}");
+            let error = refused(document);
+            assert!(error.contains("\"a\" is given twice"), "{document}: {error}");
         }
     }
 
@@ -118,8 +243,8 @@ mod tests {
     fn depth_is_bounded() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(from_slice::<Value>(nested(127).as_bytes()).is_ok());
-        assert!(from_slice::<Value>(nested(128).as_bytes()).is_err());
-        assert!(from_slice::<Value>(nested(10_000).as_bytes()).is_err());
+        refused(&nested(128));
+        refused(&nested(10_000));
     }
 
     #[test]
@@ -129,13 +254,36 @@ mod tests {
             format!("[{}]", members.join(","))
         };
         assert!(from_slice::<Value>(document(limits::JSON_MEMBERS).as_bytes()).is_ok());
-        let error = from_slice::<Value>(document(limits::JSON_MEMBERS + 2).as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("more than 65536 members"), "{error}");
+        let error = refused(&document(limits::JSON_MEMBERS + 2));
+        assert!(error.contains("more than 65536 members"), "{error}");
     }
 
     #[test]
     fn bytes_after_the_document_are_refused() {
-        assert!(from_slice::<Value>(b"{} {}").is_err());
-        assert!(from_slice::<Value>(b"").is_err());
+        refused("{} {}");
+        refused("");
+    }
+
+    #[test]
+    fn an_object_is_kept_whole_and_nothing_else_is_one() {
+        let document = r#"{"a":"b","\u0061\n":"\u00e9","c":[null,true,-1,18446744073709551615,1.5,{"d":{}}]}"#;
+        let number = |value: Value| super::Value::Number(value.as_number().unwrap().clone());
+        let mut found = object(document.as_bytes()).unwrap();
+        assert!(matches!(found.remove("a"), Some(super::Value::Text(Cow::Borrowed("b")))));
+        assert_eq!(found.remove("a\n"), Some(super::Value::Text("\u{e9}".into())));
+        let inner = super::Value::Object([("d".into(), super::Value::Object(Object::new()))].into());
+        let list = vec![
+            super::Value::Null,
+            super::Value::Bool(true),
+            number(json!(-1)),
+            number(json!(u64::MAX)),
+            number(json!(1.5)),
+            inner,
+        ];
+        assert_eq!(found, [("c".into(), super::Value::List(list))].into());
+        for document in ["[]", "\"\"", "1", "null"] {
+            let error = object(document.as_bytes()).unwrap_err();
+            assert_eq!(error.to_string(), "expected an object", "{document}");
+        }
     }
 }

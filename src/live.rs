@@ -150,10 +150,13 @@ impl Live {
         force
     }
 
-    /// Reads all files again, changed or not.
+    /// Reads all files again, changed or not, and has trust from elsewhere read again before.
     pub async fn reload(self: &Arc<Self>) -> Arc<InForce> {
         let live = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || live.read_again(true));
+        let read = tokio::task::spawn_blocking(move || {
+            live.shared.read_remotes_again();
+            live.read_again(true)
+        });
         read.await.unwrap_or_else(|_| InForce::without_an_answer())
     }
 

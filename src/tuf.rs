@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
-use sigstore_trust_root::SigstoreInstance;
+use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, SigstoreInstance};
 use sigstore_tuf::transport::FetchFuture;
 use sigstore_tuf::{Error, FileStore, MetadataStore, Repository, StoreRepository, Updater, UpdaterConfig};
 use tracing::warn;
@@ -66,6 +66,15 @@ impl Known {
     #[must_use]
     pub fn root(self) -> &'static [u8] {
         self.instance().tuf_root()
+    }
+
+    /// The trusted root that it handed out when this program was made: for whoever must not ask.
+    #[must_use]
+    pub fn trusted_root(self) -> &'static [u8] {
+        match self {
+            Self::PublicGood => SIGSTORE_PRODUCTION_TRUSTED_ROOT.as_bytes(),
+            Self::GitHub => SIGSTORE_GITHUB_TRUSTED_ROOT.as_bytes(),
+        }
     }
 
     fn instance(self) -> SigstoreInstance {
@@ -284,5 +293,7 @@ fn deepest(error: &dyn std::error::Error) -> String {
 /// When the repository was last read, in seconds since 1970.
 const REFRESHED: &str = "refreshed";
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

@@ -269,6 +269,9 @@ fn cut(text: &str, bytes: usize) -> String {
 /// formatting characters become a space.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect()
 }
 

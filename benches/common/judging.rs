@@ -22,7 +22,7 @@ use ratify::report::Outcome;
 use ratify::revocation::{Options, Revocation};
 use ratify::store::{Error, Listed, Store, digest_of};
 use ratify::verifier::notation::{ARTIFACT_TYPE, NotationVerifier, Trust};
-use ratify::verifier::{Candidate, Verifier as _};
+use ratify::verifier::{Attempts, Candidate, Verifier as _};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CrlDistributionPoint,
     DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber, date_time_ymd,
@@ -98,18 +98,27 @@ impl Judging {
     }
 
     fn judge(&self, verifier: &NotationVerifier) {
-        let Self { store, repository, subject, referrer, manifest, now, .. } = self;
-        self.runtime.block_on(async {
-            let deadline = Instant::now() + Duration::from_secs(10);
-            let candidate = Candidate { store, repository, subject, referrer, manifest, now: *now, deadline };
-            let outcome = verifier.verify(candidate).await;
-            assert!(matches!(&outcome, Outcome::Passed(_)), "{outcome:?}");
-        });
+        let candidate = Candidate {
+            store: &self.store,
+            repository: &self.repository,
+            subject: &self.subject,
+            referrer: &self.referrer,
+            found: None,
+            manifest: &self.manifest,
+            attempts: &Attempts::default(),
+            now: self.now,
+            deadline: Instant::now() + Duration::from_secs(10),
+        };
+        let outcomes = self.runtime.block_on(verifier.verify(candidate));
+        assert!(matches!(outcomes.as_slice(), [Outcome::Passed(_)]), "{outcomes:?}");
     }
 }
 
+/// A chain, the lists that it names by their paths, and the signer's key.
+type Made = (Vec<Vec<u8>>, Vec<(&'static str, Vec<u8>)>, Vec<u8>);
+
 /// A chain of three, leaf first, the lists of its issuers by their names, and the leaf's key in PKCS #8.
-fn chain(kind: Key, address: SocketAddr) -> (Vec<Vec<u8>>, Vec<(&'static str, Vec<u8>)>, Vec<u8>) {
+fn chain(kind: Key, address: SocketAddr) -> Made {
     let key = || match kind {
         Key::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap(),
         Key::P256 => KeyPair::generate().unwrap(),

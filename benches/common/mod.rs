@@ -63,9 +63,11 @@ pub struct Bench {
     /// Host and port.
     pub registry: String,
     _registry: Ended,
+    issuer: Issuer,
     /// Who signs all images.
     signer: Revocable,
-    _responder: Service,
+    /// Who is asked about the signer's certificate.
+    responder: Option<Service>,
 }
 
 /// An image and what containerd would know of it.
@@ -105,10 +107,18 @@ impl Bench {
         let (ocsp, crl) = (issuer.responder_url(), files.put("ca.crl", issuer.list()));
         let signer = issuer.signer(&format!("authorityInfoAccess=OCSP;URI:{ocsp}\ncrlDistributionPoints=URI:{crl}"));
         let work = tempfile::tempdir().unwrap();
-        let responder = issuer.responder();
-        let bench = Self { tools, shim, bin, work, registry, _registry: serving, signer, _responder: responder };
-        bench.trust(&issuer.certificate());
+        let responder = Some(issuer.responder());
+        let bench = Self { tools, shim, bin, work, registry, _registry: serving, issuer, signer, responder };
+        bench.trust(&bench.issuer.certificate());
         bench
+    }
+
+    /// Takes the signer's certificate back: who asks about it refuses from now on.
+    pub fn revoke(&mut self) {
+        self.issuer.revoke(&self.signer, "keyCompromise");
+        // It reads what was taken back when it starts, and the port is one.
+        self.responder = None;
+        self.responder = Some(self.issuer.responder());
     }
 
     /// Has notation trust a root, by a trust policy and a trust store, which the daemons read as they stand.

@@ -157,6 +157,7 @@ fn entered_envelope(signature: &'static [u8]) -> Entered<'static> {
         payload_type: "application/vnd.in-toto+json".to_owned(),
         payload: b"payload".to_vec(),
         signature: b"signature".to_vec(),
+        keyid: None,
     });
     Entered { signature, by: signer(), content: What::Dsse(envelope) }
 }

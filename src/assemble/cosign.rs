@@ -3,7 +3,7 @@
 //! the configuration.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -143,10 +143,9 @@ impl Assembly {
     }
 
     /// The certificates in some files.
-    fn certificates(&mut self, material: &[KeyMaterial]) -> Result<Vec<Certificate>, String> {
+    fn certificates(&mut self, files: &[Spanned<PathBuf>]) -> Result<Vec<Certificate>, String> {
         let mut certificates = Vec::new();
-        for material in material {
-            let KeyMaterial::Path(path) = material else { continue };
+        for path in files {
             let found = self.trust_file(&path.value);
             certificates.extend(found.inspect_err(|cause| self.trust_problems.push(&path.place, cause.clone()))?);
         }
@@ -319,4 +318,173 @@ fn keys_of(pem: &[u8]) -> Result<Vec<PublicKey>, String> {
         PublicKey::from_der(der).map_err(|error| format!("the key in line {line}: {error}"))
     };
     blocks.iter().map(key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Assembled, assemble, load};
+    use crate::admission::Mode;
+    use crate::reference::Reference;
+    use std::fs;
+    use std::path::PathBuf;
+
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEO3dK0TN8rCjJ47r4ybKHlCMi78ts\n\
+        DzgU0ZM4ZkjQG4oNrTHMDNFzRcu6sfmNbq+VL6wztdNC/OEy/HYciURwJA==\n\
+        -----END PUBLIC KEY-----\n";
+
+    /// A folder with a key, and a configuration with a Cosign verifier of these parameters.
+    struct Node {
+        folder: tempfile::TempDir,
+    }
+
+    impl Node {
+        fn new(parameters: &str) -> Self {
+            let node = Self { folder: tempfile::tempdir().unwrap() };
+            fs::write(node.key(), KEY).unwrap();
+            node.configure(parameters);
+            node
+        }
+
+        fn configure(&self, parameters: &str) {
+            let parameters = parameters.replace("@FILE", &self.key().display().to_string());
+            let text = format!(
+                "[[executors]]\nscopes = [\"r.example\"]\n[[executors.verifiers]]\nname = \"v\"\ntype = \"cosign\"\n\
+                 [executors.verifiers.parameters]\n{parameters}\n"
+            );
+            fs::write(self.config(), text).unwrap();
+        }
+
+        fn key(&self) -> PathBuf {
+            self.folder.path().join("release.pub")
+        }
+
+        fn config(&self) -> PathBuf {
+            self.folder.path().join("config.toml")
+        }
+
+        fn assembled(&self) -> Assembled {
+            let config = self.config();
+            assemble(&load(&config).unwrap(), &config).unwrap_or_else(|problems| panic!("{problems}"))
+        }
+
+        fn problems(&self) -> Vec<String> {
+            let config = self.config();
+            assemble(&load(&config).unwrap(), &config).err().map(|problems| problems.lines()).unwrap_or_default()
+        }
+    }
+
+    fn verifies(found: &Assembled) -> bool {
+        let repository = "r.example/a".parse::<Reference>().unwrap().repository;
+        let (_, rules) = found.admission.scopes.find(&repository).unwrap();
+        matches!(rules.mode, Mode::Verify { executor: Ok(_), .. })
+    }
+
+    const BY_KEY: &str = "trustPolicies = [{ keys = { files = [\"@FILE\"] }, ignoreTLog = true }]";
+
+    #[test]
+    fn a_key_file_is_stamped_and_another_key_is_another_generation() {
+        let node = Node::new(BY_KEY);
+        let before = node.assembled();
+        assert!(verifies(&before) && before.problems.is_empty(), "{:?}", before.problems);
+        let is_key = |(path, _): &&(PathBuf, _)| path == &node.key();
+        assert_eq!(before.stamps.iter().filter(is_key).count(), 1);
+        fs::write(node.key(), format!("release\n{KEY}")).unwrap();
+        assert_ne!(node.assembled().admission.generation, before.admission.generation);
+    }
+
+    #[test]
+    fn a_key_file_that_is_missing_or_holds_no_public_key_takes_the_verifier_out() {
+        let node = Node::new(BY_KEY);
+        for (content, cause) in [
+            (None, "No such file"),
+            (Some(""), "there is no public key in it"),
+            (Some(include_str!("../../tests/fixtures/notation/single.pem")), "CERTIFICATE"),
+            (Some("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"), "a private key stands here"),
+            (Some("-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"), "the key in line 1"),
+        ] {
+            match content {
+                None => fs::remove_file(node.key()).unwrap(),
+                Some(content) => fs::write(node.key(), content).unwrap(),
+            }
+            let found = node.assembled();
+            assert!(!verifies(&found));
+            assert!(found.problems.len() == 1 && found.problems[0].contains(cause), "{cause}: {:?}", found.problems);
+            assert!(found.problems[0].contains("config.toml:7:"), "{:?}", found.problems);
+        }
+    }
+
+    #[test]
+    fn several_keys_may_stand_in_one_file_and_in_the_configuration_itself() {
+        let node = Node::new(BY_KEY);
+        fs::write(node.key(), format!("{KEY}{KEY}")).unwrap();
+        assert!(verifies(&node.assembled()));
+        node.configure(&format!("trustPolicies = [{{ keys = {{ inline = {KEY:?} }}, ignoreTLog = true }}]"));
+        assert!(verifies(&node.assembled()));
+        node.configure("trustPolicies = [{ keys = { inline = \"none\" }, ignoreTLog = true }]");
+        assert!(node.problems()[0].contains("config.toml:7:") && node.problems()[0].contains("no public key in it"));
+    }
+
+    #[test]
+    fn a_keyless_signer_without_a_trusted_root_is_misconfigured_until_there_is_one() {
+        let policy = "trustPolicies = [{ certificateIdentity = \"a@b.io\", certificateOIDCIssuer = \"https://i.io\" }]";
+        let node = Node::new(policy);
+        let found = node.assembled();
+        assert!(!verifies(&found));
+        assert!(
+            found.problems[0].contains("there is no trusted root to judge its signatures by"),
+            "{:?}",
+            found.problems
+        );
+        let root = node.folder.path().join("trusted_root.json");
+        node.configure(&format!("trustedRoots = [{{ name = \"own\", file = {root:?} }}]\n{policy}"));
+        for (content, cause) in [("{}", "trusted_root.json"), ("", "trusted_root.json")] {
+            fs::write(&root, content).unwrap();
+            let found = node.assembled();
+            assert!(!verifies(&found) && found.problems[0].contains(cause), "{:?}", found.problems);
+        }
+        fs::write(&root, crate::sigstore::testing::bundles::Keyless::new().root().bytes()).unwrap();
+        let found = node.assembled();
+        assert!(verifies(&found), "{:?}", found.problems);
+    }
+
+    #[test]
+    fn a_trusted_root_that_no_policy_needs_takes_nothing_out_and_is_told() {
+        let node = Node::new(&format!("trustedRoots = [{{ name = \"own\", file = \"/nowhere.json\" }}]\n{BY_KEY}"));
+        let found = node.assembled();
+        assert!(verifies(&found));
+        assert!(found.problems[0].contains("/nowhere.json"), "{:?}", found.problems);
+    }
+
+    #[test]
+    fn mistakes_in_identities_scopes_and_rules_have_their_place() {
+        let issuer = "certificateOIDCIssuer = \"https://i.io\"";
+        let identity = "certificateIdentity = \"a@b.io\"";
+        for (parameters, cause) in [
+            (format!("trustPolicies = [{{ certificateIdentityRegex = \".*\", {issuer} }}]"), "every text matches it"),
+            (format!("trustPolicies = [{{ certificateIdentityRegex = \"(\", {issuer} }}]"), "no regular expression"),
+            (
+                format!("trustPolicies = [{{ {identity}, {issuer}, certificateExtensions = {{ repo = \"a\" }} }}]"),
+                "there is no extension \"repo\"; known are repository, workflow, ref",
+            ),
+            (
+                format!("trustPolicies = [{{ {identity}, {issuer}, certificateExtensions = {{ refRegex = \".*\" }} }}]"),
+                "every text matches it",
+            ),
+            ("trustPolicies = [{ scopes = [\"acme/web\"], keys = { files = [\"@FILE\"] }, ignoreTLog = true }]".to_owned(), "names no registry"),
+            (
+                "trustPolicies = [{ scopes = [\"r.io\", \"r.io/*\"], keys = { files = [\"@FILE\"] }, ignoreTLog = true }]".to_owned(),
+                "scope r.io is given twice",
+            ),
+            (format!("remap = [{{ from = \"r.io/a\", to = \"s.io/*\" }}]\n{BY_KEY}"), "is one repository"),
+            (
+                "trustPolicies = [{ certificateChain = { roots = [\"/r\"] }, certificateSubject = \"x\", ignoreTLog = true }]".to_owned(),
+                "certificateSubject: ",
+            ),
+        ] {
+            let problems = Node::new(&parameters).problems();
+            assert!(problems.iter().any(|line| line.contains(cause)), "{cause}: {problems:?}");
+            assert!(problems[0].contains("config.toml:7:"), "{problems:?}");
+        }
+    }
 }

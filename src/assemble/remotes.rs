@@ -4,13 +4,15 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::{Assembly, environment};
 use crate::azure::Who;
 use crate::config::{AzureIdentity, AzureVault, Place, Proxy, VaultItem};
 use crate::keyvault::{self, Contents, Item};
+use crate::limits;
 use crate::metrics::AsOf;
-use crate::trust::remote::{Remote, Revision};
+use crate::trust::remote::{Asked, Remote, Revision};
 use crate::tuf;
 
 /// A source, and which revision of it was taken.
@@ -69,6 +71,15 @@ impl Remotes {
     pub(super) fn target(&self, options: tuf::Options, proxy: &Proxy) -> Arc<tuf::Target> {
         self.targets.get(options, proxy, tuf::open)
     }
+
+    /// Has all of them read again, and waits for that for at most [`limits::REMOTE_FIRST`] in all; blocks.
+    pub(super) fn read_again(&self) {
+        let (vaults, targets) = (self.vaults.ask(), self.targets.ask());
+        let deadline = Instant::now().checked_add(limits::REMOTE_FIRST);
+        let left = || deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()));
+        vaults.iter().for_each(|(vault, asked)| vault.await_reading(*asked, left()));
+        targets.iter().for_each(|(target, asked)| target.await_reading(*asked, left()));
+    }
 }
 
 /// Sources of one kind, by what is asked of them and through which proxy.
@@ -80,6 +91,15 @@ type Open<O, T> = (O, Proxy, Weak<Remote<T>>);
 impl<O, T> Default for Known<O, T> {
     fn default() -> Self {
         Self(Mutex::default())
+    }
+}
+
+impl<O, T: PartialEq + Send + Sync + 'static> Known<O, T> {
+    /// Asks each for another reading.
+    fn ask(&self) -> Vec<(Arc<Remote<T>>, Asked)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let remotes = known.iter().filter_map(|(_, _, remote)| remote.upgrade());
+        remotes.map(|remote| (Arc::clone(&remote), remote.ask())).collect()
     }
 }
 

@@ -50,6 +50,11 @@ impl Shared {
         &self.remotes
     }
 
+    /// Has trust from elsewhere read again, and waits a while for it; blocks.
+    pub fn read_remotes_again(&self) {
+        self.remotes.read_again();
+    }
+
     /// Content on disk, as configured: the same as before where it is to be the same.
     pub(super) fn disk(&self, cache: &Cache) -> Option<Arc<Disk>> {
         let on_disk = self.on_disk.as_ref()?;

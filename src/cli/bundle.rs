@@ -17,6 +17,7 @@ use crate::sigstore::identity::{BadMatcher, Identity, Matcher};
 use crate::sigstore::key::{Message, PublicKey};
 use crate::sigstore::trusted_root::TrustedRoot;
 use crate::sigstore::verify::{NamedKey, Signers, Trust, verify};
+use crate::tuf::Known;
 use crate::verdict::printable;
 
 #[derive(clap::Args)]
@@ -49,7 +50,8 @@ pub(super) struct Arguments {
     /// Who must have vouched for them: a regular expression, always over the whole issuer
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["key", "certificate_oidc_issuer"])]
     certificate_oidc_issuer_regexp: Option<String>,
-    /// The logs and authorities that are trusted: a trusted_root.json. An identity needs one, a key does not
+    /// The logs and authorities that are trusted: a trusted_root.json. Left out, an identity is judged by that of
+    /// Sigstore's public services, as it was when this program was made, and a key alone counts
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
     /// What must be signed: a file, or its digest as sha256:HEX
@@ -66,12 +68,11 @@ enum Artifact {
 /// Says whether the bundle is a signature of the artifact by who is asked for.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Stop> {
     let signers = signers(arguments)?;
-    let root = arguments.trusted_root.as_deref().map(trusted_root).transpose()?;
-    if root.is_none() && arguments.key.is_none() {
-        let mend = "an identity needs --trusted-root FILE: the trusted_root.json of the Sigstore that signed, \
-            for the public one from its TUF repository (cosign trusted-root create makes one for others)";
-        return Err(usage(mend));
-    }
+    let root = match (arguments.trusted_root.as_deref(), &arguments.key) {
+        (Some(path), _) => Some(trusted_root(path)?),
+        (None, Some(_)) => None,
+        (None, None) => Some(public_root()?),
+    };
     let artifact = Artifact::open(&arguments.artifact)?;
     let bundle = read(&arguments.bundle, limits::BUNDLE_BYTES, "the bundle")?;
     let name = printable(&arguments.artifact);
@@ -145,6 +146,12 @@ fn matcher(exact: (&str, Option<&str>), pattern: (&str, Option<&str>)) -> Result
         (None, Some(text)) => Matcher::pattern(text).map_err(|cause| bad(pattern.0, cause)),
         (None, None) => Err(usage(format!("{} is missing", exact.0))),
     }
+}
+
+/// Sigstore's public one, as it was when this program was made.
+fn public_root() -> Result<TrustedRoot, Stop> {
+    let bytes = Known::PublicGood.trusted_root();
+    TrustedRoot::parse(bytes).map_err(|cause| usage(format!("the public trusted root: {cause}; give --trusted-root")))
 }
 
 fn trusted_root(path: &Path) -> Result<TrustedRoot, Stop> {

@@ -9,8 +9,8 @@ use crate::cli::{Exit, ImageArguments, Output, Stop, draw, out};
 use crate::limits;
 use crate::reference::Reference;
 use crate::report::Tree;
+use crate::sigstore::tag::Kind;
 use crate::store::Error;
-use crate::verifier::cosign;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -124,7 +124,7 @@ async fn walk(source: &Source, subject: Descriptor, deadline: Instant) -> Tree {
 /// could not be told.
 async fn tagged(source: &Source, subject: &Descriptor, deadline: Instant) -> (Vec<Tree>, Vec<String>) {
     let (mut trees, mut faults) = (Vec::new(), Vec::new());
-    for kind in cosign::Kind::ALL {
+    for kind in Kind::ALL {
         let repository = source.repository().clone();
         let reference = Reference { repository, tag: Some(kind.tag(&subject.digest)), digest: None };
         match source.store().resolve(&reference, deadline).await {

@@ -61,10 +61,10 @@ pub enum CosignSigners {
     Keyless(Vec<CertificateIdentity>),
     /// The same under an authority of the operator's own.
     Chain {
-        /// Its roots; at least one source.
-        roots: Vec<KeyMaterial>,
-        /// Those between a root and a signer, where signatures do not bring them.
-        intermediates: Vec<KeyMaterial>,
+        /// Files with its roots; at least one.
+        roots: Vec<Spanned<PathBuf>>,
+        /// Files with those between a root and a signer, where signatures do not bring them.
+        intermediates: Vec<Spanned<PathBuf>>,
         /// The identities.
         identities: Vec<CertificateIdentity>,
     },

@@ -308,7 +308,6 @@ struct VerifierTable<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "there are few, and none for long")]
 enum Parameters<'a> {
     Notation(notation::NotationTable<'a>),
     Cosign(cosign::CosignTable<'a>),

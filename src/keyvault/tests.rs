@@ -3,6 +3,7 @@
 use super::*;
 use crate::azure::testing::Server;
 use crate::config::AzureIdentity;
+use crate::limits;
 use crate::pki::Certificate;
 use crate::pki::testing::{Key, Kind, LEAF, ROOT, Template, chain};
 use crate::trust::remote::Unread;
@@ -58,10 +59,6 @@ impl Node {
     async fn read(&self, item: Item) -> Result<Vec<Certificate>, Unread> {
         self.rest().certificates(&[item]).await
     }
-}
-
-fn holding(certificates: Vec<Certificate>) -> Contents {
-    Contents { certificates, keys: Vec::new() }
 }
 
 fn item(version: Option<&str>, versions: usize) -> Item {

@@ -293,9 +293,9 @@ pub enum Violation {
 
 /// What holds for every certificate of a chain.
 pub(super) fn check_form(certificate: &Certificate) -> Result<(), Violation> {
-    let tbs = &certificate.parsed.tbs_certificate;
+    let parts = &certificate.parts;
     // Extensions exist in version 3 alone (RFC 5280, section 4.1.2.1).
-    let found = match tbs.version {
+    let found = match parts.version {
         Version::V3 => 3,
         Version::V2 => 2,
         Version::V1 => 1,
@@ -303,7 +303,7 @@ pub(super) fn check_form(certificate: &Certificate) -> Result<(), Violation> {
     if found != 3 {
         return Err(Violation::Version { subject: certificate.subject(), found });
     }
-    if tbs.signature != certificate.parsed.signature_algorithm {
+    if parts.signed_algorithm != parts.algorithm {
         return Err(Violation::TwoAlgorithms { subject: certificate.subject() });
     }
     Ok(())

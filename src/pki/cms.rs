@@ -6,7 +6,6 @@ use const_oid::db::rfc5911;
 use der::asn1::Any;
 use der::{Decode, Encode, Header, Reader, SliceReader, Tag, TagNumber};
 use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
-use x509_cert::serial_number::SerialNumber;
 
 use super::key::{self, Hash};
 use super::{BadCertificate, Certificate};
@@ -233,8 +232,7 @@ impl<'a> Attribute<'a> {
 
 /// Whether a certificate has this issuer, byte by byte, and this serial number, both in DER.
 pub(super) fn is_named(certificate: &Certificate, issuer: &[u8], serial: &[u8]) -> bool {
-    let has = &certificate.parsed.tbs_certificate.serial_number;
-    certificate.raw.issuer == issuer && SerialNumber::from_der(serial).is_ok_and(|serial| serial == *has)
+    certificate.parts.issuer == issuer && entire(serial, Tag::Integer) == Ok(certificate.serial())
 }
 
 fn read_certificates(set: &[u8]) -> Result<Vec<Certificate>, BadSignedData> {

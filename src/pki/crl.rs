@@ -304,7 +304,7 @@ impl<'a> Crl<'a> {
     /// Checks that it is the list of an issuer, and signed by it.
     fn check_signature(&self, issuer: &Certificate) -> Result<(), BadCrl> {
         let name = || issuer.subject().to_string();
-        if self.issuer != issuer.raw.subject {
+        if self.issuer != issuer.subject_der() {
             return Err(BadCrl::Issuer(name()));
         }
         let may_sign = match issuer.decode::<KeyUsage>() {

@@ -1,7 +1,116 @@
 //! Elements of DER one by one, for what is too large to be read into a tree or must be kept byte by byte. Called by the
-//! readers of CRLs and OCSP. Knows no structure of its own.
+//! readers of certificates, CRLs and OCSP. Knows no structure of its own.
 
-use der::{Decode, Header, Reader, SliceReader, Tag, TagNumber};
+use const_oid::ObjectIdentifier;
+use der::asn1::{AnyRef, BitString};
+use der::{Decode, ErrorKind, Header, Length, Reader, SliceReader, Tag, TagNumber};
+
+/// The elements of a list, for what is read at every pull: a reader that looks at a tag and a length once, and at no byte
+/// of the content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elements<'a>(&'a [u8]);
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
+    /// All of it: tag, length and content.
+    pub(super) der: &'a [u8],
+}
+
+impl<'a> Element<'a> {
+    /// What it is a list of.
+    pub(super) fn elements(&self) -> Elements<'a> {
+        Elements(self.content)
+    }
+}
+
+impl<'a> Elements<'a> {
+    /// Those of one list that some DER is.
+    pub(super) fn of(der: &'a [u8], list: Tag) -> der::Result<Self> {
+        let mut outer = Self(der);
+        let list = outer.expect(list)?;
+        outer.finish(list.elements())
+    }
+
+    /// Whether none is left.
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A value, once none is left.
+    pub(super) fn finish<T>(self, value: T) -> der::Result<T> {
+        if self.0.is_empty() {
+            return Ok(value);
+        }
+        Err(ErrorKind::Overlength.into())
+    }
+
+    /// The next one, with a length in the one form that DER allows (X.690, sections 8.1.3 and 10.1).
+    pub(super) fn read(&mut self) -> der::Result<Element<'a>> {
+        let bytes = self.0;
+        let cut = || der::Error::incomplete(Length::try_from(bytes.len()).unwrap_or(Length::MAX));
+        let [tag, first, rest @ ..] = bytes else { return Err(cut()) };
+        if tag & LONG_TAG == LONG_TAG {
+            return Err(ErrorKind::TagNumberInvalid.into());
+        }
+        let (length, rest) = match first {
+            0..=0x7f => (usize::from(*first), rest),
+            0x81..=0x84 => {
+                let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f)).ok_or_else(cut)?;
+                let length = digits.iter().fold(0, |number, digit| number << 8 | usize::from(*digit));
+                let is_shortest = length > 0x7f && digits.first() != Some(&0);
+                (if is_shortest { length } else { return Err(ErrorKind::Overlength.into()) }, rest)
+            }
+            0x80 => return Err(ErrorKind::IndefiniteLength.into()),
+            _ => return Err(ErrorKind::Overlength.into()),
+        };
+        let (content, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
+        let (der, _) = bytes.split_at_checked(bytes.len() - rest.len()).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(Element { tag: *tag, content, der })
+    }
+
+    /// The next one, which must have this tag.
+    pub(super) fn expect(&mut self, tag: Tag) -> der::Result<Element<'a>> {
+        let element = self.read()?;
+        if element.tag == tag.octet() {
+            return Ok(element);
+        }
+        Err(Tag::try_from(element.tag)?.unexpected_error(Some(tag)))
+    }
+
+    /// The next one, if it has this tag.
+    pub(super) fn optional(&mut self, tag: Tag) -> der::Result<Option<Element<'a>>> {
+        if self.0.first() == Some(&tag.octet()) { self.read().map(Some) } else { Ok(None) }
+    }
+
+    /// An object identifier.
+    pub(super) fn oid(&mut self) -> der::Result<ObjectIdentifier> {
+        Ok(ObjectIdentifier::from_bytes(self.expect(Tag::ObjectIdentifier)?.content)?)
+    }
+
+    /// Whatever is next.
+    pub(super) fn any(&mut self) -> der::Result<AnyRef<'a>> {
+        let element = self.read()?;
+        AnyRef::new(Tag::try_from(element.tag)?, element.content)
+    }
+
+    /// A string of bits.
+    pub(super) fn bits(&mut self) -> der::Result<BitString> {
+        bits(self.expect(Tag::BitString)?)
+    }
+}
+
+/// The bits in an element, be its tag theirs or one in place of it.
+pub(super) fn bits(element: Element<'_>) -> der::Result<BitString> {
+    let (unused, bits) = element.content.split_first().ok_or_else(|| Tag::BitString.length_error())?;
+    BitString::new(*unused, bits)
+}
+
+/// The bits of a tag that say that its number follows.
+pub(super) const LONG_TAG: u8 = 0x1f;
 
 /// The next element: its tag and its content.
 pub(super) fn read<'a>(from: &mut SliceReader<'a>) -> der::Result<(Tag, &'a [u8])> {
@@ -85,6 +194,72 @@ pub(super) fn write(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elements_are_read_one_after_the_other() {
+        let long = write(4, &[&[7; 200]]);
+        let bytes = [vec![0x30, 2, 5, 0, 6, 3, 0x2a, 3, 4, 3, 2, 1, 0x80], long.clone(), vec![0x81, 0]].concat();
+        let mut elements = Elements(&bytes);
+        assert_eq!(
+            elements.expect(Tag::Sequence).map(|list| (list.content, list.der)),
+            Ok((&bytes[2..4], &bytes[..4]))
+        );
+        assert_eq!(elements.oid(), Ok(ObjectIdentifier::new_unwrap("1.2.3.4")));
+        assert_eq!(elements.bits(), BitString::new(1, [0x80]));
+        assert!(elements.optional(Tag::Null).unwrap().is_none());
+        assert_eq!(elements.any().map(|any| (any.value().len(), der::Tagged::tag(&any))), Ok((200, Tag::OctetString)));
+        assert!(elements.finish(()).is_err() && !elements.is_finished());
+        assert!(elements.optional(instead(TagNumber::N1)).unwrap().is_some());
+        assert!(elements.finish(()).is_ok() && elements.is_finished() && elements.read().is_err());
+        assert_eq!(Elements::of(&long, Tag::OctetString).map(|of| of.0.len()), Ok(200));
+        assert!(Elements::of(&long, Tag::Sequence).is_err());
+        assert!(Elements::of(&[&long[..], &[0]].concat(), Tag::OctetString).is_err());
+    }
+
+    #[test]
+    fn an_element_is_read_as_strictly_as_by_the_der_crate() {
+        let content = vec![0; 0x1_0000];
+        let heads: [&[u8]; 19] = [
+            &[],
+            &[4],
+            &[4, 0],
+            &[4, 0x7f],
+            &[4, 0x80],
+            &[4, 0x81],
+            &[4, 0x81, 0],
+            &[4, 0x81, 0x7f],
+            &[4, 0x81, 0x80],
+            &[4, 0x82, 0],
+            &[4, 0x82, 0, 0x80],
+            &[4, 0x82, 1, 0],
+            &[4, 0x83, 0, 1, 0],
+            &[4, 0x83, 1, 0, 0],
+            &[4, 0x83, 1, 0, 1],
+            &[4, 0x84, 0, 0, 1, 0],
+            &[4, 0x84, 0xff, 0xff, 0xff, 0xff],
+            &[4, 0x85, 0, 0, 0, 1, 0],
+            &[0x1f, 1, 0],
+        ];
+        for head in heads {
+            for content in [&[][..], &content[..0x7f], &content[..0x80], &content[..0x100], &content] {
+                let bytes = [head, content].concat();
+                let mut reader = SliceReader::new(&bytes).unwrap();
+                let theirs = super::read(&mut reader).map(|(_, content)| content).ok();
+                let mut elements = Elements(&bytes);
+                assert_eq!(elements.any().map(AnyRef::value).ok(), theirs, "{head:02x?}, {}", content.len());
+            }
+        }
+        for (octets, good) in [
+            (&[3, 1, 0][..], true),
+            (&[3, 2, 7, 0x80], true),
+            (&[3, 0], false),
+            (&[3, 1, 1], false),
+            (&[3, 2, 8, 0], false),
+        ] {
+            assert_eq!(Elements(octets).bits().is_ok(), good, "{octets:02x?}");
+            assert_eq!(BitString::from_der(octets).is_ok(), good, "{octets:02x?}");
+        }
+    }
 
     #[test]
     fn elements_are_written_with_the_shortest_length() {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{UnparsedPublicKey, VerificationAlgorithm};
 use const_oid::{AssociatedOid, ObjectIdentifier};
-use der::{Decode, Reader, SliceReader, Tag};
+use der::Decode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_cert::ext::Extension;
@@ -23,6 +23,7 @@ mod extensions;
 mod key;
 pub mod name;
 pub mod ocsp;
+mod parts;
 pub mod path;
 mod pem;
 mod points;
@@ -39,26 +40,15 @@ pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
 pub use points::{Coverage, Point, Unreadable};
 pub use precertificate::Precertificate;
 
+use element::LONG_TAG;
+use parts::Parts;
+
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
 /// Two are equal when their bytes are. A copy costs next to nothing.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: Arc<[u8]>,
-    raw: Arc<Raw>,
-    parsed: Arc<x509_cert::Certificate>,
-}
-
-/// Parts of a certificate byte by byte: what is signed and what is compared must never be encoded anew.
-#[derive(Debug)]
-struct Raw {
-    /// What the signature covers.
-    tbs: Vec<u8>,
-    /// The content of the INTEGER.
-    serial: Vec<u8>,
-    issuer: Vec<u8>,
-    subject: Vec<u8>,
-    /// The SubjectPublicKeyInfo.
-    key: Vec<u8>,
+    parts: Arc<Parts>,
 }
 
 /// Why bytes are no certificate.
@@ -68,7 +58,7 @@ pub enum BadCertificate {
     #[error("the certificate has {0} bytes, the limit is {limit}", limit = limits::CERTIFICATE_BYTES)]
     TooLarge(usize),
     /// Not DER of a certificate.
-    #[error("it is no X.509 certificate in DER: {0}")]
+    #[error("it is no X.509 certificate in DER: {}", .0.kind())]
     Malformed(der::Error),
     /// A list of more than [`limits::CERTIFICATE_ELEMENTS`].
     #[error("the certificate has a list of more than {limit} elements", limit = limits::CERTIFICATE_ELEMENTS)]
@@ -91,9 +81,8 @@ impl Certificate {
         if !lists_are_short(der, CERTIFICATE_DEPTH).map_err(BadCertificate::Malformed)? {
             return Err(BadCertificate::TooManyElements);
         }
-        let parsed = x509_cert::Certificate::from_der(der).map_err(BadCertificate::Malformed)?;
-        let raw = Raw::read(der).map_err(BadCertificate::Malformed)?;
-        let certificate = Self { der: der.into(), raw: Arc::new(raw), parsed: Arc::new(parsed) };
+        let parts = Parts::read(der).map_err(BadCertificate::Malformed)?;
+        let certificate = Self { der: der.into(), parts: Arc::new(parts) };
         let extensions = certificate.extensions();
         for (index, extension) in extensions.iter().enumerate() {
             if extensions.iter().take(index).any(|other| other.extn_id == extension.extn_id) {
@@ -112,25 +101,25 @@ impl Certificate {
     /// Whom it speaks of.
     #[must_use]
     pub fn subject(&self) -> Name {
-        Name::new(&self.parsed.tbs_certificate.subject)
+        Name::checked(&self.parts.subject)
     }
 
     /// Who made it.
     #[must_use]
     pub fn issuer(&self) -> Name {
-        Name::new(&self.parsed.tbs_certificate.issuer)
+        Name::checked(&self.parts.issuer)
     }
 
     /// The first moment of its validity.
     #[must_use]
     pub fn not_before(&self) -> SystemTime {
-        self.parsed.tbs_certificate.validity.not_before.to_system_time()
+        self.parts.validity.not_before.to_system_time()
     }
 
     /// The last moment of its validity.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.parsed.tbs_certificate.validity.not_after.to_system_time()
+        self.parts.validity.not_after.to_system_time()
     }
 
     /// The kind of its public key.
@@ -138,19 +127,19 @@ impl Certificate {
     /// # Errors
     /// What it is instead, in words, when it is none that is taken.
     pub fn key(&self) -> Result<KeyKind, String> {
-        key::kind(&self.parsed.tbs_certificate.subject_public_key_info)
+        self.parts.key.kind.clone()
     }
 
     /// The fingerprint of its public key: two certificates of one key have the same.
     #[must_use]
     pub fn key_fingerprint(&self) -> String {
-        fingerprint(&self.raw.key)
+        fingerprint(&self.parts.key.der)
     }
 
     /// Whether its key made a signature over a message. The caller has chosen the algorithm by [`Self::key`].
     #[must_use]
     pub fn signed(&self, algorithm: &'static dyn VerificationAlgorithm, message: &[u8], signature: &[u8]) -> bool {
-        let key = self.parsed.tbs_certificate.subject_public_key_info.subject_public_key.as_bytes();
+        let key = self.parts.key.bits.as_bytes();
         key.is_some_and(|key| UnparsedPublicKey::new(algorithm, key).verify(message, signature).is_ok())
     }
 
@@ -169,26 +158,26 @@ impl Certificate {
     /// The content of its serial number, byte by byte.
     #[must_use]
     pub fn serial(&self) -> &[u8] {
-        &self.raw.serial
+        &self.parts.serial
     }
 
     /// Its subject in DER.
     #[must_use]
     pub fn subject_der(&self) -> &[u8] {
-        &self.raw.subject
+        &self.parts.subject
     }
 
     /// Its public key in DER (SubjectPublicKeyInfo).
     #[must_use]
     pub fn key_der(&self) -> &[u8] {
-        &self.raw.key
+        &self.parts.key.der
     }
 
     /// What tells it, as issued by the key of `issuer`, from all others.
     #[must_use]
     pub fn id(&self, issuer: &Self) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
-        context.update(&issuer.raw.key);
+        context.update(&issuer.parts.key.der);
         context.update(&self.der);
         let mut id = [0; 32];
         for (to, from) in id.iter_mut().zip(context.finish().as_ref()) {
@@ -199,19 +188,19 @@ impl Certificate {
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.
     fn names_as_issuer(&self, issuer: &Self) -> bool {
-        self.raw.issuer == issuer.raw.subject
+        self.parts.issuer == issuer.parts.subject
     }
 
     /// Whether an issuer's key made its signature; an error says why that cannot be asked: an algorithm or a key
     /// that is not taken.
     fn signature_is_by(&self, issuer: &Self) -> Result<bool, String> {
-        let algorithm = key::primitive(&self.parsed.signature_algorithm, issuer.key()?)?;
-        let signature = self.parsed.signature.as_bytes().unwrap_or_default();
-        Ok(issuer.signed(algorithm, &self.raw.tbs, signature))
+        let algorithm = key::primitive(&self.parts.algorithm, issuer.key()?)?;
+        let signature = self.parts.signature.as_bytes().unwrap_or_default();
+        Ok(issuer.signed(algorithm, &self.parts.tbs, signature))
     }
 
     fn extensions(&self) -> &[Extension] {
-        self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default()
+        &self.parts.extensions
     }
 
     fn extension(&self, oid: ObjectIdentifier) -> Option<&Extension> {
@@ -221,7 +210,12 @@ impl Certificate {
     /// An extension, and whether it is critical.
     fn decode<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> der::Result<Option<(bool, T)>> {
         let Some(extension) = self.extension(T::OID) else { return Ok(None) };
-        Ok(Some((extension.critical, T::from_der(extension.extn_value.as_bytes())?)))
+        let content = extension.extn_value.as_bytes();
+        // Its names are sorted too.
+        if !lists_are_short(content, CERTIFICATE_DEPTH)? {
+            return Err(der::ErrorKind::Overlength.into());
+        }
+        Ok(Some((extension.critical, T::from_der(content)?)))
     }
 }
 
@@ -233,39 +227,14 @@ impl PartialEq for Certificate {
 
 impl Eq for Certificate {}
 
-impl Raw {
-    /// Cuts the parts out of a certificate (RFC 5280, section 4.1).
-    fn read(der: &[u8]) -> der::Result<Self> {
-        let tbs = SliceReader::new(der)?.sequence(|certificate| {
-            let tbs = certificate.tlv_bytes()?;
-            let _algorithm = certificate.tlv_bytes()?;
-            let _signature = certificate.tlv_bytes()?;
-            Ok(tbs)
-        })?;
-        let mut reader = SliceReader::new(tbs)?;
-        reader.sequence(|fields| {
-            if fields.peek_byte() == Some(VERSION_TAG) {
-                fields.tlv_bytes()?;
-            }
-            let serial = element::only(fields.tlv_bytes()?, Tag::Integer)?.to_vec();
-            let _algorithm = fields.tlv_bytes()?;
-            let issuer = fields.tlv_bytes()?.to_vec();
-            let _validity = fields.tlv_bytes()?;
-            let subject = fields.tlv_bytes()?.to_vec();
-            let key = fields.tlv_bytes()?.to_vec();
-            let rest = fields.remaining_len();
-            fields.read_slice(rest)?;
-            Ok(Self { tbs: tbs.to_vec(), serial, issuer, subject, key })
-        })
-    }
-}
-
 /// What tells a public key in DER (SubjectPublicKeyInfo) from all others.
 #[must_use]
 pub fn fingerprint(key: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, key);
-    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("spki-sha256:{hex}")
+    let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut text = "spki-sha256:".to_owned();
+    text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    text
 }
 
 /// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down. Reads tags
@@ -307,9 +276,6 @@ fn content(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The bit of a tag that says that elements are its content.
 const CONSTRUCTED: u8 = 0x20;
 
-/// The bits of a tag that say that its number follows.
-const LONG_TAG: u8 = 0x1f;
-
 /// How deep a certificate's DER is nested at most; names and extensions lie six levels down.
 const CERTIFICATE_DEPTH: usize = 16;
 
@@ -342,9 +308,6 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
         if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
     at?.checked_add(fraction)
 }
-
-/// The tag of a certificate's version: context-specific, constructed, 0.
-const VERSION_TAG: u8 = 0xa0;
 
 #[cfg(test)]
 mod tests {

@@ -6,10 +6,11 @@ use std::fmt;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519;
-use der::{Tag, Tagged};
-use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::name::RdnSequence;
+use der::asn1::AnyRef;
+use der::{Decode, Tag, Tagged};
+use x509_cert::name::RelativeDistinguishedName;
 
+use super::element::Elements;
 use crate::verdict;
 
 /// The type of a name's attribute.
@@ -65,10 +66,12 @@ pub enum Value {
 pub struct Name(Vec<(AttributeType, Value)>);
 
 impl Name {
-    /// The attributes of a parsed name, in the order of the certificate.
-    #[must_use]
-    pub(crate) fn new(sequence: &RdnSequence) -> Self {
-        Self(sequence.0.iter().flat_map(|rdn| rdn.0.iter()).map(attribute).collect())
+    /// A name in DER that [`check`] has found to be one.
+    pub(super) fn checked(der: &[u8]) -> Self {
+        let mut attributes = Vec::with_capacity(KNOWN.len());
+        // It was walked over before.
+        let _ = walk(der, |kind, value| attributes.push(attribute(kind, value)));
+        Self(attributes)
     }
 
     /// The attributes, in the order of the certificate.
@@ -116,18 +119,45 @@ fn escaped(text: &str) -> String {
     written
 }
 
-fn attribute(written: &AttributeTypeAndValue) -> (AttributeType, Value) {
-    let bytes = written.value.value();
-    let text = match written.value.tag() {
+/// Whether some DER is a name.
+pub(super) fn check(der: &[u8]) -> der::Result<()> {
+    walk(der, |_, _| {})
+}
+
+/// Tells the attributes of a name in DER (RFC 5280, section 4.1.2.4).
+fn walk(der: &[u8], mut tell: impl FnMut(ObjectIdentifier, AnyRef<'_>)) -> der::Result<()> {
+    let mut sets = Elements::of(der, Tag::Sequence)?;
+    while !sets.is_finished() {
+        let set = sets.expect(Tag::Set)?;
+        let mut members = set.elements();
+        if members.is_finished() {
+            continue;
+        }
+        let mut only = members.expect(Tag::Sequence)?.elements();
+        let (kind, value) = (only.oid()?, only.any()?);
+        only.finish(())?;
+        if members.is_finished() {
+            tell(kind, value);
+        } else {
+            // Rare. The parser has them in order, none of them twice.
+            let members = RelativeDistinguishedName::from_der(set.der)?;
+            members.0.iter().for_each(|member| tell(member.oid, (&member.value).into()));
+        }
+    }
+    Ok(())
+}
+
+fn attribute(kind: ObjectIdentifier, written: AnyRef<'_>) -> (AttributeType, Value) {
+    let bytes = written.value();
+    let text = match written.tag() {
         Tag::Utf8String => std::str::from_utf8(bytes).ok(),
         Tag::PrintableString | Tag::Ia5String | Tag::NumericString if bytes.is_ascii() => {
             std::str::from_utf8(bytes).ok()
         }
         _ => None,
     };
-    let value =
-        text.map_or_else(|| Value::Unreadable(written.value.tag().to_string()), |text| Value::Text(text.to_owned()));
-    (AttributeType::by_oid(written.oid), value)
+    let value = text.map_or_else(|| Value::Unreadable(written.tag().to_string()), |text| Value::Text(text.to_owned()));
+    (AttributeType::by_oid(kind), value)
 }
 
 /// Why text is no distinguished name.
@@ -264,16 +294,26 @@ const SHOWN_CHARS: usize = 300;
 
 #[cfg(test)]
 mod tests {
+    use super::super::element::write;
     use super::*;
-    use der::asn1::{Any, SetOfVec};
-    use x509_cert::name::RelativeDistinguishedName;
+    use der::Encode;
 
     fn name(attributes: &[(ObjectIdentifier, Tag, &[u8])]) -> Name {
-        let rdns = attributes.iter().map(|(oid, tag, bytes)| {
-            let attribute = AttributeTypeAndValue { oid: *oid, value: Any::new(*tag, *bytes).unwrap() };
-            RelativeDistinguishedName(SetOfVec::try_from(vec![attribute]).unwrap())
-        });
-        Name::new(&RdnSequence(rdns.collect()))
+        let sets: Vec<_> = attributes.iter().map(|one| set(&[attribute(one)])).collect();
+        read(&sets).unwrap()
+    }
+
+    fn attribute((oid, tag, bytes): &(ObjectIdentifier, Tag, &[u8])) -> Vec<u8> {
+        write(0x30, &[&oid.to_der().unwrap(), &write(tag.octet(), &[bytes])])
+    }
+
+    fn set(attributes: &[Vec<u8>]) -> Vec<u8> {
+        write(0x31, &[&attributes.concat()])
+    }
+
+    fn read(sets: &[Vec<u8>]) -> der::Result<Name> {
+        let der = write(0x30, &[&sets.concat()]);
+        check(&der).map(|()| Name::checked(&der))
     }
 
     #[test]
@@ -350,6 +390,32 @@ mod tests {
                 (AttributeType::Other(rfc4519::DC), text("example")),
             ]
         );
+    }
+
+    #[test]
+    fn attributes_of_one_relative_name_stand_in_order_and_none_is_there_twice() {
+        let [country, unit] =
+            [(rfc4519::C, Tag::PrintableString, &b"US"[..]), (rfc4519::OU, Tag::Utf8String, b"build")];
+        let in_order = name(&[country, unit]);
+        let [country, unit] = [attribute(&country), attribute(&unit)];
+        for members in [[country.clone(), unit.clone()], [unit.clone(), country.clone()]] {
+            assert_eq!(read(&[set(&members)]).unwrap(), in_order);
+        }
+        assert!(read(&[set(&[unit.clone(), unit.clone()])]).is_err());
+        assert_eq!(
+            read(&[set(&[]), set(std::slice::from_ref(&country)), set(std::slice::from_ref(&unit))]).unwrap(),
+            in_order
+        );
+        // Elements of other kinds, and bytes behind the last one.
+        for broken in [
+            country.clone(),
+            set(&[unit[2..].to_vec()]),
+            set(&[write(0x30, &[&unit[2..], &[5, 0]])]),
+            [set(std::slice::from_ref(&country)), vec![0]].concat(),
+            set(&[country, vec![5, 0]]),
+        ] {
+            assert!(read(std::slice::from_ref(&broken)).is_err(), "{broken:02x?}");
+        }
     }
 
     #[test]

@@ -259,7 +259,7 @@ impl<'a> Basic<'a> {
 
     fn is_responder(&self, certificate: &Certificate) -> bool {
         match self.responder {
-            Responder::Name(name) => name == certificate.raw.subject,
+            Responder::Name(name) => name == certificate.subject_der(),
             Responder::Key(key) => {
                 let [_, hash] = hashes(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate);
                 hash.as_ref() == key
@@ -352,8 +352,7 @@ fn names(content: &[u8], certificate: &Certificate, issuer: &Certificate) -> Res
 /// The hashes of an issuer's name and of its key, without the tag, length and unused bits before it (RFC 6960, section
 /// 4.1.1).
 fn hashes(algorithm: &'static Algorithm, issuer: &Certificate) -> [digest::Digest; 2] {
-    let key = issuer.parsed.tbs_certificate.subject_public_key_info.subject_public_key.raw_bytes();
-    [&issuer.raw.subject, key].map(|bytes| digest::digest(algorithm, bytes))
+    [issuer.subject_der(), issuer.parts.key.bits.raw_bytes()].map(|bytes| digest::digest(algorithm, bytes))
 }
 
 /// The value of the extension that is looked for. Critical ones besides are refused.

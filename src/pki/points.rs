@@ -139,6 +139,7 @@ fn url(name: &GeneralName) -> Option<&str> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+    use crate::limits;
 
     #[test]
     fn responders_and_lists_are_named_in_their_order_whatever_their_scheme() {
@@ -170,5 +171,20 @@ mod tests {
         // A place without a name is one all the same: nothing says that the certificate cannot be taken back.
         let nameless = sign(leaf().with(extension(rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS, false, &[0x30, 2, 0x30, 0])));
         assert!(nameless.may_be_revoked() && nameless.points().unwrap()[0].urls().next().is_none());
+    }
+
+    #[test]
+    fn responders_at_the_limit_of_a_list_and_one_past_it() {
+        let of = |count: usize| {
+            let access = access_of(&vec![(OCSP, "http://a.example"); count]);
+            Template::leaf(LEAF, ROOT).with(access).sign(Key::get(Kind::P256, 0), Key::get(Kind::P256, 1))
+        };
+        assert_eq!(
+            of(limits::CERTIFICATE_ELEMENTS).responders().map(|urls| urls.len()),
+            Ok(limits::CERTIFICATE_ELEMENTS)
+        );
+        let past = of(limits::CERTIFICATE_ELEMENTS + 1);
+        assert_eq!(past.responders(), Err(Unreadable("authorityInfoAccess")));
+        assert!(past.may_be_revoked());
     }
 }

@@ -23,7 +23,7 @@ impl Certificate {
     pub fn precertificate(&self) -> der::Result<Option<Precertificate>> {
         let Some(extension) = self.extension(SCT_LIST) else { return Ok(None) };
         let scts = element::only(extension.extn_value.as_bytes(), Tag::OctetString)?.to_vec();
-        let mut fields = SliceReader::new(element::only(&self.raw.tbs, Tag::Sequence)?)?;
+        let mut fields = SliceReader::new(element::only(&self.parts.tbs, Tag::Sequence)?)?;
         let mut parts = Vec::new();
         while !fields.is_finished() {
             let of_extensions = fields.peek_tag()? == EXTENSIONS;

@@ -377,7 +377,7 @@ mod tests {
             let found = judge(&with(&annotation, pointer, value)).unwrap_err();
             assert!(matches!(found, BadEntry::Promise { .. }), "{pointer}: {found}");
         }
-        let other = with(&annotation, "/Payload/logID", json!(hex(&[7; 32])));
+        let other = with(&annotation, "/Payload/logID", json!(hex([7; 32])));
         assert!(matches!(judge(&other), Err(BadEntry::UnknownLog { .. })));
     }
 
@@ -389,7 +389,7 @@ mod tests {
             let others =
                 [TestLog::v1().with_key(Key::get(Kind::P256, 1)), TestLog::v2().with_host("log2026-2.example")];
             let found = signed.problem(&entry, &known(&[&others[0], &others[1]]));
-            let (id, known) = (hex(&log.id()), "https://rekor.example, https://log2026-2.example");
+            let (id, known) = (hex(log.id()), "https://rekor.example, https://log2026-2.example");
             assert_eq!(found, format!("it is of a log that is not trusted, {id}; trusted are {known}"));
             assert!(signed.problem(&entry, &[]).ends_with("trusted are none"));
             let certificates = CtLog { key: log.key, host: log.host.clone() };
@@ -627,7 +627,7 @@ mod tests {
             assert!(matches!(LogEntry::from_legacy(annotation.to_string().as_bytes()), Err(Malformed::Json(_))));
         }
         let mut annotation = log.annotation(&signed.body(Rekor::V1), ENTERED);
-        for id in ["", "7", &hex(&[7; 31]), &hex(&[7; 33]), &hex(&[0xab; 32]).to_uppercase(), &"g".repeat(64)] {
+        for id in ["", "7", &hex([7; 31]), &hex([7; 33]), &hex([0xab; 32]).to_uppercase(), &"g".repeat(64)] {
             annotation["Payload"]["logID"] = json!(id);
             let found = LogEntry::from_legacy(annotation.to_string().as_bytes()).unwrap_err().to_string();
             assert!(found.contains("expected 64 lowercase hexadecimal digits"), "{found}");

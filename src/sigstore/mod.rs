@@ -10,6 +10,7 @@ pub mod identity;
 pub mod key;
 pub mod log;
 pub mod sct;
+pub mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
 mod times;

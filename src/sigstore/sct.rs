@@ -272,7 +272,7 @@ mod tests {
         let leaf = leaf(|tbs| vec![foreign.sct(tbs, authority, ENTERED)]);
         let found = judge(&leaf, &CtLog::new()).unwrap_err();
         let known = vec!["https://ctfe.example".to_owned()];
-        assert_eq!(found, BadSct::UnknownLog { found: vec![hex(&foreign.id())], known });
+        assert_eq!(found, BadSct::UnknownLog { found: vec![hex(foreign.id())], known });
         // A root without such logs, and a Rekor log of the same key.
         let rekor = TestLog::v1().with_key(foreign.key);
         let found = check(&leaf, &issuer(), &root(&RootDraft::default().log(&rekor))).unwrap_err().to_string();

@@ -257,11 +257,39 @@ impl By<'_> {
     fn verifier(self) -> Value {
         match self {
             Self::Certificate(certificate) => json!({
-                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                "keyDetails": self.details(),
                 "x509Certificate": {"rawBytes": base64(certificate.der())},
             }),
-            Self::Key(key) => json!({"keyDetails": key.details(), "publicKey": {"rawBytes": base64(key.der())}}),
+            Self::Key(key) => json!({"keyDetails": self.details(), "publicKey": {"rawBytes": base64(key.der())}}),
         }
+    }
+
+    /// The algorithm of its key, told by how long the key is in DER.
+    fn details(self) -> &'static str {
+        let certificate = match self {
+            Self::Certificate(certificate) => certificate,
+            Self::Key(key) => return key.details(),
+        };
+        match certificate.key_der().len() {
+            44 => "PKIX_ED25519",
+            91 => "PKIX_ECDSA_P256_SHA_256",
+            120 => "PKIX_ECDSA_P384_SHA_384",
+            158 => "PKIX_ECDSA_P521_SHA_512",
+            294 => "PKIX_RSA_PKCS1V15_2048_SHA256",
+            422 => "PKIX_RSA_PKCS1V15_3072_SHA256",
+            550 => "PKIX_RSA_PKCS1V15_4096_SHA256",
+            other => unreachable!("a key of {other} bytes"),
+        }
+    }
+
+    /// The hash function of that algorithm over a message.
+    fn digest(self, message: &[u8]) -> Value {
+        let (name, function) = match self.details() {
+            "PKIX_ECDSA_P384_SHA_384" => ("SHA2_384", &digest::SHA384),
+            "PKIX_ECDSA_P521_SHA_512" => ("SHA2_512", &digest::SHA512),
+            _ => ("SHA2_256", &digest::SHA256),
+        };
+        json!({"algorithm": name, "digest": base64(digest::digest(function, message))})
     }
 }
 
@@ -285,7 +313,7 @@ pub mod bodies {
     /// `message` is what was signed: of an envelope its PAE.
     pub fn hashedrekord_002(signature: &[u8], by: By<'_>, message: &[u8]) -> Value {
         let record = json!({
-            "data": {"algorithm": "SHA2_256", "digest": base64(sha256(message))},
+            "data": by.digest(message),
             "signature": {"content": base64(signature), "verifier": by.verifier()},
         });
         body("hashedrekord", "0.0.2", json!({"hashedRekordV002": record}))
@@ -310,9 +338,10 @@ pub mod bodies {
 
     pub fn intoto_001(envelope: &Envelope, by: By<'_>) -> Value {
         let written = format!(
-            r#"{{"payloadType":"{}","payload":"{}","signatures":[{{"keyid":"","sig":"{}"}}]}}"#,
+            r#"{{"payloadType":"{}","payload":"{}","signatures":[{{"keyid":"{}","sig":"{}"}}]}}"#,
             envelope.payload_type,
             base64(&envelope.payload),
+            envelope.keyid.as_deref().unwrap_or_default(),
             base64(&envelope.signature)
         );
         let content = json!({

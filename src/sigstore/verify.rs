@@ -245,8 +245,8 @@ impl Case<'_> {
         times::observe(self.signature, &entered, &self.trust.roots, self.trust.log, self.now)
     }
 
-    /// A path to an authority of the roots at a moment (4.3), and when the authority ends. Intermediates may come with the
-    /// signature, where the roots leave them out (4.1).
+    /// A path to an authority of the roots at a moment (4.3), and when the authority ends. Intermediates come with the
+    /// signature only where the roots leave them out (4.1): what a root no longer lists must not come back with a signature.
     fn path(
         &self,
         leaf: &Certificate,
@@ -257,9 +257,9 @@ impl Case<'_> {
         let mut cause = None;
         for authority in self.trust.roots.iter().flat_map(|root| root.authorities()) {
             let Some((anchor, intermediates)) = authority.chain().split_last() else { continue };
-            let given: Vec<_> = intermediates.iter().chain(chain).cloned().collect();
+            let given = if intermediates.is_empty() { chain } else { intermediates };
             let valid_for = authority.valid_for();
-            let found = match path::find(leaf, &given, std::slice::from_ref(anchor), at) {
+            let found = match path::find(leaf, given, std::slice::from_ref(anchor), at) {
                 Ok(path) if path.len() < 2 => continue,
                 Ok(path) if valid_for.covers(at) => return Ok((path, valid_for.end)),
                 Ok(_) => Unmet::new(
@@ -375,7 +375,6 @@ fn shown(names: &[crate::pki::AlternativeName]) -> String {
     let names: Vec<String> = names.iter().filter_map(super::identity::text).map(|name| format!("{name:?}")).collect();
     if names.is_empty() { "without an alternative name".to_owned() } else { names.join(", ") }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,9 +28,13 @@ pub struct Terms {
 pub struct Remote<T> {
     what: String,
     shared: Arc<Shared<T>>,
-    /// Dropped with it: then the thread ends.
-    _stop: Sender<()>,
+    /// Has the thread read again before its time. Dropped with this: then the thread ends.
+    wake: SyncSender<()>,
 }
+
+/// A reading that was asked for, by its number.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked(u64);
 
 /// Why there is nothing to be trusted.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,6 +74,10 @@ struct State<T> {
     problem: Option<String>,
     /// Whether there is an answer, if only that of an earlier process.
     answered: bool,
+    /// How many readings were asked for.
+    asked: u64,
+    /// How many of these were asked for before the last reading began that came to an end.
+    done: u64,
 }
 
 impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
@@ -80,36 +88,56 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
     where
         R: AsyncFnMut() -> Result<T, Unread> + Send + 'static,
     {
-        let (stop, stopped) = channel();
+        // One that waits is enough: it begins after all who asked.
+        let (wake, woken) = sync_channel(1);
         let held = kept.filter(|(_, age)| *age < terms.max_age).and_then(|(value, age)| {
             let since = Instant::now().checked_sub(age)?;
             Some((Arc::new(value), since))
         });
         let answered = held.is_some();
-        let state = State { held, problem: None, answered };
+        let state = State { held, problem: None, answered, asked: 0, done: 0 };
         let shared = Arc::new(Shared { state: Mutex::new(state), read: Condvar::new(), revision: Arc::default() });
         let (what, reader) = (terms.what.clone(), Reader { terms, shared: Arc::clone(&shared) });
         let work = move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
-                Err(error) => return reader.take(Err(Unread::Unreachable(error.to_string()))),
+                Err(error) => return reader.take(Err(Unread::Unreachable(error.to_string())), u64::MAX),
             };
             loop {
+                let asked = reader.shared.lock().asked;
                 let found = runtime.block_on(read());
                 let refresh = reader.terms.refresh;
                 let next = if found.is_ok() { refresh } else { refresh.min(limits::REMOTE_RETRY) };
-                reader.take(found);
-                match stopped.recv_timeout(next) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                reader.take(found, asked);
+                match woken.recv_timeout(next) {
+                    Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
         };
         if let Err(error) = std::thread::Builder::new().name("trust".to_owned()).spawn(work) {
             let mut state = shared.lock();
-            (state.answered, state.problem) = (true, Some(format!("no thread can be made: {error}")));
+            (state.answered, state.done) = (true, u64::MAX);
+            state.problem = Some(format!("no thread can be made: {error}"));
         }
-        Self { what, shared, _stop: stop }
+        Self { what, shared, wake }
+    }
+
+    /// Has it read now, whenever it was to be read next.
+    pub fn ask(&self) -> Asked {
+        let mut state = self.shared.lock();
+        state.asked = state.asked.saturating_add(1);
+        let asked = Asked(state.asked);
+        drop(state);
+        // Where it is full somebody else has just asked; where nobody reads any more nothing is trusted.
+        let _ = self.wake.try_send(());
+        asked
+    }
+
+    /// Waits until a reading that was asked for has come to an end, for at most so long; blocks.
+    pub fn await_reading(&self, Asked(number): Asked, limit: Duration) {
+        let state = self.shared.lock();
+        drop(self.shared.read.wait_timeout_while(state, limit, |state| state.done < number));
     }
 
     /// What is trusted now, and which revision that is. Waits for the first answer for at most [`limits::REMOTE_FIRST`];
@@ -167,8 +195,8 @@ struct Reader<T: PartialEq> {
 }
 
 impl<T: PartialEq> Reader<T> {
-    /// Takes what a reading brought.
-    fn take(&self, found: Result<T, Unread>) {
+    /// Takes what a reading brought, before which so many had been asked for.
+    fn take(&self, found: Result<T, Unread>, asked: u64) {
         let (now, what) = (Instant::now(), &self.terms.what);
         let mut state = self.shared.lock();
         let before = state.held.take();
@@ -190,7 +218,7 @@ impl<T: PartialEq> Reader<T> {
             self.shared.revision.fetch_add(1, Ordering::Release);
             info!(source = what, in_force = is.is_some(), "trust from elsewhere");
         }
-        state.answered = true;
+        (state.answered, state.done) = (true, asked);
         drop(state);
         self.shared.read.notify_all();
     }
@@ -200,9 +228,8 @@ impl<T: PartialEq> Reader<T> {
 impl<T: PartialEq> Drop for Reader<T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.take(Err(Unread::Gone(
-                "reading it ended without an answer: a defect of ratifyd, see its log".to_owned(),
-            )));
+            let cause = "reading it ended without an answer: a defect of ratifyd, see its log".to_owned();
+            self.take(Err(Unread::Gone(cause)), u64::MAX);
         }
     }
 }
@@ -285,6 +312,33 @@ mod tests {
         let (remote, send) = self::remote(until(old), Some((7, old)));
         let cause = "vault x cannot be read: no route".to_owned();
         assert_eq!(after(&remote, &send, [unreachable(), unreachable()]), Err(cause));
+    }
+
+    #[test]
+    fn who_asks_gets_a_reading_that_began_after_he_asked() {
+        let value = Arc::new(AtomicU64::new(1));
+        let read = {
+            let value = Arc::clone(&value);
+            async move || Ok(value.load(Ordering::SeqCst))
+        };
+        let terms = Terms { refresh: Duration::from_secs(3600), ..terms() };
+        let remote = Remote::open(terms, None, read);
+        let now = || remote.now().0.map(|value| *value);
+        assert_eq!(now(), Ok(1));
+        for next in 2..20 {
+            value.store(next, Ordering::SeqCst);
+            let asked = [remote.ask(), remote.ask(), remote.ask()];
+            asked.into_iter().for_each(|asked| remote.await_reading(asked, Duration::from_secs(60)));
+            assert_eq!(now(), Ok(next));
+        }
+    }
+
+    #[test]
+    fn who_asks_waits_for_no_more_than_his_time() {
+        let (remote, send) = remote(terms(), None);
+        assert_eq!(after(&remote, &send, [of(1), of(1)]), Ok(1));
+        remote.await_reading(remote.ask(), Duration::from_millis(1));
+        assert_eq!(remote.now().0.map(|value| *value), Ok(1), "nothing was sent");
     }
 
     #[test]

@@ -1,83 +1,13 @@
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use serde_json::json;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use serde_json::{Value, json};
-use sigstore_tuf::canonical_json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-
+use super::testing::*;
 use super::*;
-
-/// A repository that is written into a folder.
-struct Repo {
-    folder: tempfile::TempDir,
-    keys: BTreeMap<&'static str, Ed25519KeyPair>,
-    first_root: Vec<u8>,
-}
-
-const ROLES: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
-const TARGET: &str = "trusted_root.json";
-const LATER: &str = "2999-01-01T00:00:00Z";
+use crate::sigstore::trusted_root::TrustedRoot;
 
 impl Repo {
     fn new() -> Self {
-        let key = || Ed25519KeyPair::generate().unwrap();
-        let keys = ROLES.map(|role| (role, key())).into();
-        let mut repo = Self { folder: tempfile::tempdir().unwrap(), keys, first_root: Vec::new() };
-        repo.first_root = repo.signed(&repo.root(1), &["root"]);
-        repo.publish(1, b"one", LATER);
-        repo
-    }
-
-    fn root(&self, version: u64) -> Value {
-        let keys = self.keys.iter().map(|(role, key)| {
-            let public: String = key.public_key().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-            (id(role, key), json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": public } }))
-        });
-        let keys: BTreeMap<_, _> = keys.collect();
-        let roles: BTreeMap<_, _> = (self.keys.iter())
-            .map(|(role, key)| (*role, json!({ "keyids": [id(role, key)], "threshold": 1 })))
-            .collect();
-        json!({
-            "_type": "root", "spec_version": "1.0.31", "version": version, "expires": LATER,
-            "consistent_snapshot": true, "keys": keys, "roles": roles,
-        })
-    }
-
-    fn signed(&self, signed: &Value, by: &[&str]) -> Vec<u8> {
-        let by: Vec<_> = by.iter().map(|role| (id(role, &self.keys[role]), &self.keys[role])).collect();
-        sign(signed, &by)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    /// Publishes a version of everything but the root.
-    fn publish(&self, version: u64, target: &[u8], expires: &str) {
-        let hash = hex(target);
-        self.write(&format!("targets/{hash}.{TARGET}"), target);
-        self.publish_listing(
-            version,
-            &json!({ TARGET: { "length": target.len(), "hashes": { "sha256": hash } } }),
-            expires,
-        );
-    }
-
-    fn publish_listing(&self, version: u64, targets: &Value, expires: &str) {
-        let role = |kind: &str, rest: Value| {
-            let mut role = json!({ "_type": kind, "spec_version": "1.0.31", "version": version, "expires": expires });
-            role.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-            self.signed(&role, &[kind])
-        };
-        let meta = |name: &str| json!({ "meta": { name: { "version": version } } });
-        self.write(&format!("{version}.targets.json"), &role("targets", json!({ "targets": targets })));
-        self.write(&format!("{version}.snapshot.json"), &role("snapshot", meta("targets.json")));
-        self.write("timestamp.json", &role("timestamp", meta("snapshot.json")));
+        Self::of(b"one")
     }
 
     fn options(&self) -> Options {
@@ -90,25 +20,6 @@ impl Repo {
             cache: None,
         }
     }
-}
-
-fn id(role: &str, key: &Ed25519KeyPair) -> String {
-    format!("{role}-{}", &hex(key.public_key().as_ref())[..8])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn sign(signed: &Value, by: &[(String, &Ed25519KeyPair)]) -> Vec<u8> {
-    let message = canonical_json::to_canonical_bytes(signed).unwrap();
-    let signatures: Vec<_> = (by.iter())
-        .map(|(id, key)| {
-            let signature: String = key.sign(&message).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "keyid": id, "sig": signature })
-        })
-        .collect();
-    serde_json::to_vec(&json!({ "signatures": signatures, "signed": signed })).unwrap()
 }
 
 fn reader(options: &Options) -> Reader {
@@ -125,28 +36,6 @@ fn cause(read: Result<Vec<u8>, Unread>) -> String {
         Unread::Unreachable(cause) => cause,
         Unread::Gone(cause) => panic!("gone: {cause}"),
     }
-}
-
-/// Mirrors a folder over http.
-async fn served(folder: &Path) -> Url {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-    let (url, folder) = (format!("http://{}/mirror", listener.local_addr().unwrap()), folder.to_owned());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = [0; 4096];
-            let length = stream.read(&mut request).await.unwrap();
-            let line = String::from_utf8_lossy(&request[..length]).into_owned();
-            let path = line.split(' ').nth(1).unwrap().trim_start_matches("/mirror/");
-            let (status, body) = match fs::read(folder.join(path)) {
-                Ok(body) if body == b"broken" => ("500 Broken", Vec::new()),
-                Ok(body) => ("200 OK", body),
-                Err(_) => ("404 Not Found", Vec::new()),
-            };
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-            stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
-        }
-    });
-    Url::parse(&url).unwrap()
 }
 
 #[tokio::test]
@@ -263,7 +152,7 @@ async fn a_repository_that_is_gone_leaves_what_was_read_in_force_also_after_a_re
 #[tokio::test]
 async fn a_mirror_on_the_web_is_read_within_bounds() {
     let repo = Repo::new();
-    let url = served(repo.folder.path()).await;
+    let url = Url::parse(&served(repo.folder.path())).unwrap();
     let options = Options { mirror: Mirror::Url(url.clone()), ..repo.options() };
     assert_eq!(read(&options).await, Ok(b"one".to_vec()));
     repo.write("2.root.json", &vec![b' '; usize::try_from(limits::TUF_ROOT_BYTES).unwrap() + 1]);
@@ -280,6 +169,8 @@ fn the_first_roots_that_come_along_are_whole() {
         assert!(Url::parse(known.url()).is_ok_and(|url| url.scheme() == "https"));
         let root = StoreRepository::new(sigstore_tuf::MemoryStore::new());
         assert!(Updater::new(root, known.root()).is_ok(), "{known:?}");
+        let trusted = TrustedRoot::parse(known.trusted_root()).unwrap();
+        assert!(!trusted.authorities().is_empty() && !trusted.timestamp_authorities().is_empty(), "{known:?}");
     }
 }
 

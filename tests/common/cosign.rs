@@ -67,6 +67,23 @@ impl Signer {
         signer
     }
 
+    /// The same with the key of somebody who has a certificate of an own authority's.
+    pub fn certified(signer: &super::notation::Signer) -> Self {
+        let own = Self { folder: signer.folder().to_owned() };
+        run(&mut own.cosign(&["import-key-pair", "-y", "--key", "leaf.key", "--output-key-prefix", "cosign"]))
+            .success();
+        let chain = fs::read_to_string(own.folder.join("leaf.chain")).unwrap();
+        let leaf = fs::read_to_string(own.folder.join("leaf.crt")).unwrap();
+        fs::write(own.folder.join("above.pem"), chain.strip_prefix(&leaf).unwrap()).unwrap();
+        own
+    }
+
+    /// Signs an image in its registry, with the certificate beside the signature.
+    pub fn sign_certified(&self, form: Form, reference: &str) {
+        let certificate = ["--certificate", "leaf.crt", "--certificate-chain", "above.pem"];
+        self.sign_with(form, reference, &certificate, None);
+    }
+
     /// The file with its public key.
     pub fn public(&self) -> PathBuf {
         self.folder.join("cosign.pub")
@@ -96,7 +113,8 @@ impl Signer {
 
     /// Has cosign judge an image by this key alone.
     pub fn verify(&self, form: Form, reference: &str) -> Ran {
-        let mut cosign = self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
+        let mut cosign =
+            self.cosign(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "--allow-http-registry"]);
         cosign.args((form != Form::Bundle).then_some("--new-bundle-format=false"));
         run(cosign.arg(reference))
     }
@@ -107,7 +125,7 @@ impl Signer {
 }
 
 /// The real cosign, which reaches this machine and nothing else.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut cosign = Command::new(tool("cosign"));
     cosign.current_dir(folder).env("HOME", folder).env("COSIGN_PASSWORD", "").env("COSIGN_EXPERIMENTAL", "1");
     for name in ["HTTPS_PROXY", "HTTP_PROXY"] {

@@ -19,6 +19,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const NOTATION: &str = "application/vnd.cncf.notary.signature";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const SIGNATURES: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 
 /// A running registry.
 pub struct Registry {
@@ -221,13 +224,60 @@ impl Image {
         Http::push_manifest(host, path, &tag(self), MANIFEST, &manifest);
     }
 
+    /// Pushes a Sigstore bundle as one that refers to this image, as cosign does, whatever it signs. Its manifest states
+    /// this predicate.
+    pub fn attach_bundle(&self, bundle: &Value, predicate_type: &str) {
+        let (host, path) = self.repository.split_once('/').unwrap();
+        let layer = Http::push_blob(host, path, BUNDLE, bundle.to_string().as_bytes());
+        let config = Http::push_blob(host, path, EMPTY, b"{}");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BUNDLE,
+            "config": config,
+            "layers": [layer],
+            "subject": self.subject(),
+            "annotations": {
+                "dev.sigstore.bundle.content": "dsse-envelope",
+                "dev.sigstore.bundle.predicateType": predicate_type,
+            },
+        });
+        let bytes = manifest.to_string().into_bytes();
+        Http::push_manifest(host, path, &sha256(&bytes), MANIFEST, &bytes);
+    }
+
+    /// Pushes simple signing payloads with their annotations at this image's tag for signatures, as cosign did before
+    /// bundles; or as one that refers to it.
+    pub fn sign_at_tag(&self, layers: &[(Vec<u8>, Value)], as_referrer: bool) {
+        let (host, path) = self.repository.split_once('/').unwrap();
+        let config = if as_referrer { SIGNATURES } else { "application/vnd.oci.image.config.v1+json" };
+        let layers = layers.iter().map(|(payload, annotations)| {
+            let mut layer = Http::push_blob(host, path, SIMPLE_SIGNING, payload);
+            layer["annotations"] = annotations.clone();
+            layer
+        });
+        let layers: Vec<Value> = layers.collect();
+        let config = Http::push_blob(host, path, config, b"{}");
+        let mut manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
+        if as_referrer {
+            manifest["subject"] = self.subject();
+        }
+        let bytes = manifest.to_string().into_bytes();
+        let tag = format!("{}.sig", self.digest.replace(':', "-"));
+        Http::push_manifest(host, path, if as_referrer { sha256(&bytes) } else { tag }.as_str(), MANIFEST, &bytes);
+    }
+
+    fn subject(&self) -> Value {
+        serde_json::from_str(&self.descriptor()).unwrap()
+    }
+
     /// Pushes a signature as one that refers to this image, whatever it signs. Needs the referrers API.
     pub fn attach(&self, signature: &Signature) {
         let mut manifest = signature.manifest.clone();
         if manifest.get("artifactType").is_none() {
             manifest["artifactType"] = json!(NOTATION);
         }
-        manifest["subject"] = serde_json::from_str(&self.descriptor()).unwrap();
+        manifest["subject"] = self.subject();
         let (host, path) = self.repository.split_once('/').unwrap();
         let media_type = manifest["layers"][0]["mediaType"].as_str().unwrap().to_owned();
         manifest["layers"][0] = Http::push_blob(host, path, &media_type, &signature.envelope);

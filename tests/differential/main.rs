@@ -1,7 +1,7 @@
 //! The differential proof: the real `notation verify` and ratifyd judge the same signatures by the same trust policies,
 //! and every disagreement fails the test unless it stands in [`reviewed`], with the clause of the specification that
 //! decides it. What notation says is held against what each question was made for, too: what is meant to be good is
-//! good, and what is meant to be bad is bad for the reason that is meant.
+//! good, and what is meant to be bad is bad for the reason that is meant. [`cosign`] does the same for keyless signatures.
 //!
 //! The choices of [`cases`] are covered by pairs, the same ones in each run; `RATIFYD_SEED=NUMBER` makes others, and
 //! `RATIFYD_DIFFERENTIAL=complete` asks about the whole product of key, envelope, scheme and depth with each choice of
@@ -9,6 +9,23 @@
 
 #[path = "../common/mod.rs"]
 pub mod common;
+#[path = "../keyless/mod.rs"]
+pub mod keyless;
+#[path = "../../src/pki/testing/made.rs"]
+pub mod made;
+#[path = "../../src/sigstore/testing.rs"]
+pub mod signatures;
+
+/// Where the generator looks for its crate.
+pub mod pki {
+    pub use crate::made as testing;
+    pub use ratify::pki::*;
+}
+/// The same.
+pub mod sigstore {
+    pub use crate::signatures as testing;
+    pub use ratify::sigstore::*;
+}
 
 mod array;
 mod authorities;
@@ -16,6 +33,7 @@ mod cases;
 mod cbor;
 mod certificates;
 mod clock;
+mod cosign;
 mod envelopes;
 mod judges;
 mod keys;

@@ -102,6 +102,7 @@ fn part(outcome: &Outcome) -> Option<Option<Part>> {
             Stage::Expiry => Part::Timestamp,
             Stage::Revocation => Part::Revocation,
             Stage::Plugin => Part::Plugin,
+            Stage::Limit => panic!("{failure:?}: of Notation's signatures none is too many"),
         })),
     }
 }

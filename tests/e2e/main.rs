@@ -4,7 +4,26 @@
 
 #[path = "../common/mod.rs"]
 pub mod common;
+#[path = "../keyless/mod.rs"]
+pub mod drafts;
+#[path = "../../src/pki/testing/made.rs"]
+pub mod made;
 mod proxy;
+#[path = "../../src/tuf/testing.rs"]
+pub mod repositories;
+#[path = "../../src/sigstore/testing.rs"]
+pub mod signatures_made;
+
+/// Where the generator looks for its crate.
+pub mod pki {
+    pub use crate::made as testing;
+    pub use ratify::pki::*;
+}
+/// The same.
+pub mod sigstore {
+    pub use crate::signatures_made as testing;
+    pub use ratify::sigstore::*;
+}
 
 mod changes;
 mod cosign;
@@ -13,6 +32,7 @@ mod doctor;
 mod failures;
 mod hosts;
 mod install;
+mod keyless;
 mod layouts;
 mod load;
 mod mirrors;
@@ -23,6 +43,7 @@ mod revocation;
 mod rules;
 mod signatures;
 mod tokens;
+mod tuf;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -2,14 +2,13 @@
 //! other words, and this project's own. What would be unsafe in either is refused with its mend.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::config::decode::cosign_signers::{identities, key_of_file, keys};
-use crate::config::decode::trust_store::{Providers, files, path};
+use crate::config::decode::trust_store::{Providers, path};
 use crate::config::decode::tuf::tuf;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
-use crate::config::{
-    Cosign, CosignPolicy, CosignSigners, DockerReference, KeyMaterial, NamedRoot, Rewrite, RootSource, Spanned,
-};
+use crate::config::{Cosign, CosignPolicy, CosignSigners, DockerReference, NamedRoot, Rewrite, RootSource, Spanned};
 use crate::limits;
 
 /// The parameters.
@@ -229,16 +228,26 @@ fn signers(decoder: &mut Decoder<'_>, table: &mut Table<'_>, providers: &Provide
     }
 }
 
+/// Files with the roots of an own authority, and with its intermediate certificates.
+type Chain = (Vec<Spanned<PathBuf>>, Vec<Spanned<PathBuf>>);
+
 /// An own authority.
-fn chain(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<(Vec<KeyMaterial>, Vec<KeyMaterial>)> {
+fn chain(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Chain> {
     let mut table = decoder.table(item)?;
-    let roots = decoder.required(&mut table, "roots").and_then(|item| files(decoder, &item));
+    let roots = decoder.required(&mut table, "roots").and_then(|item| paths(decoder, &item));
     let intermediates = match table.optional("intermediates").filter(|item| !item.is_empty_array()) {
-        Some(item) => files(decoder, &item),
+        Some(item) => paths(decoder, &item),
         None => Some(Vec::new()),
     };
     decoder.finish(table);
     Some((roots?, intermediates?))
+}
+
+/// Absolute paths, at least one.
+fn paths(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<Spanned<PathBuf>>> {
+    let items = decoder.filled_array(item)?;
+    let paths: Vec<_> = items.iter().map(|item| path(decoder, item)).collect();
+    paths.into_iter().collect()
 }
 
 fn trusted_roots(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<NamedRoot>> {

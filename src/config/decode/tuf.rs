@@ -88,9 +88,11 @@ fn is_loopback(url: &Url) -> bool {
 /// A path within the repository.
 fn target(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<String> {
     let text = decoder.string(item)?;
-    let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
-    let is_known = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    if text.len() > limits::PATH_BYTES || !text.split('/').all(is_part) || !text.chars().all(is_known) {
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    if text.len() > limits::PATH_BYTES || !text.split('/').all(is_part) {
         decoder.problems.push(&item.place(), format!("{} is not the path of a target", quote(&text)));
         return None;
     }

@@ -14,7 +14,10 @@ pub(super) fn parameters() -> Value {
         "type": "object",
         "additionalProperties": false,
         "required": ["name"],
-        "oneOf": [{ "required": ["file"] }, { "required": ["tuf"] }],
+        "anyOf": [
+            { "required": ["file"], "properties": { "tuf": false } },
+            { "required": ["tuf"], "properties": { "file": false } },
+        ],
         "properties": {
             "name": described("Its name.", name()),
             "file": described("A trusted_root.json, by its absolute path.", or_variable(path())),
@@ -64,11 +67,14 @@ pub(super) fn tuf() -> Value {
     let instance = json!({ "enum": TufInstance::ALL.map(|(word, _)| word) });
     let (refresh, max_age) = TufSource::TIMES;
     let mirror = json!({ "type": "string", "pattern": "^(/|https://|http://(localhost|127\\.|\\[::1\\]))" });
-    let target = json!({ "type": "string", "pattern": "^[A-Za-z0-9._/-]+$", "maxLength": limits::PATH_BYTES });
+    let target = json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", "maxLength": limits::PATH_BYTES });
     let repository = json!({
         "type": "object",
         "additionalProperties": false,
-        "oneOf": [{ "required": ["instance"] }, { "required": ["root", "mirror"] }],
+        "anyOf": [
+            { "required": ["instance"], "properties": { "root": false } },
+            { "required": ["root", "mirror"], "properties": { "instance": false } },
+        ],
         "properties": {
             "instance": described("A well-known repository, whose first root comes with ratifyd.", or_variable(instance.clone())),
             "root": described("The root.json in which trust begins, by its absolute path.", or_variable(path())),

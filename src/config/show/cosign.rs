@@ -1,13 +1,14 @@
 //! Writes the parameters of a Cosign verifier, in Ratify v2's words.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::{unexpanded, vault};
 use crate::config::{
     CertificateIdentity, Cosign, CosignKeys, CosignPolicy, CosignSigners, DockerReference, FirstRoot, IdentityMatch,
-    KeyMaterial, NamedRoot, Rewrite, RootSource, TufMirror, TufSource,
+    KeyMaterial, NamedRoot, Rewrite, RootSource, Spanned, TufMirror, TufSource,
 };
 
 /// The parameters.
@@ -85,8 +86,8 @@ fn policy(policy: &CosignPolicy) -> PolicyTable<'_> {
     }
 }
 
-fn paths(material: &[KeyMaterial]) -> Vec<String> {
-    material.iter().filter_map(path_of).collect()
+fn paths(files: &[Spanned<PathBuf>]) -> Vec<String> {
+    files.iter().map(|file| unexpanded(&file.value.to_string_lossy())).collect()
 }
 
 fn path_of(material: &KeyMaterial) -> Option<String> {

@@ -1,7 +1,10 @@
 //! Cosign verifiers, as written and as refused.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use super::*;
-use crate::config::Cosign;
+use crate::config::{Cosign, FirstRoot, RootSource, TufInstance, TufMirror, TufSource};
 
 fn written(parameters: &str) -> String {
     format!(
@@ -63,13 +66,11 @@ fn keys_are_taken_in_ratifys_forms_of_both_versions() {
     let listed = "[{ file = \"/a.pub\" }, { name = \"bob\", file = \"/b.pub\" }]";
     assert_eq!(keys(&policy(&format!("tLogVerify = false, keys = {listed}"))), ["/a.pub", "bob: /b.pub"]);
     assert_eq!(keys(&written("key = \"/cosign.pub\"")), ["/cosign.pub"]);
-    let providers = format!(
-        "[[keyManagementProviders]]\nname = \"ns/k\"\ntype = \"inline\"\n\
-         parameters = {{ contentType = \"key\", value = \"PEM\" }}\n\
+    let providers = "[[keyManagementProviders]]\nname = \"ns/k\"\ntype = \"inline\"\n\
+         parameters = { contentType = \"key\", value = \"PEM\" }\n\
          [[keyManagementProviders]]\nname = \"v\"\ntype = \"azurekeyvault\"\n\
-         parameters = {{ vaultURI = \"https://acme.vault.azure.net\", certificates = [{{ name = \"c\" }}], keys = [{{ name = \
-         \"x\", version = \"1\" }}, {{ name = \"y\" }}] }}\n"
-    );
+         parameters = { vaultURI = \"https://acme.vault.azure.net\", certificates = [{ name = \"c\" }], keys = [{ name = \
+         \"x\", version = \"1\" }, { name = \"y\" }] }\n";
     let provided = |keys: &str| format!("{providers}{}", policy(&format!("tLogVerify = false, keys = [{keys}]")));
     assert_eq!(keys(&provided("{ provider = \"ns/k\" }, { provider = \"v\" }")), ["inline PEM", "vault x,y"]);
     assert_eq!(keys(&provided("{ provider = \"v\", name = \"x\", version = \"1\" }")), ["vault x"]);
@@ -226,3 +227,74 @@ fn whether_tags_are_looked_at_is_said_in_either_version_s_word() {
     assert!(tags("allowCosignTag = true") && tags("cosignEnabled = true"));
     assert!(!tags("allowCosignTag = false") && !tags("cosignEnabled = false"));
 }
+
+/// The TUF repository that a trusted root comes from.
+fn repository(tuf: &str) -> TufSource {
+    let text = written(&format!("trustedRoots = [{{ name = \"r\", tuf = {tuf} }}]\ntrustPolicies = [{{ {KEYLESS} }}]"));
+    match taken(&text).trusted_roots.remove(0).source {
+        RootSource::Tuf(tuf) => tuf.value,
+        RootSource::File(file) => panic!("{file:?}"),
+    }
+}
+
+#[test]
+fn a_trusted_root_comes_from_a_tuf_repository_that_is_known_or_said_to_be_trusted() {
+    let known = repository("\"public-good\"");
+    assert_eq!((known.first.clone(), known.mirror.clone()), (FirstRoot::Of(TufInstance::PublicGood), None));
+    assert_eq!(known.target, "trusted_root.json");
+    assert_eq!((known.refresh, known.max_age), TufSource::TIMES);
+    assert_eq!(repository("{ instance = \"public-good\" }"), known);
+    let mirrored = repository("{ instance = \"github\", mirror = \"https://tuf.acme.example/github\" }");
+    assert_eq!(mirrored.first, FirstRoot::Of(TufInstance::GitHub));
+    assert_eq!(mirrored.mirror, Some(TufMirror::Url("https://tuf.acme.example/github".to_owned())));
+    let own = repository(
+        "{ root = \"/root.json\", mirror = \"/srv/tuf\", target = \"keys/root.json\", refreshInterval = \"1m\", \
+         maxTrustAge = \"0s\" }",
+    );
+    assert!(matches!(&own.first, FirstRoot::File(path) if path.value == Path::new("/root.json")), "{own:?}");
+    assert_eq!(own.mirror, Some(TufMirror::Folder(PathBuf::from("/srv/tuf"))));
+    assert_eq!(own.target, "keys/root.json");
+    assert_eq!((own.refresh, own.max_age), (Duration::from_secs(60), Duration::ZERO));
+    for loopback in ["http://127.0.0.1:8080/tuf", "http://localhost/tuf", "http://[::1]/tuf"] {
+        let found = repository(&format!("{{ root = \"/root.json\", mirror = {loopback:?} }}"));
+        assert_eq!(found.mirror, Some(TufMirror::Url(loopback.to_owned())));
+    }
+}
+
+#[test]
+fn what_is_no_tuf_repository_is_refused_by_its_key() {
+    let of =
+        |tuf: &str| written(&format!("trustedRoots = [{{ name = \"r\", {tuf} }}]\ntrustPolicies = [{{ {KEYLESS} }}]"));
+    let own = |more: &str| of(&format!("tuf = {{ root = \"/root.json\", mirror = \"/m\", {more} }}"));
+    let mirror = |text: &str| of(&format!("tuf = {{ root = \"/root.json\", mirror = {text:?} }}"));
+    let mut wrong = Vec::new();
+    for (text, cause) in [
+        (of("tuf = \"staging\""), "tuf: unknown value \"staging\""),
+        (of("tuf = {}"), "it is not said in what trust begins (root = "),
+        (of("tuf = { mirror = \"/m\" }"), "it is not said in what trust begins"),
+        (of("tuf = { root = \"/root.json\" }"), "mirror: required key is missing"),
+        (of("tuf = { instance = \"github\", root = \"/r\", mirror = \"/m\" }"), "root: instance is given too"),
+        (of("tuf = { instance = \"staging\" }"), "instance: unknown value \"staging\""),
+        (of("tuf = { root = \"root.json\", mirror = \"/m\" }"), "root: \"root.json\" is not an absolute path"),
+        (of("tuf = \"github\", file = \"/r.json\""), "tuf: file is given too"),
+        (mirror("http://tuf.acme.example"), "is not a mirror (https://HOST/PATH, http to loopback, or"),
+        (mirror("ftp://tuf.acme.example"), "is not a mirror"),
+        (mirror("srv/tuf"), "is not a mirror"),
+        (mirror("https://a:b@tuf.acme.example"), "a mirror's URL has no user, password, query or fragment"),
+        (mirror("https://tuf.acme.example/?a"), "a mirror's URL has no user, password, query or fragment"),
+        (own("target = \"../root.json\""), "target: \"../root.json\" is not the path of a target"),
+        (own("target = \"/root.json\""), "is not the path of a target"),
+        (own("target = \"\""), "is not the path of a target"),
+        (own("refreshInterval = \"59s\""), "less than 1m"),
+        (own("maxTrustAge = \"31days\""), "is above the limit of 30days"),
+        (own("extra = 1"), "extra"),
+    ] {
+        let found = problems(&text);
+        if found.len() != 1 || !found[0].contains(cause) {
+            wrong.push(format!("{cause}: {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+const KEYLESS: &str = "certificateIdentity = \"a@b.io\", certificateOIDCIssuer = \"https://issuer.io\"";

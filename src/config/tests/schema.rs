@@ -254,7 +254,15 @@ fn with_cosign(parameters: Value) -> Value {
 fn cosign() -> Value {
     let vault = json!({ "vaultURL": "https://acme.vault.azure.net", "keys": [{ "name": "k" }] });
     json!({
-        "trustedRoots": [{ "name": "public", "file": "/r.json" }],
+        "trustedRoots": [
+            { "name": "public", "file": "/r.json" },
+            { "name": "known", "tuf": "public-good" },
+            { "name": "mirrored", "tuf": { "instance": "github", "mirror": "/m" } },
+            { "name": "own", "tuf": {
+                "root": "/root.json", "mirror": "https://tuf.a.io/r", "target": "keys/trusted_root.json",
+                "refreshInterval": "1h", "maxTrustAge": "2h",
+            } },
+        ],
         "dockerReference": "exact",
         "remap": [{ "from": "mirror.io", "to": "a.io/*" }],
         "signatureRepository": [{ "from": "a.io", "to": "a.io/signatures" }],
@@ -534,18 +542,22 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
 fn defaults_of_a_cosign_verifier_in_the_schema_are_those_of_the_decoder() {
     let schema = super::super::schema();
     let policy = json!({ "certificateIdentity": "a@b.io", "certificateOIDCIssuer": "https://issuer.io" });
-    let least = with_cosign(json!({ "trustPolicies": [policy] }));
+    let roots = json!([{ "name": "r", "tuf": { "instance": "github" } }]);
+    let least = with_cosign(json!({ "trustPolicies": [policy], "trustedRoots": roots }));
     let meaning = |value: &Value| {
         let text = formats::json(value);
         formats::meaning(&parse("c.json", &text, &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}")))
     };
     let mut count = 0;
+    // What is written already would be no default.
+    let is_written = |key: &str| key == "trustedRoots";
     for (at, properties) in [
         ("", &schema["$defs"]["verifier"]["anyOf"][1]["properties"]["parameters"]["properties"]),
         ("/trustPolicies/0", &schema["$defs"]["cosignPolicy"]["properties"]),
+        ("/trustedRoots/0/tuf", &schema["$defs"]["tuf"]["anyOf"][1]["properties"]),
     ] {
         for (key, property) in properties.as_object().unwrap() {
-            let Some(default) = property.get("default") else { continue };
+            let Some(default) = property.get("default").filter(|_| !is_written(key)) else { continue };
             let mut written = least.clone();
             let at = format!("/executors/0/verifiers/0/parameters{at}");
             written.pointer_mut(&at).unwrap()[key] = default.clone();
@@ -553,5 +565,5 @@ fn defaults_of_a_cosign_verifier_in_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 6, "a default that no test looks at");
+    assert_eq!(count, 8, "a default that no test looks at");
 }

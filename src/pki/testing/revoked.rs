@@ -283,5 +283,5 @@ impl<'a> OcspDraft<'a> {
 }
 
 fn key_of(certificate: &Certificate) -> &[u8] {
-    certificate.parsed.tbs_certificate.subject_public_key_info.subject_public_key.raw_bytes()
+    certificate.parts.key.bits.raw_bytes()
 }

@@ -266,6 +266,5 @@ pub(crate) fn ess(certificate: &Certificate, issuer_serial: &[u8]) -> Vec<u8> {
 
 /// What names a certificate: its issuer and its serial number.
 pub(crate) fn issuer_and_serial(certificate: &Certificate) -> Vec<u8> {
-    let serial = certificate.parsed.tbs_certificate.serial_number.to_der().unwrap();
-    [certificate.raw.issuer.clone(), serial].concat()
+    [certificate.parts.issuer.clone(), tlv(2, certificate.serial())].concat()
 }

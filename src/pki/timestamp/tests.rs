@@ -166,7 +166,7 @@ fn the_accuracy_makes_the_range() {
 #[test]
 fn other_fields_are_passed_over_in_their_order() {
     let (accuracy, ordering, nonce) = (tlv(0x30, &[2, 1, 1]), tlv(1, &[0xff]), tlv(2, &[7; 9]));
-    let name = tlv(0xa0, &tlv(0xa4, &root().raw.subject));
+    let name = tlv(0xa0, &tlv(0xa4, &root().parts.subject));
     let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1").to_der().unwrap();
     let extension = tlv(0x30, &[vendor, tlv(4, b"x")].concat());
     let extensions = tlv(0xa1, &extension);
@@ -375,13 +375,13 @@ fn the_issuer_and_serial_beside_the_hash_fit() {
     let serial = |number: u8| tlv(2, &[number]);
     let names = |names: &[Vec<u8>], number: u8| tlv(0x30, &[tlv(0x30, &names.concat()), serial(number)].concat());
     let directory = |name: &[u8]| tlv(0xa4, name);
-    let issuer = directory(&token.signer.raw.issuer);
+    let issuer = directory(&token.signer.parts.issuer);
     let named = |issuer_serial: &[u8]| {
         token.clone().attribute(SIGNING_CERTIFICATE, &signing_certificate(&[&ess(&token.signer, issuer_serial)]))
     };
     passed(&named(&names(std::slice::from_ref(&issuer), 1)));
     refused(&named(&names(std::slice::from_ref(&issuer), 2)), "speak of two certificates");
-    refused(&named(&names(&[directory(&token.signer.raw.subject)], 1)), "speak of two certificates");
+    refused(&named(&names(&[directory(&token.signer.parts.subject)], 1)), "speak of two certificates");
     for wrong in [vec![], vec![issuer.clone(), issuer], vec![tlv(0x82, b"dns.example")]] {
         refused(&named(&names(&wrong, 1)), "cannot be read");
     }
@@ -392,10 +392,10 @@ fn the_issuer_and_serial_beside_the_hash_fit() {
 fn the_signers_own_name_for_its_certificate_fits() {
     let other = authority_chain(Kind::P256).remove(1);
     refused(&Token { named: Some(issuer_and_serial(&other)), ..token() }, "speak of two certificates");
-    let serial = [token().signer.raw.issuer.clone(), tlv(2, &[2])].concat();
+    let serial = [token().signer.parts.issuer.clone(), tlv(2, &[2])].concat();
     refused(&Token { named: Some(serial), ..token() }, "speak of two certificates");
     refused(&Token { named: Some(tlv(0x80, &[7; 20])), ..token() }, "cannot be read as signed data");
-    let long = [token().signer.raw.issuer.clone(), tlv(2, &[7; 40])].concat();
+    let long = [token().signer.parts.issuer.clone(), tlv(2, &[7; 40])].concat();
     refused(&Token { named: Some(long), ..token() }, "speak of two certificates");
 }
 

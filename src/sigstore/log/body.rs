@@ -189,8 +189,9 @@ impl Body {
 fn written(envelope: &Envelope) -> String {
     let (payload, signature) = (STANDARD.encode(&envelope.payload), STANDARD.encode(&envelope.signature));
     let payload_type = Value::from(envelope.payload_type.as_str());
+    let keyid = Value::from(envelope.keyid.as_deref().unwrap_or_default());
     format!(
-        r#"{{"payloadType":{payload_type},"payload":"{payload}","signatures":[{{"keyid":"","sig":"{signature}"}}]}}"#
+        r#"{{"payloadType":{payload_type},"payload":"{payload}","signatures":[{{"keyid":{keyid},"sig":"{signature}"}}]}}"#
     )
 }
 
@@ -459,6 +460,10 @@ mod tests {
         judge(&body, &envelope.signature, by, What::Dsse(&envelope)).unwrap();
         let other = Envelope { payload: b"{\"a\":2}".to_vec(), ..envelope.clone() };
         assert!(judge(&body, &envelope.signature, by, What::Dsse(&other)).is_err());
+        let hinted = Envelope { keyid: Some("k".to_owned()), ..envelope.clone() };
+        assert!(judge(&body, &envelope.signature, by, What::Dsse(&hinted)).is_err());
+        let body = bodies::intoto_001(&hinted, By::Key(key()));
+        judge(&body, &envelope.signature, by, What::Dsse(&hinted)).unwrap();
     }
 
     #[test]

@@ -291,6 +291,21 @@ fn an_intermediate_that_the_root_leaves_out_may_come_with_the_signature() {
 }
 
 #[test]
+fn an_intermediate_that_the_root_has_replaced_does_not_come_back_with_a_signature() {
+    let draft = Keyless::new();
+    let [old, anchor] = <[_; 2]>::try_from(fulcio(ENTERED)).unwrap();
+    let (key, other) = (Key::get(Kind::P384, 2), Key::get(Kind::P384, 0));
+    let new = Template::ca("CN=fulcio intermediate 2,O=acme", FULCIO_ROOT).sign(key, other);
+    let mut root = draft.root();
+    root.authorities = vec![crate::sigstore::testing::authority("https://fulcio.example", &[new, anchor])];
+    let bundle = changed(older(draft.message(ARTIFACT), "0.2"), |it| {
+        let list = it["verificationMaterial"]["x509CertificateChain"]["certificates"].as_array_mut().unwrap();
+        list.push(json!({ "rawBytes": base64(old.der()) }));
+    });
+    refused(judge(&bundle, &trust(&root)), Stage::Authenticity, "no trusted authority leads to it");
+}
+
+#[test]
 fn a_signature_over_something_else_is_refused() {
     let draft = Keyless::new();
     let trust = trust(&draft.root());

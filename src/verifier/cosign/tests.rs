@@ -14,10 +14,15 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::artifact::{Annotations, Descriptor, IMAGE_MANIFEST, Manifest};
+use crate::pki::Certificate;
 use crate::pki::testing::{Key, Kind as KeyKind, now};
 use crate::reference::Reference;
 use crate::scope::Pattern;
+use crate::sigstore::identity::{Identity, Matcher};
 use crate::sigstore::key::PublicKey;
+use crate::sigstore::testing::bundles::{self, ISSUER, Keyless, SIGNER, fulcio};
+use crate::sigstore::testing::{By, pem};
+use crate::sigstore::trusted_root::TrustedRoot;
 use crate::sigstore::verify::NamedKey;
 use crate::store::{Error, Listed, Store, digest_of};
 use crate::verifier::Attempts;
@@ -443,4 +448,111 @@ async fn all_types_that_cosign_has_had_are_its_business_and_no_other() {
     for other in ["", "application/vnd.cncf.notary.signature", "application/vnd.oci.image.config.v1+json"] {
         assert!(!verifier.accepts(other), "{other}");
     }
+}
+
+/// What stands in the annotations of an older keyless signature, without the signature itself.
+fn keyless_annotations(draft: &Keyless, certificate: &Certificate, entry: &Value) -> Annotations {
+    let block = |certificate: &Certificate| pem("CERTIFICATE", certificate.der());
+    let chain: String = fulcio(draft.at).iter().map(block).collect();
+    [
+        ("dev.sigstore.cosign/certificate", block(certificate)),
+        ("dev.sigstore.cosign/chain", chain),
+        ("dev.sigstore.cosign/bundle", draft.logs[0].annotation(entry, draft.at).to_string()),
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+    .into()
+}
+
+fn keyless_simple(draft: &Keyless) -> Piece {
+    let bytes = simple_payload("r.io/a", image().digest.as_str(), Value::Null).to_string().into_bytes();
+    let (signature, certificate) = (draft.key.sign(&bytes), draft.certificate());
+    let entry = draft.logs[0].body_of_message(&signature, By::Certificate(&certificate), &bytes);
+    let mut annotations = keyless_annotations(draft, &certificate, &entry);
+    annotations.insert("dev.cosignproject.cosign/signature".to_owned(), STANDARD.encode(signature));
+    Piece { media_type: SIMPLE, bytes, annotations }
+}
+
+fn keyless_attestation(draft: &Keyless) -> Piece {
+    let statement = statement_of(SPDX, image().digest.hex(), json!({}));
+    let envelope = bundles::envelope(draft.key, statement.to_string().as_bytes());
+    let certificate = draft.certificate();
+    let entry = draft.logs[0].body_of_envelope(&envelope, By::Certificate(&certificate));
+    let (_, written) = bundles::dsse_envelope(&envelope);
+    let annotations = keyless_annotations(draft, &certificate, &entry);
+    Piece { media_type: DSSE, bytes: written.to_string().into_bytes(), annotations }
+}
+
+fn keyless_bundle(draft: &Keyless) -> Piece {
+    let bundle = draft.statement(&statement_of(SIGN, image().digest.hex(), json!({})));
+    Piece { media_type: BUNDLE, bytes: bundle.to_string().into_bytes(), annotations: Annotations::new() }
+}
+
+/// Trusts an identity by the word of a draft's authority and logs.
+fn trusting(draft: &Keyless, identity: &str, wants: Wants) -> Options {
+    let identity = Identity::new(Matcher::exact(identity).unwrap(), Matcher::exact(ISSUER).unwrap());
+    let roots = vec![Arc::new(TrustedRoot::parse(&draft.root().bytes()).unwrap())];
+    let signers = Signers::Keyless(vec![identity]);
+    let trust = Trust { signers, roots, log: true, sct: true, observer_time: true };
+    let policy = TrustPolicy { trust, annotations: BTreeMap::new() };
+    Options { policies: Scopes::new(vec![(Pattern::Any, Arc::new(policy))]), wants, ..trusted() }
+}
+
+fn spdx() -> Wants {
+    Wants::Attestation(vec![SPDX.to_owned()])
+}
+
+#[tokio::test]
+async fn a_keyless_signature_or_attestation_of_every_form_passes_by_its_identity_and_no_other() {
+    let draft = Keyless::new();
+    for (piece, wants) in [
+        (keyless_simple(&draft), Wants::Signature),
+        (keyless_bundle(&draft), Wants::Signature),
+        (keyless_attestation(&draft), spdx()),
+    ] {
+        let found = passes(trusting(&draft, SIGNER, wants.clone()), std::slice::from_ref(&piece)).await;
+        assert_eq!(found[0].identity.as_deref(), Some(SIGNER));
+        assert!(found[0].valid_until.is_some());
+        let (stage, cause) = failure(trusting(&draft, "signer@example.co", wants), &[piece]).await;
+        assert_eq!(stage, Stage::Identity, "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_in_annotations_must_be_there_and_of_this_signature() {
+    let draft = Keyless::new();
+    let trust = |wants| trusting(&draft, SIGNER, wants);
+    for (piece, wants) in [(keyless_simple(&draft), Wants::Signature), (keyless_attestation(&draft), spdx())] {
+        let without = |name: &str| {
+            let mut piece = piece.clone();
+            piece.annotations.remove(name).unwrap();
+            piece
+        };
+        for name in ["dev.sigstore.cosign/certificate", "dev.sigstore.cosign/bundle"] {
+            failure(trust(wants.clone()), &[without(name)]).await;
+        }
+        // The trusted root has the authority's intermediate too.
+        assert_eq!(passes(trust(wants.clone()), &[without("dev.sigstore.cosign/chain")]).await.len(), 1);
+        for (name, text) in [
+            ("dev.sigstore.cosign/certificate", "garbage"),
+            ("dev.sigstore.cosign/bundle", "{}"),
+            ("dev.sigstore.cosign/rfc3161timestamp", "{}"),
+            ("dev.sigstore.cosign/rfc3161timestamp", "{\"SignedRFC3161Timestamp\":\"!\"}"),
+        ] {
+            let mut piece = piece.clone();
+            piece.annotations.insert(name.to_owned(), text.to_owned());
+            assert_eq!(failure(trust(wants.clone()), &[piece]).await.0, Stage::Form, "{name}");
+        }
+    }
+    let mut other = keyless_simple(&draft);
+    let entry = "dev.sigstore.cosign/bundle";
+    other.annotations.insert(entry.to_owned(), keyless_attestation(&draft).annotations[entry].clone());
+    failure(trust(Wants::Signature), &[other]).await;
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_is_not_read() {
+    let mut piece = simple(key(0));
+    piece.annotations.insert("dev.sigstore.cosign/bundle".to_owned(), "garbage".to_owned());
+    piece.annotations.insert("dev.sigstore.cosign/certificate".to_owned(), "garbage".to_owned());
+    assert_eq!(passes(trusted(), &[piece]).await.len(), 1);
 }

@@ -23,7 +23,7 @@ pub(super) trait Protected {
     /// A header that is a moment.
     fn time(&self, name: &'static str) -> Result<Option<SystemTime>, BadEnvelope>;
 
-    /// A header that nobody here knows, in JSON.
+    /// A header that nobody here knows, as a primitive value of JSON; what is none is an error.
     fn attribute(&self, name: &str) -> Result<Option<Value>, BadEnvelope>;
 }
 
@@ -141,7 +141,6 @@ fn attributes(protected: &impl Protected, names: &[&str]) -> Result<BTreeMap<Str
             return Err(BadEnvelope::UnknownCritical(short(name)));
         }
         match protected.attribute(name)? {
-            Some(Value::Array(_) | Value::Object(_)) => Err(BadEnvelope::Attribute(short(name))),
             Some(value) => Ok(((*name).to_owned(), value)),
             None => Err(BadEnvelope::AbsentCritical(short(name))),
         }

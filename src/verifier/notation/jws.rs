@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::Error as _;
+use serde_json::Error;
 
 use super::claims::{self, CHAIN_EXPECTED, CRITICAL_EXPECTED, Claims, Protected, TIMESTAMP, short, unexpected};
 use super::envelope::{Algorithm, BadEnvelope, Envelope};
-use crate::json;
+use crate::json::{self, Value};
 use crate::limits;
 use crate::pki::{Certificate, parse_rfc3339};
 
@@ -29,10 +29,10 @@ pub(super) fn parse(bytes: &[u8], known: &[Certificate]) -> Result<Envelope, Bad
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::ENVELOPE_BYTES {
         return Err(BadEnvelope::TooLarge(bytes.len()));
     }
-    let written: Written = json::from_slice(bytes).map_err(|cause| BadEnvelope::Json { part: "the JSON", cause })?;
+    let written = Written::read(bytes).map_err(|cause| BadEnvelope::Json { part: "the JSON", cause })?;
     let protected = base64url("the protected header", &written.protected)?;
-    let protected: Headers =
-        json::from_slice(&protected).map_err(|cause| BadEnvelope::Json { part: "the protected header", cause })?;
+    let protected =
+        json::object(&protected).map_err(|cause| BadEnvelope::Json { part: "the protected header", cause })?;
     // RFC 7515, section 7.2.1: the names must be disjoint.
     if let Some(name) = written.header.keys().find(|name| protected.contains_key(*name)) {
         return Err(BadEnvelope::TwoHeaders(short(name)));
@@ -55,36 +55,60 @@ pub(super) fn parse(bytes: &[u8], known: &[Certificate]) -> Result<Envelope, Bad
     })
 }
 
-type Headers = Map<String, Value>;
+type Headers<'a> = json::Object<'a>;
 
 /// "No additional top level fields are supported."
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    payload: String,
-    protected: String,
-    header: Headers,
-    signature: String,
+struct Written<'a> {
+    payload: Cow<'a, str>,
+    protected: Cow<'a, str>,
+    header: Headers<'a>,
+    signature: Cow<'a, str>,
+}
+
+impl<'a> Written<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let mut members = json::object(bytes)?;
+        let [payload, protected, header, signature] =
+            MEMBERS.map(|name| members.remove(name).ok_or_else(|| Error::missing_field(name)));
+        let text = |member| match member {
+            Ok(Value::Text(text)) => Ok(text),
+            Ok(_) => Err(Error::custom("payload, protected and signature must be strings")),
+            Err(missing) => Err(missing),
+        };
+        if let Some(name) = members.keys().next() {
+            return Err(Error::unknown_field(&short(name), &MEMBERS));
+        }
+        let header = match header? {
+            Value::Object(header) => header,
+            _ => return Err(Error::custom("header must be an object")),
+        };
+        Ok(Self { payload: text(payload)?, protected: text(protected)?, header, signature: text(signature)? })
+    }
 }
 
 /// "Supported `alg` header values".
-fn algorithm(protected: &Headers) -> Result<Algorithm, BadEnvelope> {
+fn algorithm(protected: &Headers<'_>) -> Result<Algorithm, BadEnvelope> {
     let name = required(protected, ALGORITHM)?;
     Algorithm::by_name(name).ok_or_else(|| unexpected(ALGORITHM, name, "PS256, PS384, PS512, ES256, ES384 or ES512"))
 }
 
 /// The certificates in `x5c` ("Unprotected Headers"; standard base64, RFC 7515, section 4.1.6).
-fn chain(header: &Headers, known: &[Certificate]) -> Result<Vec<Certificate>, BadEnvelope> {
+fn chain(header: &Headers<'_>, known: &[Certificate]) -> Result<Vec<Certificate>, BadEnvelope> {
     let malformed = || BadEnvelope::Header { name: CHAIN, expected: CHAIN_EXPECTED };
-    let given = header.get(CHAIN).ok_or(BadEnvelope::Missing(CHAIN))?.as_array().ok_or_else(malformed)?;
-    claims::chain(CHAIN, given, known, |text| base64(CHAIN, text.as_str().ok_or_else(malformed)?).map(Cow::Owned))
+    let Value::List(given) = header.get(CHAIN).ok_or(BadEnvelope::Missing(CHAIN))? else { return Err(malformed()) };
+    claims::chain(CHAIN, given, known, |certificate| match certificate {
+        Value::Text(text) => base64(CHAIN, text).map(Cow::Owned),
+        _ => Err(malformed()),
+    })
 }
 
 /// The timestamp countersignature ("Unprotected Headers").
-fn timestamp(header: &Headers) -> Result<Option<Vec<u8>>, BadEnvelope> {
-    let Some(token) = header.get(TIMESTAMP) else { return Ok(None) };
-    let text = token.as_str().ok_or(BadEnvelope::Header { name: TIMESTAMP, expected: "a string" })?;
-    base64(TIMESTAMP, text).map(Some)
+fn timestamp(header: &Headers<'_>) -> Result<Option<Vec<u8>>, BadEnvelope> {
+    match header.get(TIMESTAMP) {
+        None => Ok(None),
+        Some(Value::Text(text)) => base64(TIMESTAMP, text).map(Some),
+        Some(_) => Err(BadEnvelope::Header { name: TIMESTAMP, expected: "a string" }),
+    }
 }
 
 fn base64(part: &'static str, text: &str) -> Result<Vec<u8>, BadEnvelope> {
@@ -96,23 +120,32 @@ fn base64url(part: &'static str, text: &str) -> Result<Vec<u8>, BadEnvelope> {
     URL_SAFE_NO_PAD.decode(text).map_err(|cause| BadEnvelope::Base64 { part, cause })
 }
 
-fn required<'a>(protected: &'a Headers, name: &'static str) -> Result<&'a str, BadEnvelope> {
+fn required<'a>(protected: &'a Headers<'_>, name: &'static str) -> Result<&'a str, BadEnvelope> {
     protected.text(name)?.ok_or(BadEnvelope::Missing(name))
 }
 
-impl Protected for Headers {
+impl Protected for Headers<'_> {
     fn critical(&self) -> Result<Vec<&str>, BadEnvelope> {
         let malformed = || BadEnvelope::Header { name: CRITICAL, expected: CRITICAL_EXPECTED };
-        let names = self.get(CRITICAL).ok_or(BadEnvelope::Missing(CRITICAL))?.as_array().ok_or_else(malformed)?;
+        let Value::List(names) = self.get(CRITICAL).ok_or(BadEnvelope::Missing(CRITICAL))? else {
+            return Err(malformed());
+        };
         if names.is_empty() {
             return Err(malformed());
         }
-        names.iter().map(|name| name.as_str().ok_or_else(malformed)).collect()
+        let names = names.iter().map(|name| match name {
+            Value::Text(name) => Ok(name.as_ref()),
+            _ => Err(malformed()),
+        });
+        names.collect()
     }
 
     fn text(&self, name: &'static str) -> Result<Option<&str>, BadEnvelope> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        value.as_str().map(Some).ok_or(BadEnvelope::Header { name, expected: "a string" })
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(BadEnvelope::Header { name, expected: "a string" }),
+        }
     }
 
     fn time(&self, name: &'static str) -> Result<Option<SystemTime>, BadEnvelope> {
@@ -121,10 +154,20 @@ impl Protected for Headers {
         parse_rfc3339(text).map(Some).ok_or_else(|| unexpected(name, text, expected))
     }
 
-    fn attribute(&self, name: &str) -> Result<Option<Value>, BadEnvelope> {
-        Ok(self.get(name).cloned())
+    fn attribute(&self, name: &str) -> Result<Option<serde_json::Value>, BadEnvelope> {
+        Ok(Some(match self.get(name) {
+            None => return Ok(None),
+            Some(Value::Null) => serde_json::Value::Null,
+            Some(Value::Bool(bool)) => (*bool).into(),
+            Some(Value::Number(number)) => number.clone().into(),
+            Some(Value::Text(text)) => text.as_ref().into(),
+            Some(Value::List(_) | Value::Object(_)) => return Err(BadEnvelope::Attribute(short(name))),
+        }))
     }
 }
+
+/// The members of an envelope, all of which must be there.
+const MEMBERS: [&str; 4] = ["payload", "protected", "header", "signature"];
 
 const ALGORITHM: &str = "alg";
 const CONTENT_TYPE: &str = "cty";

@@ -13,7 +13,7 @@ use super::envelope::{Algorithm, Demand, Envelope, Scheme};
 use super::jws;
 use super::timestamp::{self, Stamp};
 use super::trust::Trust;
-use crate::artifact::Descriptor;
+use crate::artifact::{Descriptor, Digest};
 use crate::config::{Action, VerifyTimestamp};
 use crate::json;
 use crate::limits;
@@ -276,7 +276,7 @@ fn check_signature(envelope: &Envelope) -> Result<(), String> {
 /// "Make sure the artifact's digest, media type and size match the ones present in the signature envelope."
 /// Returns the annotations that the signer gave (user metadata).
 fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<BTreeMap<String, String>, Outcome> {
-    let Payload { target_artifact: Target { descriptor: target, annotations } } = json::from_slice(payload)
+    let Payload { target_artifact: target } = json::from_slice(payload)
         .map_err(|cause| failed(Stage::Form, format!("the signed payload cannot be read: {cause}")))?;
     let differs = if target.digest != subject.digest {
         format!("digest {} instead of {}", target.digest, subject.digest)
@@ -286,7 +286,7 @@ fn check_payload(payload: &[u8], subject: &Descriptor) -> Result<BTreeMap<String
     } else if target.size != subject.size {
         format!("size {} instead of {}", target.size, subject.size)
     } else {
-        return Ok(annotations);
+        return Ok(target.annotations);
     };
     Err(failed(Stage::Subject, format!("the signature speaks of another artifact: {differs}")))
 }
@@ -299,9 +299,11 @@ struct Payload {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Target {
-    #[serde(flatten)]
-    descriptor: Descriptor,
+    media_type: String,
+    digest: Digest,
+    size: u64,
     #[serde(default)]
     annotations: BTreeMap<String, String>,
 }
@@ -396,8 +398,10 @@ fn fault(cause: impl Into<String>) -> Outcome {
 
 /// A cause may quote what an attacker wrote: one short line of it.
 pub(super) fn shown(cause: &str) -> String {
-    let cause: String = cause.chars().take(limits::REASON_BYTES).collect();
-    verdict::printable(&cause)
+    match cause.char_indices().nth(limits::REASON_BYTES) {
+        Some((end, _)) => verdict::printable(cause.get(..end).unwrap_or_default()),
+        None => verdict::printable(cause),
+    }
 }
 
 /// What stands for the keys of signers whom nobody trusts, where that is only logged.
