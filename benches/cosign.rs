@@ -185,6 +185,7 @@ fn cosign(bench: &Bench, folder: &PathBuf) -> Command {
 }
 
 /// The most memory that a program holds, in MiB: looked at until it ends.
+#[expect(clippy::disallowed_methods, reason = "the peak is gone with its program: it is looked at until that ends")]
 fn peak(command: &mut Command) -> f64 {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut most = 0.0;

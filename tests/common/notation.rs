@@ -17,6 +17,8 @@ pub enum Key {
     Rsa(u16),
     /// A named curve.
     Curve(&'static str),
+    /// Ed25519, which cosign alone takes.
+    Ed25519,
 }
 
 /// The identity that the tests' configurations trust.
@@ -168,6 +170,7 @@ pub fn wait_past(moment: SystemTime) {
 pub fn new_key(file: &Path, key: Key) {
     let (algorithm, options) = match key {
         Key::Rsa(bits) => ("RSA", vec![format!("rsa_keygen_bits:{bits}")]),
+        Key::Ed25519 => ("ED25519", Vec::new()),
         Key::Curve(name) => ("EC", vec![format!("ec_paramgen_curve:{name}"), "ec_param_enc:named_curve".to_owned()]),
     };
     let mut genpkey = openssl(file.parent().unwrap(), "genpkey -quiet -algorithm");
