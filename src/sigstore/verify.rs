@@ -17,8 +17,8 @@ use super::log::{Entered, SignedBy, What};
 use super::sct;
 use super::times::{self, NO_TIME, Times};
 use super::trusted_root::{TrustedRoot, Validity};
-use crate::pki::path::{self, NoPath};
 use crate::pki::chain::check_validity;
+use crate::pki::path::{self, NoPath};
 use crate::pki::{Certificate, rfc3339};
 use crate::report::Stage;
 

@@ -106,7 +106,8 @@ pub(super) fn pieces<'a>(manifest: &'a Manifest, wants: &Wants) -> Result<Vec<(F
         Form::Envelope => *wants != Wants::Signature,
     };
     let mut seen = BTreeSet::new();
-    let mut is_new = |(_, layer): &(Form, &'a Layer)| seen.insert((layer.descriptor.digest.as_str(), &layer.annotations));
+    let mut is_new =
+        |(_, layer): &(Form, &'a Layer)| seen.insert((layer.descriptor.digest.as_str(), &layer.annotations));
     let pieces: Vec<_> = known.iter().copied().filter(wanted).filter(|piece| is_new(piece)).collect();
     match (pieces.is_empty(), known.first()) {
         (false, _) => Ok(pieces),
