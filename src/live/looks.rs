@@ -120,6 +120,9 @@ mod tests {
         assert_eq!(begins.recv().unwrap(), 1);
         end.send(()).unwrap();
         assert!(futures_util::future::join_all(others).await.iter().all(|found| *found == Some(1)));
+        while looks.lock().looking {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(looks.ask(|| 7).await, Some(7), "whoever comes when all have gone looks anew");
     }
 
