@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ratify::artifact::{Algorithm, DOCKER_LIST, DOCKER_MANIFEST, Digest, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
-use ratify::json::from_slice;
+use ratify::json::{from_slice, from_slice_but};
 use ratify::limits;
 use ratify::reference::{DOCKER_HUB, Reference, Repository, canonical_host};
 use ratify::report::Tree;
 use ratify::scope::{Pattern, Scopes};
 use ratify::verdict::{Conclusion, Token, Verdict, brief, reason_line};
 use reqwest::Url;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{assert_one_line, parts, text_of};
@@ -134,24 +135,25 @@ pub fn json(data: &[u8]) -> bool {
     match (from_slice::<Value>(data), lax) {
         (Ok(strict), Ok(lax)) => {
             assert_eq!(strict, lax);
-            assert!(members(&strict) <= limits::JSON_MEMBERS);
+            assert!(values(&strict) <= limits::JSON_VALUES);
+            assert!(from_slice_but::<IgnoredAny>(data, "a").is_ok());
             true
         }
         (Ok(_), Err(error)) => panic!("taken, though it is no JSON: {error}"),
         (Err(error), Ok(_)) => {
             let error = error.to_string();
             assert_one_line(&error);
-            assert!(error.contains("is given twice") || error.contains("members"), "{error}");
+            assert!(error.contains("is given twice") || error.contains("values"), "{error}");
             false
         }
         (Err(_), Err(_)) => false,
     }
 }
 
-fn members(value: &Value) -> usize {
+fn values(value: &Value) -> usize {
     match value {
-        Value::Object(object) => object.len() + object.values().map(members).sum::<usize>(),
-        Value::Array(items) => items.iter().map(members).sum(),
+        Value::Object(object) => object.len() + object.values().map(values).sum::<usize>(),
+        Value::Array(items) => items.len() + items.iter().map(values).sum::<usize>(),
         _ => 0,
     }
 }
