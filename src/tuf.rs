@@ -2,9 +2,9 @@
 //! what the repository says (TUF specification, section 5); here is what it is asked by: a bounded transport, a cache on
 //! disk that is judged anew at each start, and when. Nothing of this is done in the path of a pull.
 
-use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
@@ -12,13 +12,16 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, SigstoreInstance};
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{Error, FileStore, MetadataStore, Repository, StoreRepository, Updater, UpdaterConfig};
-use tracing::warn;
+use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, Updater, UpdaterConfig};
 use url::Url;
 
 use crate::config::Proxy;
 use crate::limits;
 use crate::trust::remote::{Remote, Terms, Unread};
+
+mod cache;
+
+use cache::Cache;
 
 /// What is asked of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +96,8 @@ pub type Target = Remote<Vec<u8>>;
 pub fn open(options: Options, proxy: Proxy) -> Target {
     let what = format!("TUF repository {}", options.mirror);
     let terms = Terms { what, refresh: options.refresh, max_age: options.max_age };
-    let cache = options.cache.as_ref().map(|folder| Cache { folder: folder.join(name(&options)) });
-    let kept = cache.as_ref().and_then(|cache| cache.kept(&options));
-    let reader = Reader { client: client(proxy), options, cache };
+    let reader = Reader::new(options, proxy);
+    let kept = reader.kept();
     Remote::open(terms, kept, async move || reader.read().await)
 }
 
@@ -112,10 +114,30 @@ impl std::fmt::Display for Mirror {
 struct Reader {
     options: Options,
     client: Result<Client, String>,
-    cache: Option<Cache>,
+    cache: Arc<Cache>,
 }
 
 impl Reader {
+    fn new(options: Options, proxy: Proxy) -> Self {
+        let cache = Cache::new(options.cache.as_ref().map(|folder| folder.join(name(&options))));
+        Self { client: client(proxy), options, cache }
+    }
+
+    /// The file as an earlier process has last read it, and how long ago. All of it is judged anew, as of that moment.
+    fn kept(&self) -> Option<(Vec<u8>, Duration)> {
+        let (files, at) = self.cache.files().kept()?;
+        // A moment that is still to come says nothing of how old it is.
+        let age = SystemTime::now().duration_since(at).ok()?;
+        let at = timestamp(at).ok()?;
+        let judge = async {
+            let updater = Updater::new(StoreRepository::new(files.clone()), &self.options.root).ok()?;
+            let mut updater = updater.with_config(bounds()).with_store(files);
+            fetch(&mut updater, &self.options.target, at).await.ok()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+        Some((runtime.block_on(judge)?, age))
+    }
+
     async fn read(&self) -> Result<Vec<u8>, Unread> {
         let now = SystemTime::now();
         let at = timestamp(now).map_err(Unread::Unreachable)?;
@@ -129,14 +151,10 @@ impl Reader {
             (Mirror::Url(_), Err(cause)) => return Err(Unread::Unreachable(cause.clone())),
         };
         let updater = updater.map_err(|error| Unread::Gone(format!("its first root: {}", chain(&error))))?;
-        let mut updater = updater.with_config(bounds());
-        if let Some(cache) = &self.cache {
-            updater = updater.with_store(cache.store());
-        }
+        let files = self.cache.files();
+        let mut updater = updater.with_config(bounds()).with_store(files.clone());
         let bytes = fetch(&mut updater, &self.options.target, at).await?;
-        if let Some(cache) = &self.cache {
-            cache.refreshed(now);
-        }
+        files.keep(now, updater.trusted().root().version);
         Ok(bytes)
     }
 }
@@ -158,53 +176,6 @@ fn bounds() -> UpdaterConfig {
     let mut bounds = UpdaterConfig::default();
     (bounds.root_max_length, bounds.target_max_length) = (limits::TUF_ROOT_BYTES, limits::TUF_TARGET_BYTES);
     bounds
-}
-
-/// What an earlier process has read.
-struct Cache {
-    folder: PathBuf,
-}
-
-impl Cache {
-    fn store(&self) -> Store {
-        Store(FileStore::new(&self.folder))
-    }
-
-    /// The file as it was last read, and how long ago. All of it is judged anew, as of that moment.
-    fn kept(&self, options: &Options) -> Option<(Vec<u8>, Duration)> {
-        let text = fs::read_to_string(self.folder.join(REFRESHED)).ok()?;
-        let at = UNIX_EPOCH.checked_add(Duration::from_secs(text.trim().parse().ok()?))?;
-        // A moment that is still to come says nothing of how old it is.
-        let age = SystemTime::now().duration_since(at).ok()?;
-        let at = timestamp(at).ok()?;
-        let judge = async {
-            let updater = Updater::new(StoreRepository::new(self.store()), &options.root).ok()?;
-            let mut updater = updater.with_config(bounds()).with_store(self.store());
-            fetch(&mut updater, &options.target, at).await.ok()
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
-        Some((runtime.block_on(judge)?, age))
-    }
-
-    fn refreshed(&self, now: SystemTime) {
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if let Err(error) = self.store().store(REFRESHED, seconds.to_string().as_bytes()) {
-            warn!("a TUF repository is not kept on disk: {}", chain(&error));
-        }
-    }
-}
-
-/// A folder that is written to. One of each version of a snapshot would fill it; the newest alone is asked for again.
-struct Store(FileStore);
-
-impl MetadataStore for Store {
-    fn load(&self, name: &str) -> sigstore_tuf::Result<Option<Vec<u8>>> {
-        self.0.load(name)
-    }
-
-    fn store(&self, name: &str, bytes: &[u8]) -> sigstore_tuf::Result<()> {
-        if name.ends_with(".snapshot.json") { Ok(()) } else { self.0.store(name, bytes) }
-    }
 }
 
 /// A repository on the web.
@@ -289,9 +260,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn deepest(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
-
-/// When the repository was last read, in seconds since 1970.
-const REFRESHED: &str = "refreshed";
 
 #[cfg(test)]
 mod testing;

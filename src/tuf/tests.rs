@@ -1,3 +1,6 @@
+use std::fs;
+use std::time::UNIX_EPOCH;
+
 use aws_lc_rs::signature::Ed25519KeyPair;
 use serde_json::json;
 
@@ -23,8 +26,13 @@ impl Repo {
 }
 
 fn reader(options: &Options) -> Reader {
-    let cache = options.cache.as_ref().map(|folder| Cache { folder: folder.join(name(options)) });
-    Reader { options: options.clone(), client: client(Proxy::default()), cache }
+    Reader::new(options.clone(), Proxy::default())
+}
+
+/// What the next process begins with.
+async fn kept(options: &Options) -> Option<(Vec<u8>, Duration)> {
+    let options = options.clone();
+    tokio::task::spawn_blocking(move || reader(&options).kept()).await.unwrap()
 }
 
 async fn read(options: &Options) -> Result<Vec<u8>, Unread> {
@@ -104,21 +112,17 @@ async fn what_was_read_is_judged_anew_by_the_next_process_and_is_as_old_as_it_wa
     assert_eq!(read(&options).await, Ok(b"one".to_vec()));
     // A first root of another repository has nothing to do with it.
     let other = Options { root: Repo::new().first_root, ..options.clone() };
-    let kept = async |options: &Options| {
-        let options = options.clone();
-        tokio::task::spawn_blocking(move || reader(&options).cache.unwrap().kept(&options)).await.unwrap()
-    };
     assert_eq!(kept(&other).await, None);
     let (bytes, age) = kept(&options).await.unwrap();
     assert!(bytes == b"one" && age < Duration::from_secs(60));
     let folder = cache.path().join(name(&options));
     let ago = |seconds: u64| {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - seconds;
-        fs::write(folder.join(REFRESHED), at.to_string()).unwrap();
+        fs::write(folder.join("refreshed"), at.to_string()).unwrap();
     };
     ago(1000);
     assert!(kept(&options).await.unwrap().1 >= Duration::from_secs(1000));
-    fs::write(folder.join(REFRESHED), "99999999999").unwrap();
+    fs::write(folder.join("refreshed"), "99999999999").unwrap();
     assert_eq!(kept(&options).await, None, "read in the future");
     ago(10);
     for name in [format!("targets/{TARGET}"), "timestamp.json".to_owned(), "targets.json".to_owned()] {
@@ -129,6 +133,89 @@ async fn what_was_read_is_judged_anew_by_the_next_process_and_is_as_old_as_it_wa
         fs::write(&path, whole).unwrap();
     }
     assert!(kept(&options).await.is_some());
+}
+
+impl Repo {
+    /// New keys for some roles, by a new root that whoever held the root's key before has signed too.
+    fn rotate(&mut self, version: u64, roles: &[&'static str]) {
+        let old = Ed25519KeyPair::from_pkcs8(self.keys["root"].to_pkcs8v1().unwrap().as_ref()).unwrap();
+        for role in roles {
+            self.keys.insert(role, Ed25519KeyPair::generate().unwrap());
+        }
+        let new = &self.keys["root"];
+        let root = sign(&self.root(version), &[(id("root", &old), &old), (id("root", new), new)]);
+        self.write(&format!("{version}.root.json"), &root);
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.folder.path().join(name)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_lets_the_first_files_of_a_new_version_through_and_no_more_takes_nothing_from_the_next_start() {
+    for withheld in ["2.snapshot.json", "2.targets.json", &format!("targets/{}.{TARGET}", hex(b"two"))] {
+        let repo = Repo::new();
+        let cache = tempfile::tempdir().unwrap();
+        let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+        assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+        repo.publish(2, b"two", LATER);
+        repo.remove(withheld);
+        let reader = reader(&options);
+        assert!(cause(reader.read().await).contains("not found"), "{withheld}");
+        assert_eq!(kept(&options).await.unwrap().0, b"one", "{withheld}");
+        // Nor does he turn back what has been seen.
+        repo.publish(1, b"one", LATER);
+        assert!(cause(reader.read().await).contains("rollback"), "{withheld}");
+        repo.publish(2, b"two", LATER);
+        assert_eq!(reader.read().await, Ok(b"two".to_vec()), "{withheld}");
+        assert_eq!(kept(&options).await.unwrap().0, b"two", "{withheld}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_root_is_kept_at_once_and_takes_nothing_from_the_next_start() {
+    let mut repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    repo.rotate(2, &ROLES);
+    // The new root comes through, and nothing that was signed by the new keys.
+    assert!(cause(read(&options).await).contains("threshold not met for role timestamp"));
+    assert_eq!(kept(&options).await.unwrap().0, b"one");
+    // Whoever has the old keys cannot hide it any more.
+    repo.remove("2.root.json");
+    assert!(cause(read(&options).await).contains("threshold not met for role timestamp"));
+    repo.publish(2, b"two", LATER);
+    assert_eq!(read(&options).await, Ok(b"two".to_vec()));
+    assert_eq!(kept(&options).await.unwrap().0, b"two");
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_leaves_what_is_kept_as_it_was() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    repo.publish(2, b"two", LATER);
+    // The last of the files cannot be written.
+    let place = cache.path().join(name(&options)).join("new/timestamp.json");
+    fs::create_dir(&place).unwrap();
+    assert_eq!(read(&options).await, Ok(b"two".to_vec()));
+    assert_eq!(kept(&options).await.unwrap().0, b"one");
+    fs::remove_dir(&place).unwrap();
+    assert_eq!(read(&options).await, Ok(b"two".to_vec()));
+    assert_eq!(kept(&options).await.unwrap().0, b"two");
+}
+
+#[tokio::test]
+async fn what_was_seen_counts_where_nothing_is_kept_on_disk_too() {
+    let repo = Repo::new();
+    let reader = reader(&repo.options());
+    repo.publish(2, b"two", LATER);
+    assert_eq!(reader.read().await, Ok(b"two".to_vec()));
+    repo.publish(1, b"one", LATER);
+    assert!(cause(reader.read().await).contains("rollback"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
