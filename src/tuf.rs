@@ -91,12 +91,16 @@ impl Known {
 /// A file of a repository.
 pub type Target = Remote<Vec<u8>>;
 
-/// Begins to read a file of a repository. Blocks on the cache alone.
+/// Why a file is of no use, if so.
+pub type Check = fn(&[u8]) -> Result<(), String>;
+
+/// Begins to read a file of a repository. One that `check` refuses is not taken: the one before it goes on. Blocks on the
+/// cache alone.
 #[must_use]
-pub fn open(options: Options, proxy: Proxy) -> Target {
+pub fn open(options: Options, proxy: Proxy, check: Check) -> Target {
     let what = format!("TUF repository {}", options.mirror);
     let terms = Terms { what, refresh: options.refresh, max_age: options.max_age };
-    let reader = Reader::new(options, proxy);
+    let reader = Reader::new(options, proxy, check);
     let kept = reader.kept();
     Remote::open(terms, kept, async move || reader.read().await)
 }
@@ -113,14 +117,15 @@ impl std::fmt::Display for Mirror {
 /// Asks one repository.
 struct Reader {
     options: Options,
+    check: Check,
     client: Result<Client, String>,
     cache: Arc<Cache>,
 }
 
 impl Reader {
-    fn new(options: Options, proxy: Proxy) -> Self {
+    fn new(options: Options, proxy: Proxy, check: Check) -> Self {
         let cache = Cache::new(options.cache.as_ref().map(|folder| folder.join(name(&options))));
-        Self { client: client(proxy), options, cache }
+        Self { client: client(proxy), options, check, cache }
     }
 
     /// The file as an earlier process has last read it, and how long ago. All of it is judged anew, as of that moment.
@@ -132,7 +137,7 @@ impl Reader {
         let judge = async {
             let updater = Updater::new(StoreRepository::new(files.clone()), &self.options.root).ok()?;
             let mut updater = updater.with_config(bounds()).with_store(files);
-            fetch(&mut updater, &self.options.target, at).await.ok()
+            self.fetch(&mut updater, at).await.ok()
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
         Some((runtime.block_on(judge)?, age))
@@ -153,22 +158,29 @@ impl Reader {
         let updater = updater.map_err(|error| Unread::Gone(format!("its first root: {}", chain(&error))))?;
         let files = self.cache.files();
         let mut updater = updater.with_config(bounds()).with_store(files.clone());
-        let bytes = fetch(&mut updater, &self.options.target, at).await?;
-        files.keep(now, updater.trusted().root().version);
-        Ok(bytes)
+        let found = self.fetch(&mut updater, at).await;
+        // That a file is no longer listed was read to the end too, and must not be forgotten.
+        if let Ok(_) | Err(Unread::Gone(_)) = &found {
+            files.keep(now, updater.trusted().root().version);
+        }
+        found
     }
-}
 
-/// The file, once the repository's metadata was followed to it.
-async fn fetch(updater: &mut Updater, target: &str, at: Timestamp) -> Result<Vec<u8>, Unread> {
-    // A signature that does not hold, an older version or an expired one is what somebody in the middle would bring: what
-    // was trusted before is not touched by it.
-    let unreachable = |error: Error| Unread::Unreachable(chain(&error));
-    updater.refresh(at).await.map_err(unreachable)?;
-    match updater.get_target(target, at).await {
-        Ok(bytes) => Ok(bytes),
-        Err(Error::TargetNotFound(_)) => Err(Unread::Gone(format!("it no longer lists {target}"))),
-        Err(error) => Err(unreachable(error)),
+    /// The file, once the repository's metadata was followed to it.
+    async fn fetch(&self, updater: &mut Updater, at: Timestamp) -> Result<Vec<u8>, Unread> {
+        let target = &self.options.target;
+        // A signature that does not hold, an older version or an expired one is what somebody in the middle would bring:
+        // what was trusted before is not touched by it.
+        let unreachable = |error: Error| Unread::Unreachable(chain(&error));
+        updater.refresh(at).await.map_err(unreachable)?;
+        let bytes = match updater.get_target(target, at).await {
+            Ok(bytes) => bytes,
+            Err(Error::TargetNotFound(_)) => return Err(Unread::Gone(format!("it no longer lists {target}"))),
+            Err(error) => return Err(unreachable(error)),
+        };
+        // Nor by what is good and this version of the program cannot read.
+        (self.check)(&bytes).map_err(|cause| Unread::Unreachable(format!("{target}: {cause}")))?;
+        Ok(bytes)
     }
 }
 
@@ -262,6 +274,6 @@ fn deepest(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,13 @@ impl Repo {
     }
 }
 
+/// Takes what this version knows.
+fn known(bytes: &[u8]) -> Result<(), String> {
+    if bytes == b"of tomorrow" { Err("it is of tomorrow".to_owned()) } else { Ok(()) }
+}
+
 fn reader(options: &Options) -> Reader {
-    Reader::new(options.clone(), Proxy::default())
+    Reader::new(options.clone(), Proxy::default(), known)
 }
 
 /// What the next process begins with.
@@ -90,8 +95,12 @@ async fn what_somebody_in_the_middle_could_bring_takes_nothing_away() {
 #[tokio::test]
 async fn a_file_that_is_no_longer_listed_is_gone_at_once() {
     let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
     repo.publish_listing(2, &json!({}), LATER);
-    assert_eq!(read(&repo.options()).await, Err(Unread::Gone(format!("it no longer lists {TARGET}"))));
+    assert_eq!(read(&options).await, Err(Unread::Gone(format!("it no longer lists {TARGET}"))));
+    assert_eq!(kept(&options).await, None, "nor does it come back with the next start");
 }
 
 #[tokio::test]
@@ -192,6 +201,21 @@ async fn a_new_root_is_kept_at_once_and_takes_nothing_from_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_file_that_this_version_cannot_read_is_neither_taken_nor_kept() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    repo.publish(2, b"of tomorrow", LATER);
+    assert_eq!(cause(read(&options).await), format!("{TARGET}: it is of tomorrow"));
+    assert_eq!(kept(&options).await.unwrap().0, b"one");
+    // What another version kept here is not taken either.
+    let other = Reader::new(options.clone(), Proxy::default(), |_| Ok(()));
+    assert_eq!(other.read().await, Ok(b"of tomorrow".to_vec()));
+    assert_eq!(kept(&options).await, None);
+}
+
+#[tokio::test]
 async fn a_disk_that_takes_no_more_leaves_what_is_kept_as_it_was() {
     let repo = Repo::new();
     let cache = tempfile::tempdir().unwrap();
@@ -223,7 +247,7 @@ async fn a_repository_that_is_gone_leaves_what_was_read_in_force_also_after_a_re
     let repo = Repo::new();
     let cache = tempfile::tempdir().unwrap();
     let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
-    let opened = |options: Options| tokio::task::spawn_blocking(move || open(options, Proxy::default()));
+    let opened = |options: Options| tokio::task::spawn_blocking(move || open(options, Proxy::default(), known));
     let first = opened(options.clone()).await.unwrap();
     assert_eq!(first.now().0.as_deref(), Ok(&b"one".to_vec()));
     drop(first);
