@@ -2,7 +2,8 @@
 //! what the repository says (TUF specification, section 5); here is what it is asked by: a bounded transport, a cache on
 //! disk that is judged anew at each start, and when. Nothing of this is done in the path of a pull.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +13,13 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, SigstoreInstance};
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{Error, FileStore, Repository, StoreRepository, Updater, UpdaterConfig};
+use sigstore_tuf::{Error, Repository, StoreRepository, Updater, UpdaterConfig};
 use url::Url;
 
 use crate::config::Proxy;
 use crate::limits;
 use crate::trust::remote::{Remote, Terms, Unread};
+use crate::trust::{self, Untrusted};
 
 mod cache;
 
@@ -147,9 +149,7 @@ impl Reader {
         let now = SystemTime::now();
         let at = timestamp(now).map_err(Unread::Unreachable)?;
         let updater = match (&self.options.mirror, &self.client) {
-            (Mirror::Folder(folder), _) => {
-                Updater::new(StoreRepository::new(FileStore::new(folder)), &self.options.root)
-            }
+            (Mirror::Folder(folder), _) => Updater::new(Folder(folder.clone()), &self.options.root),
             (Mirror::Url(url), Ok(client)) => {
                 Updater::new(Web { base: slashed(url), client: client.clone() }, &self.options.root)
             }
@@ -187,7 +187,35 @@ impl Reader {
 fn bounds() -> UpdaterConfig {
     let mut bounds = UpdaterConfig::default();
     (bounds.root_max_length, bounds.target_max_length) = (limits::TUF_ROOT_BYTES, limits::TUF_TARGET_BYTES);
+    bounds.targets_max_length = limits::TUF_METADATA_BYTES;
     bounds
+}
+
+/// A repository in a folder. Whoever wrote it need not be trusted, any more than a server; links are followed, as tools
+/// that write repositories make them.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn get(&self, name: &str, limit: u64) -> sigstore_tuf::Result<Option<Vec<u8>>> {
+        if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::transport(format!("{name:?} does not lie in {}", self.0.display())));
+        }
+        match trust::read_untrusted(&self.0.join(name), limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Untrusted::Io { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::transport(error.to_string())),
+        }
+    }
+}
+
+impl Repository for Folder {
+    fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(async move { self.get(name, max_length) })
+    }
+
+    fn fetch_target<'a>(&'a self, path: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(async move { self.get(&format!("targets/{path}"), max_length) })
+    }
 }
 
 /// A repository on the web.

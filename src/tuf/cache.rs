@@ -1,10 +1,11 @@
 //! What a TUF repository said, as `sigstore-tuf` reads and writes it: on disk what was whole when a reading ended well, and
 //! in memory what came since, so that nothing older is taken after it. Whoever lets a new timestamp through and nothing
 //! that comes after it would else take away what a node without a network begins with. Nothing is believed because it
-//! lies here: whoever reads it judges it anew.
+//! lies here: whoever reads it judges it anew. Where others could write, nothing is read or written.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,8 @@ use sigstore_tuf::{FileStore, MetadataStore};
 use tracing::warn;
 
 use super::chain;
+use crate::limits;
+use crate::trust::{self, Untrusted};
 
 /// What is known of one repository.
 #[derive(Default)]
@@ -31,7 +34,14 @@ impl Cache {
 
     /// The files for one reading.
     pub(super) fn files(self: &Arc<Self>) -> Files {
-        Files { folder: self.folder.clone(), cache: Arc::clone(self), last_root: None }
+        let folder = self.folder.as_ref().and_then(|folder| match usable(folder) {
+            Ok(()) => Some(folder.clone()),
+            Err(cause) => {
+                warn!("what is kept on disk of a TUF repository is not used: {cause}");
+                None
+            }
+        });
+        Files { folder, cache: Arc::clone(self), last_root: None }
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
@@ -117,8 +127,21 @@ impl MetadataStore for Files {
     }
 }
 
+/// Makes a folder where there is none, and looks whether others could put something into it.
+fn usable(folder: &Path) -> Result<(), String> {
+    make(folder)?;
+    trust::check(folder).map_err(|error| error.to_string())
+}
+
 fn read(folder: &Path, name: &str) -> Option<Vec<u8>> {
-    FileStore::new(folder).load(name).ok()?
+    match trust::read(&folder.join(name), limits::TUF_METADATA_BYTES) {
+        Ok(bytes) => Some(bytes),
+        Err(Untrusted::Io { error, .. }) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            warn!("what is kept on disk of a TUF repository is not used: {error}");
+            None
+        }
+    }
 }
 
 /// A whole file or none.
@@ -128,10 +151,12 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
 }
 
 fn make_place(folder: &Path, name: &str) -> Result<(), String> {
-    let path = folder.join(name);
-    let place = path.parent().unwrap_or(folder);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(place);
-    made.map_err(|error| format!("{}: {error}", place.display()))
+    make(folder.join(name).parent().unwrap_or(folder))
+}
+
+fn make(folder: &Path) -> Result<(), String> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| format!("{}: {error}", folder.display()))
 }
 
 /// Where the versions of the root lie.

@@ -1,8 +1,13 @@
 use std::fs;
 use std::time::UNIX_EPOCH;
 
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
 use aws_lc_rs::signature::Ed25519KeyPair;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
+
+use sigstore_tuf::MetadataStore as _;
 
 use super::testing::*;
 use super::*;
@@ -240,6 +245,79 @@ async fn what_was_seen_counts_where_nothing_is_kept_on_disk_too() {
     assert_eq!(reader.read().await, Ok(b"two".to_vec()));
     repo.publish(1, b"one", LATER);
     assert!(cause(reader.read().await).contains("rollback"));
+}
+
+#[tokio::test]
+async fn what_is_kept_where_others_can_write_is_not_used_and_goes_on_being_kept_once_mended() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    let folder = cache.path().join(name(&options));
+    for place in [folder.clone(), folder.join("targets"), folder.join("refreshed"), cache.path().to_owned()] {
+        let mode = |mode| fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o777);
+        assert_eq!(kept(&options).await, None, "{}", place.display());
+        assert_eq!(read(&options).await, Ok(b"one".to_vec()), "the repository itself goes on");
+        mode(0o700);
+        assert!(kept(&options).await.is_some(), "{}", place.display());
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).unwrap();
+    repo.publish(2, b"two", LATER);
+    assert_eq!(read(&options).await, Ok(b"two".to_vec()));
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(kept(&options).await.unwrap().0, b"one", "nothing was written");
+}
+
+#[tokio::test]
+async fn what_is_no_file_holds_nobody_up() {
+    let repo = Repo::new();
+    let cache = tempfile::tempdir().unwrap();
+    let options = Options { cache: Some(cache.path().to_owned()), ..repo.options() };
+    assert_eq!(read(&options).await, Ok(b"one".to_vec()));
+    let pipe = |folder: &Path, name: &str| {
+        let path = folder.join(name);
+        fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    };
+    let folder = cache.path().join(name(&options));
+    for name in [format!("targets/{TARGET}"), "timestamp.json".to_owned(), "refreshed".to_owned()] {
+        pipe(&folder, &name);
+        assert_eq!(kept(&options).await, None, "{name}");
+        assert_eq!(read(&options).await, Ok(b"one".to_vec()), "{name}");
+        assert!(kept(&options).await.is_some(), "{name} was written anew");
+    }
+    pipe(repo.folder.path(), "timestamp.json");
+    assert!(cause(read(&options).await).contains("timestamp.json is not a regular file"));
+}
+
+#[tokio::test]
+async fn files_of_a_folder_and_of_what_is_kept_at_the_limit_and_one_past_it() {
+    let repo = Repo::new();
+    let long = |limit: u64| vec![b' '; usize::try_from(limit).unwrap()];
+    repo.write("2.root.json", &long(limits::TUF_ROOT_BYTES));
+    assert!(cause(read(&repo.options()).await).contains("EOF"), "it was read");
+    repo.write("2.root.json", &long(limits::TUF_ROOT_BYTES + 1));
+    assert!(cause(read(&repo.options()).await).contains("larger than the limit of 524288 bytes"));
+    let kept = tempfile::tempdir().unwrap();
+    let files = Cache::new(Some(kept.path().to_owned())).files();
+    for (length, is_read) in [(limits::TUF_METADATA_BYTES, true), (limits::TUF_METADATA_BYTES + 1, false)] {
+        fs::write(kept.path().join("targets.json"), long(length)).unwrap();
+        assert_eq!(files.load("targets.json").unwrap().is_some(), is_read, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_may_be_made_of_links_and_nothing_outside_of_it_is_named() {
+    let repo = Repo::new();
+    let target = format!("targets/{}.{TARGET}", hex(b"one"));
+    let elsewhere = repo.folder.path().join("elsewhere");
+    fs::rename(repo.folder.path().join(&target), &elsewhere).unwrap();
+    symlink(&elsewhere, repo.folder.path().join(&target)).unwrap();
+    assert_eq!(read(&repo.options()).await, Ok(b"one".to_vec()));
+    let folder = Folder(repo.folder.path().join("targets"));
+    assert!(folder.get("../elsewhere", 100).unwrap_err().to_string().contains("does not lie in"));
+    assert!(folder.get("/etc/passwd", 100_000).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
