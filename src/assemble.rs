@@ -407,11 +407,9 @@ impl Assembly {
                     let plugins = Plugins::new(folder, runner, trusted.plugin_config.clone());
                     let (name, revocation) = (verifier.name.clone(), Arc::clone(&self.revocation));
                     let made = NotationVerifier::new(name, policy, revocation).with_plugins(plugins);
-                    Arc::new(made) as Arc<dyn Verifier>
+                    of_any_kind(made)
                 }),
-                VerifierKind::Cosign(trusted) => {
-                    self.cosign(&verifier.name, trusted, tags).map(|made| Arc::new(made) as Arc<dyn Verifier>)
-                }
+                VerifierKind::Cosign(trusted) => self.cosign(&verifier.name, trusted, tags).map(of_any_kind),
             };
             match made {
                 Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),
@@ -424,6 +422,10 @@ impl Assembly {
             None => Ok(Arc::new(Executor::new(Arc::clone(store), verifiers, policy, checks.concurrency))),
         }
     }
+}
+
+fn of_any_kind(verifier: impl Verifier + 'static) -> Arc<dyn Verifier> {
+    Arc::new(verifier)
 }
 
 #[cfg(test)]

@@ -86,6 +86,13 @@ pub const PATH_CHAINS: usize = 8;
 /// of materials has as much as that, and a third more for its base64.
 pub const BUNDLE_BYTES: u64 = BLOB_BYTES;
 
+/// Largest Sigstore bundle or envelope that is a signature, in bytes; larger ones hold attestations.
+pub const SIGNATURE_BYTES: u64 = 1024 * 1024;
+
+/// Most attestations of more than [`SIGNATURE_BYTES`] that are in memory at once, by all pulls together. Each takes up to
+/// 100 MiB while it is judged, and the service may have 1 GiB.
+pub const LARGE_ATTESTATIONS: usize = 4;
+
 /// Largest file that a bundle is held against, in bytes: it is read as a whole. Larger ones are told by their digest.
 pub const SIGNED_FILE_BYTES: u64 = 1024 * 1024 * 1024;
 

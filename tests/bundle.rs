@@ -127,6 +127,15 @@ fn entries_of_a_bundle_by_a_key_are_judged_where_a_trusted_root_is_given() {
 }
 
 #[test]
+fn a_certificate_log_must_have_the_certificate_where_the_root_names_one() {
+    let untold = Keyless { ct_log: None, ..Keyless::new() };
+    let folder = Folder::of(&untold.message(ARTIFACT));
+    says(folder.keyless("artifact"), 1, "SCT");
+    fs::write(folder.path().join("root"), untold.root().bytes()).unwrap();
+    says(folder.keyless("artifact"), 0, "valid: ");
+}
+
+#[test]
 fn wrong_usage_says_what_is_missing_and_the_public_root_knows_no_stranger() {
     let folder = Folder::of(&Keyless::new().message(ARTIFACT));
     let identity = ["--certificate-identity", SIGNER, "--certificate-oidc-issuer", ISSUER];

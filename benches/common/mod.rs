@@ -11,6 +11,8 @@ pub mod notation;
 pub mod revocation;
 #[path = "../../tests/common/tools.rs"]
 pub mod tools;
+#[path = "../../tests/common/tsa.rs"]
+pub mod tsa;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -154,12 +156,16 @@ impl Bench {
 
     /// Pushes an image. Nobody asks for what its manifest names, so nothing of that is there.
     pub fn push(&self, number: usize) -> Image {
+        self.push_to(&format!("bench/image{number}"), number)
+    }
+
+    /// The same to a repository.
+    pub fn push_to(&self, repository: &str, number: usize) -> Image {
         let manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","config":{blob},"layers":[{blob}],"annotations":{{"image":"{number}"}}}}"#,
             blob = empty_blob()
         );
-        let repository = format!("bench/image{number}");
-        let digest = self.put(&repository, &manifest);
+        let digest = self.put(repository, &manifest);
         Image { name: format!("{}/{repository}", self.registry), digest, size: manifest.len() }
     }
 
@@ -176,20 +182,40 @@ impl Bench {
         }
     }
 
-    /// Pushes a manifest over HTTP, and says its digest.
+    /// Attaches an artifact of one blob, of the blob's own type.
+    pub fn refer(&self, image: &Image, kind: &str, blob: &str, annotations: &serde_json::Value) {
+        let digest = digest_of(Algorithm::Sha256, blob.as_bytes()).to_string();
+        let path = format!("/v2/{}/blobs/uploads/?digest={digest}", image.repository());
+        self.send("POST", &path, "application/octet-stream", blob);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}","artifactType":"{kind}","config":{config},"layers":[{{"mediaType":"{kind}","digest":"{digest}","size":{}}}],"subject":{{"mediaType":"{IMAGE_MANIFEST}","digest":"{}","size":{}}},"annotations":{annotations}}}"#,
+            blob.len(),
+            image.digest,
+            image.size,
+            config = empty_blob()
+        );
+        self.put(image.repository(), &manifest);
+    }
+
+    /// Pushes a manifest, and says its digest.
     fn put(&self, repository: &str, manifest: &str) -> String {
         let digest = digest_of(Algorithm::Sha256, manifest.as_bytes()).to_string();
+        self.send("PUT", &format!("/v2/{repository}/manifests/{digest}"), IMAGE_MANIFEST, manifest);
+        digest
+    }
+
+    /// Has the registry take something, over HTTP.
+    fn send(&self, method: &str, path: &str, kind: &str, body: &str) {
         let mut stream = TcpStream::connect(&self.registry).unwrap();
         let head = format!(
-            "PUT /v2/{repository}/manifests/{digest} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {IMAGE_MANIFEST}\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             self.registry,
-            manifest.len()
+            body.len()
         );
-        stream.write_all((head + manifest).as_bytes()).unwrap();
+        stream.write_all((head + body).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
-        digest
     }
 
     fn sign(&self, image: &Image) {
@@ -200,11 +226,16 @@ impl Bench {
     /// written just now would be read again for each pull.
     pub fn configure(&self, more: &str) {
         let folder = self.work.path().join("config/notation");
-        let text = format!(
+        let executor = format!(
             "[[executors]]\nscopes = [\"*\"]\n[[executors.verifiers]]\nname = \"bench\"\ntype = \"notation\"\n\
-             parameters.notationConfig = {folder:?}\n[access]\nuids = [{}]\n{more}",
-            rustix::process::geteuid().as_raw()
+             parameters.notationConfig = {folder:?}\n"
         );
+        self.configure_as(&executor, more);
+    }
+
+    /// The same with other executors.
+    pub fn configure_as(&self, executors: &str, more: &str) {
+        let text = format!("{executors}[access]\nuids = [{}]\n{more}", rustix::process::geteuid().as_raw());
         fs::write(self.work.path().join("config.toml"), text).unwrap();
     }
 

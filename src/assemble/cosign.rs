@@ -52,9 +52,9 @@ impl Assembly {
             })
             .collect();
         let mut policies: Vec<(Pattern, Arc<TrustPolicy>)> = Vec::new();
-        let mut broken = None;
+        let (mut taken, mut broken) = (Vec::new(), None);
         for policy in &cosign.policies {
-            let patterns = self.patterns(policy, &policies);
+            let patterns = self.patterns(policy, &mut taken);
             match self.cosign_policy(policy, &roots) {
                 Ok(joined) => {
                     let joined = Arc::new(joined);
@@ -96,32 +96,40 @@ impl Assembly {
         })
     }
 
-    /// The repositories that a policy is about; none stands for all.
-    fn patterns(&mut self, policy: &CosignPolicy, known: &[(Pattern, Arc<TrustPolicy>)]) -> Vec<Pattern> {
+    /// The repositories that a policy is about, and no other of those in `taken`; none written stands for all.
+    fn patterns(&mut self, policy: &CosignPolicy, taken: &mut Vec<Pattern>) -> Vec<Pattern> {
+        let before = taken.len();
         if policy.scopes.is_empty() {
-            return vec![Pattern::Any];
+            if taken.contains(&Pattern::Any) {
+                let cause = "another trust policy is about all repositories too: say which ones each is about";
+                self.problems.push(&policy.place, cause);
+            }
+            taken.push(Pattern::Any);
         }
-        let mut patterns = Vec::new();
         for Spanned { value, place } in &policy.scopes {
             match Pattern::parse(value) {
-                Ok(pattern) if patterns.contains(&pattern) || known.iter().any(|(other, _)| *other == pattern) => {
+                Ok(pattern) if taken.contains(&pattern) => {
                     self.problems.push(place, format!("scope {pattern} is given twice, here as {value:?}"));
                 }
-                Ok(pattern) => patterns.push(pattern),
+                Ok(pattern) => taken.push(pattern),
                 Err(cause) => self.problems.push(place, cause),
             }
         }
-        patterns
+        taken.iter().skip(before).cloned().collect()
     }
 
     fn cosign_policy(&mut self, policy: &CosignPolicy, roots: &Roots<'_>) -> Result<TrustPolicy, String> {
         let signers = self.cosign_signers(&policy.signers);
         let is_keyless = matches!(policy.signers, CosignSigners::Keyless(_));
+        let has_certificates = !matches!(policy.signers, CosignSigners::Keys(_));
         let wants_roots = is_keyless || policy.log || policy.sct || policy.timestamp;
         let named: Vec<&Result<Arc<TrustedRoot>, String>> = match &policy.trusted_roots {
-            _ if !wants_roots => Vec::new(),
-            None => roots.values().collect(),
-            Some(names) => names.iter().filter_map(|name| roots.get(name.value.as_str())).collect(),
+            // Whoever names them for certificates wants their times to count.
+            Some(names) if wants_roots || has_certificates => {
+                names.iter().filter_map(|name| roots.get(name.value.as_str())).collect()
+            }
+            None if wants_roots => roots.values().collect(),
+            _ => Vec::new(),
         };
         let named: Result<Vec<_>, String> = named.into_iter().cloned().collect();
         let (signers, roots) = (signers?, named?);
@@ -479,6 +487,37 @@ mod tests {
     }
 
     #[test]
+    fn an_own_authority_counts_with_the_times_of_the_roots_that_its_policy_names() {
+        let chain = "certificateChain = { roots = [\"@FILE\"] }, certificateIdentity = \"a@b.io\", ignoreTLog = true";
+        let roots = "trustedRoots = [{ name = \"own\", file = \"/nowhere.json\" }]";
+        for (named, expected) in [("", true), (", trustedRoots = [\"own\"]", false)] {
+            let node = Node::new(&format!("{roots}\ntrustPolicies = [{{ {chain}{named} }}]"));
+            fs::write(node.key(), include_str!("../../tests/fixtures/notation/single.pem")).unwrap();
+            let found = node.assembled();
+            assert_eq!(verifies(&found), expected, "{:?}", found.problems);
+        }
+    }
+
+    #[test]
+    fn what_of_a_trusted_root_is_passed_over_is_told() {
+        let root = crate::sigstore::testing::bundles::Keyless::new().root();
+        let mut written = root.json();
+        let mut strange = written["tlogs"][0].clone();
+        strange["publicKey"]["keyDetails"] = "LMS_SHA256".into();
+        written["tlogs"].as_array_mut().unwrap().push(strange);
+        let node = Node::new("");
+        let file = node.folder.path().join("trusted_root.json");
+        fs::write(&file, written.to_string()).unwrap();
+        node.configure(&format!(
+            "trustedRoots = [{{ name = \"own\", file = {file:?} }}]\n\
+             trustPolicies = [{{ certificateIdentity = \"a@b.io\", certificateOIDCIssuer = \"https://i.io\" }}]"
+        ));
+        let found = node.assembled();
+        assert!(verifies(&found), "{:?}", found.problems);
+        assert!(found.notes.len() == 1 && found.notes[0].contains("trusted_root.json: tlogs"), "{:?}", found.notes);
+    }
+
+    #[test]
     fn mistakes_in_identities_scopes_and_rules_have_their_place() {
         let issuer = "certificateOIDCIssuer = \"https://i.io\"";
         let identity = "certificateIdentity = \"a@b.io\"";
@@ -497,6 +536,16 @@ mod tests {
             (
                 "trustPolicies = [{ scopes = [\"r.io\", \"r.io/*\"], keys = { files = [\"@FILE\"] }, ignoreTLog = true }]".to_owned(),
                 "scope r.io is given twice",
+            ),
+            (
+                "trustPolicies = [{ scopes = [\"*\"], keys = { files = [\"@FILE\"] }, ignoreTLog = true }, \
+                 { keys = { files = [\"@FILE\"] }, ignoreTLog = true }]".to_owned(),
+                "another trust policy is about all repositories too",
+            ),
+            (
+                "trustPolicies = [{ keys = { files = [\"/gone\"] }, ignoreTLog = true }, \
+                 { keys = { files = [\"@FILE\"] }, ignoreTLog = true }]".to_owned(),
+                "another trust policy is about all repositories too",
             ),
             (format!("remap = [{{ from = \"r.io/a\", to = \"s.io/*\" }}]\n{BY_KEY}"), "is one repository"),
             (

@@ -111,12 +111,14 @@ fn judge(
 fn trust(signers: Signers, root: Option<TrustedRoot>, signature: &Signature) -> Trust {
     let has_logs = root.as_ref().is_some_and(|root| !root.logs().is_empty());
     let has_authorities = root.as_ref().is_some_and(|root| !root.timestamp_authorities().is_empty());
+    // A root without such logs, as GitHub's, is of an authority that tells nobody of its certificates.
+    let has_certificate_logs = root.as_ref().is_some_and(|root| !root.ct_logs().is_empty());
     let is_keyless = !matches!(signers, Signers::Keys(_));
     Trust {
         signers,
         roots: root.into_iter().map(Arc::new).collect(),
         log: has_logs && (is_keyless || !signature.entries.is_empty()),
-        sct: is_keyless,
+        sct: is_keyless && has_certificate_logs,
         observer_time: is_keyless || (has_authorities && !signature.timestamps.is_empty()),
     }
 }

@@ -1,6 +1,7 @@
 //! Identities: whom an operator names as signer, and whether a certificate speaks of them. Read when configuration is
 //! assembled, asked for each signature. Always compares whole values; a pattern that everything matches is no identity.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use const_oid::ObjectIdentifier;
@@ -107,6 +108,16 @@ impl ChainIdentity {
             }
         }
     }
+}
+
+/// Who a certificate of an own authority is for, by whichever of its names it was taken: all alternative names that can be
+/// read, or else its subject. So two verifiers that ask for different names of one person count one.
+pub(super) fn whole_name(certificate: &Certificate, names: &[AlternativeName]) -> String {
+    let names: BTreeSet<&str> = names.iter().filter_map(text).map(String::as_str).collect();
+    if names.is_empty() {
+        return certificate.subject().to_string();
+    }
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for ChainIdentity {

@@ -11,12 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::bundle::{Content, HashName, Material, MessageDigest, Signature};
 use super::certificate::{self, Claims};
-use super::identity::{ChainIdentity, Identity};
+use super::identity::{ChainIdentity, Identity, whole_name};
 use super::key::{Message, PublicKey};
 use super::log::{Entered, SignedBy, What};
 use super::sct;
 use super::times::{self, NO_TIME, Times};
-use super::trusted_root::TrustedRoot;
+use super::trusted_root::{TrustedRoot, Validity};
+use crate::pki::chain::check_validity;
 use crate::pki::path::{self, NoPath};
 use crate::pki::{Certificate, rfc3339};
 use crate::report::Stage;
@@ -97,7 +98,12 @@ impl Unmet {
 /// The first thing that is not as it is asked for.
 pub fn verify(signature: &Signature, message: &Message<'_>, trust: &Trust, now: SystemTime) -> Result<Verified, Unmet> {
     check_digest(&signature.content, message)?;
-    let case = Case { signature, message, trust, now };
+    let encoded = match &signature.content {
+        Content::Dsse(envelope) => Some(envelope.pae()),
+        Content::Message { .. } => None,
+    };
+    let signed = encoded.as_deref().map_or(*message, Message::Bytes);
+    let case = Case { signature, message, signed, trust, now };
     match (&trust.signers, &signature.material) {
         (Signers::Keys(keys), material) => case.by_key(keys, material),
         (Signers::Keyless(identities), Material::Certificate { leaf, chain }) => case.keyless(identities, leaf, chain),
@@ -133,10 +139,35 @@ fn check_digest(content: &Content, message: &Message<'_>) -> Result<(), Unmet> {
     ))
 }
 
+/// What is said where a log is asked for, and none has it.
+const NO_LOG: &str =
+    "no transparency log has the signature, and the policy asks for one: there is no log entry with it";
+
+/// Certificates from a signer's to a trusted one, in their order.
+struct Path {
+    certificates: Vec<Certificate>,
+    /// When the trusted one counts.
+    valid_for: Validity,
+}
+
+impl Path {
+    /// Whether it leads there at another moment too.
+    fn covers(&self, at: SystemTime) -> bool {
+        self.valid_for.covers(at) && check_validity(&self.certificates, at).is_ok()
+    }
+
+    /// Those above the signer's.
+    fn authorities(&self) -> impl Iterator<Item = &Certificate> {
+        self.certificates.iter().skip(1)
+    }
+}
+
 /// One signature that is judged.
 struct Case<'a> {
     signature: &'a Signature,
     message: &'a Message<'a>,
+    /// What the signature is over: the message, or the envelope that it stands in.
+    signed: Message<'a>,
     trust: &'a Trust,
     now: SystemTime,
 }
@@ -164,26 +195,38 @@ impl Case<'_> {
     /// By one of some identities, by way of a certificate of Fulcio's.
     fn keyless(&self, identities: &[Identity], leaf: &Certificate, chain: &[Certificate]) -> Result<Verified, Unmet> {
         let claims = Claims::of(leaf).map_err(|cause| Unmet::new(Stage::Integrity, cause))?;
+        // Whoever is nobody, or has signed something else, is told so before what anybody can heap up is looked at.
+        let begin = leaf.not_before();
+        let first = match self.path(leaf, chain, begin, "the certificate") {
+            Err(unmet) if unmet.stage != Stage::Expiry => return Err(unmet),
+            found => found,
+        };
+        check_any(identities, |identity| identity.check(&claims))?;
+        self.check_signed(leaf)?;
         let times = self.times(SignedBy::Certificate(leaf))?;
-        let mut ends = times.ends();
-        let mut issuers = Vec::new();
         if times.all().is_empty() {
-            self.path(leaf, chain, leaf.not_before(), "the certificate")?;
-            return Err(Unmet::new(Stage::Expiry, self.no_time(leaf)));
+            return Err(first.err().unwrap_or_else(|| Unmet::new(Stage::Expiry, self.no_time(leaf))));
         }
+        let mut ends = times.ends();
+        let mut issuers: Vec<Certificate> = Vec::new();
         for (at, what) in times.all() {
-            let (path, valid_for) = self.path(leaf, chain, *at, what)?;
-            ends.extend(valid_for);
-            ends.extend(path.iter().skip(1).map(Certificate::not_after));
-            issuers.extend(path.into_iter().nth(1));
+            let other;
+            let path = match &first {
+                Ok(path) if path.covers(*at) => path,
+                _ => {
+                    other = self.path(leaf, chain, *at, what)?;
+                    &other
+                }
+            };
+            ends.extend(path.valid_for.end);
+            ends.extend(path.authorities().map(Certificate::not_after));
+            issuers.extend(path.authorities().next().filter(|issuer| !issuers.contains(issuer)).cloned());
         }
         if self.trust.sct {
             for issuer in &issuers {
                 sct::check(leaf, issuer, &self.trust.roots).map_err(|cause| Unmet::new(Stage::Authenticity, cause))?;
             }
         }
-        self.check_signed(leaf)?;
-        check_any(identities, |identity| identity.check(&claims))?;
         self.check_asked(&times)?;
         let issuer = claims.issuer.unwrap_or_default();
         Ok(Verified {
@@ -203,6 +246,20 @@ impl Case<'_> {
         leaf: &Certificate,
     ) -> Result<Verified, Unmet> {
         certificate::check(leaf, false).map_err(|cause| Unmet::new(Stage::Integrity, cause))?;
+        let begin = leaf.not_before();
+        if let Err(cause) = path::find(leaf, given, roots, begin)
+            && !cause.is_about_time()
+        {
+            return Err(no_path(&cause, begin, "the certificate"));
+        }
+        let names = leaf.alternative_names().map_err(|cause| Unmet::new(Stage::Integrity, cause))?;
+        let name = identities.iter().find_map(|identity| identity.name_of(leaf, &names));
+        let Some(name) = name else {
+            let (subject, expected) = (leaf.subject(), listed(identities));
+            let cause = format!("the signer {subject}, {}, is none of the identities: {expected}", shown(&names));
+            return Err(Unmet::new(Stage::Identity, cause));
+        };
+        self.check_signed(leaf)?;
         let times = self.times(SignedBy::Certificate(leaf))?;
         let mut ends = times.ends();
         for (at, what) in times.all() {
@@ -211,32 +268,24 @@ impl Case<'_> {
         }
         if times.all().is_empty() {
             let found = path::find(leaf, given, roots, self.now);
-            let path = found.map_err(|cause| match cause.is_about_time() {
-                true => Unmet::new(Stage::Expiry, format_args!("{cause}, and {NO_TIME}")),
-                false => Unmet::new(Stage::Authenticity, cause),
-            })?;
+            let path = found.map_err(|cause| Unmet::new(Stage::Expiry, format_args!("{cause}, and {NO_TIME}")))?;
             // Past this moment somebody else would have to say when it was made.
             ends.extend(path.iter().map(Certificate::not_after));
         }
-        self.check_signed(leaf)?;
-        let names = leaf.alternative_names().map_err(|cause| Unmet::new(Stage::Integrity, cause))?;
-        let name = identities.iter().find_map(|identity| identity.name_of(leaf, &names));
-        let Some(name) = name else {
-            let (subject, expected) = (leaf.subject(), listed(identities));
-            let cause = format!("the signer {subject}, {}, is none of the identities: {expected}", shown(&names));
-            return Err(Unmet::new(Stage::Identity, cause));
-        };
         self.check_asked(&times)?;
         Ok(Verified {
             signer: leaf.key_fingerprint(),
             detail: format!("signed by {name:?}{}", times.told()),
-            identity: Some(name),
+            identity: Some(whole_name(leaf, &names)),
             valid_until: self.first_end(ends),
         })
     }
 
     /// What others say of the time (4.2), and that logs have it (4.4).
     fn times(&self, by: SignedBy<'_>) -> Result<Times, Unmet> {
+        if self.trust.log && self.signature.entries.is_empty() {
+            return Err(Unmet::new(Stage::Metadata, NO_LOG));
+        }
         let content = match &self.signature.content {
             Content::Dsse(envelope) => What::Dsse(envelope),
             Content::Message { .. } => What::Message(self.message),
@@ -245,15 +294,10 @@ impl Case<'_> {
         times::observe(self.signature, &entered, &self.trust.roots, self.trust.log, self.now)
     }
 
-    /// A path to an authority of the roots at a moment (4.3), and when the authority ends. Intermediates come with the
-    /// signature only where the roots leave them out (4.1): what a root no longer lists must not come back with a signature.
-    fn path(
-        &self,
-        leaf: &Certificate,
-        chain: &[Certificate],
-        at: SystemTime,
-        what: &str,
-    ) -> Result<(Vec<Certificate>, Option<SystemTime>), Unmet> {
+    /// A path to an authority of the roots at a moment (4.3). Intermediates come with the signature only where the roots
+    /// leave them out (4.1): what a root no longer lists must not come back with a signature. Where the moment alone is
+    /// wrong the failure is of [`Stage::Expiry`].
+    fn path(&self, leaf: &Certificate, chain: &[Certificate], at: SystemTime, what: &str) -> Result<Path, Unmet> {
         let mut cause = None;
         for authority in self.trust.roots.iter().flat_map(|root| root.authorities()) {
             let Some((anchor, intermediates)) = authority.chain().split_last() else { continue };
@@ -261,7 +305,7 @@ impl Case<'_> {
             let valid_for = authority.valid_for();
             let found = match path::find(leaf, given, std::slice::from_ref(anchor), at) {
                 Ok(path) if path.len() < 2 => continue,
-                Ok(path) if valid_for.covers(at) => return Ok((path, valid_for.end)),
+                Ok(certificates) if valid_for.covers(at) => return Ok(Path { certificates, valid_for }),
                 Ok(_) => Unmet::new(
                     Stage::Expiry,
                     format_args!("{what} is of {}, and authority {} counts {valid_for}", rfc3339(at), authority.name()),
@@ -290,18 +334,13 @@ impl Case<'_> {
     }
 
     fn is_signed_by(&self, key: &PublicKey) -> bool {
-        match &self.signature.content {
-            Content::Dsse(envelope) => key.signed(&Message::Bytes(&envelope.pae()), &envelope.signature),
-            Content::Message { signature, .. } => key.signed(self.message, signature),
-        }
+        key.signed(&self.signed, self.signature.content.signature())
     }
 
     /// That a log has it and somebody tells its time, where that is asked for.
     fn check_asked(&self, times: &Times) -> Result<(), Unmet> {
         if self.trust.log && !times.is_logged() {
-            let cause =
-                "no transparency log has the signature, and the policy asks for one: there is no log entry with it";
-            return Err(Unmet::new(Stage::Metadata, cause));
+            return Err(Unmet::new(Stage::Metadata, NO_LOG));
         }
         if self.trust.observer_time && times.all().is_empty() {
             return Err(Unmet::new(Stage::Expiry, NO_TIME));

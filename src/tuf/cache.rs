@@ -19,7 +19,6 @@ use crate::limits;
 use crate::trust::{self, Untrusted};
 
 /// What is known of one repository.
-#[derive(Default)]
 pub(super) struct Cache {
     folder: Option<PathBuf>,
     /// What is not on disk, by its name there.

@@ -304,27 +304,14 @@ fn names_known_roots(decoder: &mut Decoder<'_>, policies: &[CosignPolicy], roots
     knows
 }
 
-/// Whether no two policies have one name or one scope.
+/// Whether no two policies have one name.
 fn is_distinct(decoder: &mut Decoder<'_>, policies: &[CosignPolicy]) -> bool {
-    let mut distinct = true;
-    let mut once = |seen: &mut BTreeMap<String, String>, value: &Spanned<String>| {
-        if let Some(first) = seen.get(&value.value) {
-            decoder.problems.push(&value.place, format!("{} is taken by {first}", quote(&value.value)));
+    let (mut seen, mut distinct) = (BTreeMap::new(), true);
+    for Spanned { value, place } in policies.iter().filter_map(|policy| policy.name.as_ref()) {
+        if let Some(first) = seen.insert(value, &place.path) {
+            decoder.problems.push(place, format!("{} is taken by {first}", quote(value)));
             distinct = false;
-        } else {
-            seen.insert(value.value.clone(), value.place.path.clone());
         }
-    };
-    let (mut names, mut scopes) = (BTreeMap::new(), BTreeMap::new());
-    for policy in policies {
-        policy.name.iter().for_each(|name| once(&mut names, name));
-        policy.scopes.iter().for_each(|scope| once(&mut scopes, scope));
-    }
-    let mut without = policies.iter().filter(|policy| policy.scopes.is_empty()).skip(1);
-    if let Some(second) = without.next() {
-        let message = "another trust policy has no scopes either: say which repositories each is about";
-        decoder.problems.push(&second.place, message);
-        distinct = false;
     }
     distinct
 }

@@ -186,21 +186,15 @@ fn what_names_nobody_or_everybody_is_refused_with_its_mend() {
 }
 
 #[test]
-fn trust_policies_must_differ_in_name_and_scope() {
+fn trust_policies_must_differ_in_name() {
     let two = |first: &str, second: &str| {
         let keys = "keys = { files = [\"/a\"] }, ignoreTLog = true";
         written(&format!("trustPolicies = [{{ {first}{keys} }}, {{ {second}{keys} }}]"))
     };
     good(&two("scopes = [\"a.io\"], ", "scopes = [\"a.io/b\"], "));
     good(&two("name = \"x\", scopes = [\"a.io\"], ", ""));
-    for (first, second, cause) in [
-        ("scopes = [\"a.io\"], ", "scopes = [\"a.io\"], ", "is taken by"),
-        ("name = \"x\", ", "name = \"x\", scopes = [\"a.io\"], ", "is taken by"),
-        ("", "", "another trust policy has no scopes either"),
-    ] {
-        let found = problems(&two(first, second));
-        assert!(found.len() == 1 && found[0].contains(cause), "{found:?}");
-    }
+    let found = problems(&two("name = \"x\", ", "name = \"x\", scopes = [\"a.io\"], "));
+    assert!(found.len() == 1 && found[0].contains("is taken by"), "{found:?}");
 }
 
 #[test]

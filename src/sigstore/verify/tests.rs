@@ -659,11 +659,17 @@ fn by_name(name: &str) -> Trust {
 fn a_signer_of_an_own_authority_is_named_by_any_alternative_name_or_by_its_subject() {
     let bundle = own(&leaf(), &[]);
     let found = judge(&bundle, &by_name(SIGNER)).unwrap();
-    assert_eq!((found.identity.as_deref(), found.valid_until), (Some(SIGNER), Some(at(NOW + 100 * DAY))));
-    assert!(judge(&bundle, &by_name("a.example")).is_ok());
+    assert!(found.detail.contains(SIGNER), "{found:?}");
+    assert_eq!(found.valid_until, Some(at(NOW + 100 * DAY)));
+    // Whoever asks for another of his names must not count him twice.
+    let person = found.identity;
+    assert_eq!(person.as_deref(), Some("a.example, signer@example.com"));
+    assert_eq!(judge(&bundle, &by_name("a.example")).unwrap().identity, person);
     let subject = |text: &str| own_trust(vec![ChainIdentity::subject(text).unwrap()]);
     let found = judge(&bundle, &subject("O=acme,OU=build")).unwrap();
-    assert!(found.identity.unwrap().contains("CN=signer"));
+    assert!(found.identity == person && found.detail.contains("CN=signer"), "{found:?}");
+    let nameless = judge(&own(&Template::leaf(LEAF, INTERMEDIATE), &[]), &subject("O=acme,OU=build")).unwrap();
+    assert!(nameless.identity.unwrap().contains("CN=signer"));
     for trust in [subject("O=acme,OU=test"), subject("OU=buil"), by_name("example"), own_trust(Vec::new())] {
         refused(judge(&bundle, &trust), Stage::Identity, "is none of the identities");
     }
@@ -702,6 +708,27 @@ fn a_certificate_of_an_own_authority_is_valid_now_unless_somebody_says_when_it_s
     refused(judge(&own(&leaf(), &[]), &trust), Stage::Expiry, "says when the signature was made");
     let late = Template { not_before: NOW - 60, ..leaf() };
     refused(judge(&own(&late, &[stamp]), &trust), Stage::Expiry, "is valid from");
+}
+
+#[test]
+fn a_stranger_is_told_so_before_what_he_heaps_up_is_looked_at() {
+    let garbage: Stamp = std::rc::Rc::new(|_: &[u8]| b"no timestamp".to_vec());
+    let root = RootDraft::default().timestamp_authority(&authority_chain(Kind::P256));
+    let own_root = Trust { roots: roots(&root), ..by_name("somebody else") };
+    refused(judge(&own(&leaf(), &vec![garbage.clone(); 32]), &own_root), Stage::Identity, "is none of the identities");
+
+    let draft = Keyless::new().stamped(|_| b"no timestamp".to_vec());
+    let known = trust(&stamped_root(&draft, Kind::P256));
+    refused(judge(&draft.message(ARTIFACT), &known), Stage::Expiry, "a timestamp with the signature does not count");
+    let stranger = Keyless { issuer: Key::get(Kind::P256, 2), ..draft };
+    refused(judge(&stranger.message(ARTIFACT), &known), Stage::Integrity, "signature");
+    let other = Identity::new(Matcher::exact("x@y.z").unwrap(), Matcher::exact(ISSUER).unwrap());
+    let asks_for_another = Trust { signers: Signers::Keyless(vec![other]), ..known.clone() };
+    let draft = Keyless::new().stamped(|_| b"no timestamp".to_vec());
+    refused(judge(&draft.message(ARTIFACT), &asks_for_another), Stage::Identity, SIGNER);
+    refused(judge_over(&draft.message(ARTIFACT), b"other", &known), Stage::Subject, "of another artifact");
+    let unlogged = Keyless { logs: Vec::new(), ..draft };
+    refused(judge(&unlogged.message(ARTIFACT), &known), Stage::Metadata, "no transparency log has the signature");
 }
 
 // --- mutation -----------------------------------------------------------------------------------------------------------

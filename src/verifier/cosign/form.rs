@@ -1,6 +1,8 @@
 //! The forms in which Cosign keeps signatures and attestations: what the layers of a manifest are, and what of them is
 //! looked at. Decides by the manifest alone, which is known to be what was asked for; opens nothing.
 
+use std::collections::BTreeSet;
+
 use crate::artifact::{Layer, Manifest};
 use crate::limits;
 use crate::report::{Failure, Stage};
@@ -60,10 +62,11 @@ impl Form {
     }
 
     /// The most bytes that are read of it.
-    fn limit(self) -> u64 {
-        match self {
-            Self::SimpleSigning => limits::SIMPLE_SIGNING_BYTES,
-            Self::Bundle | Self::Envelope => limits::BUNDLE_BYTES,
+    fn limit(self, wants: &Wants) -> u64 {
+        match (self, wants) {
+            (Self::SimpleSigning, _) => limits::SIMPLE_SIGNING_BYTES,
+            (Self::Bundle | Self::Envelope, Wants::Signature) => limits::SIGNATURE_BYTES,
+            (Self::Bundle | Self::Envelope, Wants::Attestation(_)) => limits::BUNDLE_BYTES,
         }
     }
 }
@@ -82,7 +85,8 @@ pub(super) fn is_accepted(artifact_type: &str) -> bool {
 const SIGNATURES: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 const ATTESTATIONS: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
 
-/// What of a manifest is judged: each layer that is of a form that is known and might be what is asked for.
+/// What of a manifest is judged: each layer that is of a form that is known and might be what is asked for. One that is
+/// there several times is one.
 ///
 /// # Errors
 /// There is none.
@@ -101,7 +105,10 @@ pub(super) fn pieces<'a>(manifest: &'a Manifest, wants: &Wants) -> Result<Vec<(F
         Form::SimpleSigning => *wants == Wants::Signature,
         Form::Envelope => *wants != Wants::Signature,
     };
-    let pieces: Vec<_> = known.iter().copied().filter(wanted).collect();
+    let mut seen = BTreeSet::new();
+    let mut is_new =
+        |(_, layer): &(Form, &'a Layer)| seen.insert((layer.descriptor.digest.as_str(), &layer.annotations));
+    let pieces: Vec<_> = known.iter().copied().filter(wanted).filter(|piece| is_new(piece)).collect();
     match (pieces.is_empty(), known.first()) {
         (false, _) => Ok(pieces),
         (true, Some((Form::SimpleSigning, _))) => failed("it holds signatures, not attestations".to_owned()),
@@ -120,10 +127,10 @@ const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
 ///
 /// # Errors
 /// It is.
-pub(super) fn check_size(form: Form, layer: &Layer) -> Result<u64, Failure> {
-    let (limit, size) = (form.limit(), layer.descriptor.size);
+pub(super) fn check_size(form: Form, wants: &Wants, layer: &Layer) -> Result<u64, Failure> {
+    let (limit, size) = (form.limit(wants), layer.descriptor.size);
     if size > limit {
-        let cause = format!("the signature has {size} bytes, the limit is {limit}");
+        let cause = format!("it has {size} bytes, the limit is {limit}");
         return Err(Failure { stage: Stage::Form, cause });
     }
     Ok(limit)
@@ -132,12 +139,13 @@ pub(super) fn check_size(form: Form, layer: &Layer) -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::{Annotations, Descriptor};
+    use crate::artifact::{Algorithm, Annotations, Descriptor};
+    use crate::store::digest_of;
 
     fn manifest(layers: &[&str], predicate_type: Option<&str>) -> Manifest {
-        let digest: crate::artifact::Digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        let digest = |media_type: &str| digest_of(Algorithm::Sha256, media_type.as_bytes());
         let layer = |media_type: &&str| Layer {
-            descriptor: Descriptor { media_type: (*media_type).to_owned(), digest: digest.clone(), size: 1 },
+            descriptor: Descriptor { media_type: (*media_type).to_owned(), digest: digest(media_type), size: 1 },
             annotations: Annotations::new(),
         };
         let annotations = predicate_type.map(|found| (PREDICATE_TYPE.to_owned(), found.to_owned()));
@@ -163,7 +171,7 @@ mod tests {
     fn every_form_of_what_is_asked_for_is_looked_at_and_no_other() {
         let attestation = Wants::Attestation(vec!["p".to_owned()]);
         let old = "application/vnd.dev.sigstore.bundle+json;version=0.1";
-        assert_eq!(found(&[old, SIMPLE, "x/y", SIMPLE], None, &Wants::Signature).unwrap().len(), 3);
+        assert_eq!(found(&[old, SIMPLE, "x/y"], None, &Wants::Signature).unwrap().len(), 2);
         assert_eq!(found(&[BUNDLE, DSSE], None, &attestation), Ok(vec![Form::Bundle, Form::Envelope]));
         assert_eq!(found(&[DSSE], None, &Wants::Signature), Err("it holds attestations, not signatures".to_owned()));
         assert_eq!(found(&[SIMPLE], None, &attestation), Err("it holds signatures, not attestations".to_owned()));
@@ -186,11 +194,21 @@ mod tests {
     #[test]
     fn layers_at_the_limit_of_their_form_and_one_past_it() {
         for (form, media_type) in [(Form::SimpleSigning, SIMPLE), (Form::Bundle, BUNDLE), (Form::Envelope, DSSE)] {
-            let mut layer = manifest(&[media_type], None).layers.remove(0);
-            layer.descriptor.size = form.limit();
-            assert_eq!(check_size(form, &layer), Ok(form.limit()));
-            layer.descriptor.size += 1;
-            assert!(check_size(form, &layer).unwrap_err().cause.contains("the limit is"));
+            for wants in [Wants::Signature, Wants::Attestation(Vec::new())] {
+                let mut layer = manifest(&[media_type], None).layers.remove(0);
+                layer.descriptor.size = form.limit(&wants);
+                assert_eq!(check_size(form, &wants, &layer), Ok(form.limit(&wants)));
+                layer.descriptor.size += 1;
+                assert!(check_size(form, &wants, &layer).unwrap_err().cause.contains("the limit is"));
+            }
         }
+        assert!(Form::Bundle.limit(&Wants::Signature) < Form::Bundle.limit(&Wants::Attestation(Vec::new())));
+    }
+
+    #[test]
+    fn a_layer_that_is_there_several_times_is_judged_once_and_one_that_states_something_else_is_another() {
+        let mut manifest = manifest(&[SIMPLE; 5], None);
+        manifest.layers[4].annotations.insert("dev.cosignproject.cosign/signature".to_owned(), "b".to_owned());
+        assert_eq!(pieces(&manifest, &Wants::Signature).unwrap().len(), 2);
     }
 }

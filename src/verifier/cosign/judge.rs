@@ -2,6 +2,7 @@
 //! somebody trusted signed it, and that it states what it must. Pure: bytes, trust and moment in, finding out.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -12,7 +13,8 @@ use serde_json::Value;
 use crate::artifact::{Annotations, Digest, Layer};
 use crate::config::DockerReference;
 use crate::json;
-use crate::pki::{Certificate, anchors_from_pem};
+use crate::limits;
+use crate::pki::{self, Certificate};
 use crate::reference::Repository;
 use crate::report::{Failure, Pass, Stage};
 use crate::sigstore::bundle::{Content, Material, Signature};
@@ -125,7 +127,12 @@ fn annotated(content: Content, layer: &Layer, trust: &Trust) -> Result<Signature
 }
 
 fn certificates(pem: &str) -> Result<Vec<Certificate>, Failure> {
-    anchors_from_pem(pem.as_bytes()).map_err(|error| of_form(format!("the annotated certificate: {error}")))
+    let bad = |cause: &dyn Display| of_form(format!("the annotated certificate: {cause}"));
+    let blocks = pki::blocks(pem.as_bytes(), "CERTIFICATE").map_err(|error| bad(&error))?;
+    if blocks.len() > limits::CHAIN_CERTIFICATES {
+        return Err(bad(&format_args!("there are {}, the limit is {}", blocks.len(), limits::CHAIN_CERTIFICATES)));
+    }
+    blocks.iter().map(|(_, der)| Certificate::from_der(der).map_err(|error| bad(&error))).collect()
 }
 
 fn timestamp(written: &str) -> Result<Vec<u8>, Failure> {

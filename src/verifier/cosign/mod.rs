@@ -9,6 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use crate::artifact::{Digest, Layer};
 use crate::config::DockerReference;
@@ -124,10 +126,11 @@ impl CosignVerifier {
             );
             return Ok(Err(Failure { stage: Stage::Limit, cause }));
         }
-        let limit = match form::check_size(form, layer) {
+        let limit = match form::check_size(form, wants, layer) {
             Ok(limit) => limit,
             Err(failure) => return Ok(Err(failure)),
         };
+        let _room = room(layer, candidate.deadline).await?;
         let bytes = candidate.store.blob(candidate.lies_in(), &layer.descriptor, limit, candidate.deadline).await?;
         let question = Question {
             trust: &policy.trust,
@@ -174,6 +177,24 @@ impl Verifier for CosignVerifier {
     }
 }
 
+/// The right to have a large attestation in memory, for as long as it is held; small ones need none.
+async fn room(layer: &Layer, deadline: Instant) -> Result<Option<SemaphorePermit<'static>>, Fault> {
+    if layer.descriptor.size <= limits::SIGNATURE_BYTES {
+        return Ok(None);
+    }
+    match timeout_at(deadline, ROOM.acquire()).await {
+        Ok(permit) => Ok(permit.ok()),
+        Err(_) => Err(Fault::new("there was no time left: other large attestations are being judged")),
+    }
+}
+
+static ROOM: Semaphore = Semaphore::const_new(limits::LARGE_ATTESTATIONS);
+
+/// Whether two signatures are by one key, and by the same name.
+fn is_one_signer(one: &Pass, other: &Pass) -> bool {
+    one.signer == other.signer && one.identity == other.identity
+}
+
 /// What came of the signatures in one manifest.
 #[derive(Default)]
 struct Found {
@@ -187,7 +208,7 @@ struct Found {
 impl Found {
     fn take(&mut self, judged: Result<Result<Pass, Failure>, Fault>) {
         match judged {
-            Ok(Ok(pass)) if self.passes.iter().any(|known| known.signer == pass.signer) => {}
+            Ok(Ok(pass)) if self.passes.iter().any(|known| is_one_signer(known, &pass)) => {}
             Ok(Ok(pass)) => self.passes.push(pass),
             Ok(Err(failure)) => {
                 self.failure = Some(match self.failure.take() {

@@ -550,6 +550,49 @@ async fn what_stands_in_annotations_must_be_there_and_of_this_signature() {
 }
 
 #[tokio::test]
+async fn certificates_in_annotations_at_the_limit_and_one_past_it() {
+    let draft = Keyless::new();
+    let own = fulcio(draft.at);
+    let chain_of = |number: usize| {
+        let mut piece = keyless_simple(&draft);
+        let chain = pem("CERTIFICATE", own[0].der()).repeat(number);
+        piece.annotations.insert("dev.sigstore.cosign/chain".to_owned(), chain);
+        piece
+    };
+    let trust = || trusting(&draft, SIGNER, Wants::Signature);
+    assert_eq!(passes(trust(), &[chain_of(limits::CHAIN_CERTIFICATES)]).await.len(), 1);
+    let (stage, cause) = failure(trust(), &[chain_of(limits::CHAIN_CERTIFICATES + 1)]).await;
+    assert!(stage == Stage::Form && cause.contains("there are 17, the limit is 16"), "{cause}");
+}
+
+#[tokio::test]
+async fn one_key_by_two_names_is_told_as_both() {
+    let (first, mut found) = (passes(trusted(), &[simple(key(0))]).await.remove(0), Found::default());
+    let renamed = Pass { identity: Some("another name".to_owned()), ..first.clone() };
+    [&first, &renamed, &first].into_iter().for_each(|pass| found.take(Ok(Ok(pass.clone()))));
+    assert_eq!(found.passes, [first, renamed]);
+}
+
+#[tokio::test]
+async fn large_attestations_wait_for_one_another_and_small_ones_for_nobody() {
+    let layer = |size| Layer {
+        descriptor: Descriptor { size, ..descriptor(BUNDLE, b"a bundle") },
+        annotations: Annotations::new(),
+    };
+    let (small, large) = (layer(limits::SIGNATURE_BYTES), layer(limits::SIGNATURE_BYTES + 1));
+    let soon = || Instant::now() + Duration::from_secs(30);
+    let mut held = Vec::new();
+    for _ in 0..limits::LARGE_ATTESTATIONS {
+        held.push(room(&large, soon()).await.unwrap().unwrap());
+    }
+    assert!(room(&small, Instant::now()).await.unwrap().is_none());
+    let cause = room(&large, Instant::now()).await.unwrap_err().to_string();
+    assert!(cause.contains("there was no time left"), "{cause}");
+    held.pop();
+    assert!(room(&large, soon()).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn what_nobody_asks_for_is_not_read() {
     let mut piece = simple(key(0));
     piece.annotations.insert("dev.sigstore.cosign/bundle".to_owned(), "garbage".to_owned());
