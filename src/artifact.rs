@@ -57,15 +57,7 @@ impl Digest {
     /// The digest that a hash function yielded. `algorithm` and the length of `hash` belong together.
     #[cfg(feature = "core")]
     pub(crate) fn from_hash(algorithm: &'static str, hash: &[u8]) -> Self {
-        use std::fmt::Write as _;
-        let mut text = String::with_capacity(algorithm.len() + 1 + hash.len() * 2);
-        text.push_str(algorithm);
-        text.push(':');
-        for byte in hash {
-            // Writing into a String does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(format!("{algorithm}:{}", hex(hash)))
     }
 
     /// The algorithm.
@@ -85,6 +77,12 @@ impl Digest {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Bytes as lowercase hexadecimal digits.
+#[cfg(feature = "core")]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl FromStr for Digest {

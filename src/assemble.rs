@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use crate::admission::{Admission, Generation, Mode, Rules};
+use crate::admission::{Admission, Mode, Rules};
 use crate::config::{self, Checks, Config, Log, Place, Problems, Proxy, VerifierKind};
 use crate::executor::Executor;
 use crate::limits;
@@ -213,7 +213,7 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
         scopes: Scopes::new(scopes),
         unmatched: config.unmatched,
         remember: config.remember.clone(),
-        generation: finish(work.generation),
+        generation: crate::pki::sha256(work.generation),
     };
     let mut problems = work.trust_problems.lines();
     problems.extend(work.document_problems);
@@ -240,14 +240,6 @@ fn followed(path: &Path) -> Result<Arc<dyn Store>, String> {
 
 fn platform() -> String {
     format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH)
-}
-
-fn finish(generation: Context) -> Generation {
-    let mut bytes = [0_u8; 32];
-    for (to, from) in bytes.iter_mut().zip(generation.finish().as_ref()) {
-        *to = *from;
-    }
-    bytes
 }
 
 /// What grows while a configuration is gone through.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
-use crate::artifact::Descriptor;
+use crate::artifact::{Descriptor, hex};
 use crate::assemble::{self, Assembled, Root, Shared, Taken};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
@@ -356,10 +356,4 @@ fn tell(path: &Path, force: &InForce) {
         ),
         Err(_) => warn!(config = %path.display(), "nothing in force: every pull is answered MISCONFIGURED"),
     }
-}
-
-/// A generation as people see it.
-#[must_use]
-pub fn hex(generation: &[u8]) -> String {
-    generation.iter().map(|byte| format!("{byte:02x}")).collect()
 }

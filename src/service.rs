@@ -16,10 +16,11 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use crate::admission::Decision;
+use crate::artifact::hex;
 use crate::assemble::Root;
 use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
-use crate::live::{self, Live, Record};
+use crate::live::{Live, Record};
 use crate::service::askers::Askers;
 use crate::verdict::{self, Verdict};
 use crate::wire::{self, v1};
@@ -59,10 +60,7 @@ impl Service {
             config_path: self.live.path().display().to_string(),
             config_current: force.config_current,
             problems: force.problems.clone(),
-            generation: force
-                .admission
-                .as_ref()
-                .map_or_else(|_| String::new(), |admission| live::hex(&admission.generation)),
+            generation: force.admission.as_ref().map_or_else(|_| String::new(), |admission| hex(&admission.generation)),
             verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
             remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
             not_enforced: self.live.not_enforced(),

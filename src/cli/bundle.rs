@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 
+use crate::artifact::hex;
 use crate::cli::{Exit, Stop, out};
 use crate::limits;
 use crate::sigstore::bundle::{Content, Signature};
@@ -183,7 +184,6 @@ impl Artifact {
     /// "Verifier MUST ensure that the artifact's digest/algorithm tuple is present in the list of subjects" (Sigstore,
     /// "Client Specification", section 4.5).
     fn is_named_by(&self, statement: &Statement) -> bool {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let digests = match self {
             Self::File(bytes) => [("sha256", &SHA256), ("sha384", &SHA384), ("sha512", &SHA512)]
                 .map(|(name, function)| (name, hex(digest::digest(function, bytes).as_ref())))

@@ -6,11 +6,12 @@ use std::time::SystemTime;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc5912};
+use der::Tag;
 use der::flagset::FlagSet;
-use der::{Encode, Reader, SliceReader};
 use x509_cert::Version;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
+use super::element::Elements;
 use super::{Certificate, KeyKind, Name, rfc3339};
 use crate::limits;
 
@@ -23,7 +24,7 @@ use crate::limits;
 /// signature is not checked again. It says nothing about trust either.
 ///
 /// # Errors
-/// The first rule that is broken, from the leaf on.
+/// A rule that is broken.
 pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) -> Result<(), Violation> {
     check(chain, Purpose::CodeSigning, self_signed)
 }
@@ -32,7 +33,7 @@ pub fn check_code_signing(chain: &[Certificate], self_signed: &[Certificate]) ->
 /// certificates: an extendedKeyUsage that says timeStamping alone, and a keyUsage that need not be critical.
 ///
 /// # Errors
-/// The first rule that is broken, from the leaf on.
+/// A rule that is broken.
 pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
     check(chain, Purpose::TimeStamping, &[])
 }
@@ -40,7 +41,7 @@ pub fn check_timestamping(chain: &[Certificate]) -> Result<(), Violation> {
 /// The same of a chain whose last certificate is trusted as it is, be it a root or not: nobody need have signed it.
 ///
 /// # Errors
-/// The first rule that is broken, from the leaf on.
+/// A rule that is broken.
 pub fn check_timestamping_under_anchor(chain: &[Certificate]) -> Result<(), Violation> {
     check_links(chain)?;
     check_purpose(chain, Purpose::TimeStamping)
@@ -74,10 +75,14 @@ fn check_links(chain: &[Certificate]) -> Result<(), Violation> {
         check_form(certificate)?;
         check_key(certificate)?;
     }
-    for (certificate, issuer) in chain.iter().zip(chain.iter().skip(1)) {
-        check_issued(certificate, issuer)?;
-    }
-    Ok(())
+    check_issuance(chain)
+}
+
+/// That every certificate was issued by the next one. From the top down: nobody but who is trusted makes the link below
+/// what is trusted, so what a stranger made up costs one signature, however long it is.
+pub(super) fn check_issuance(chain: &[Certificate]) -> Result<(), Violation> {
+    let links = chain.iter().zip(chain.iter().skip(1));
+    links.rev().try_for_each(|(certificate, issuer)| check_issued(certificate, issuer))
 }
 
 /// That the leaf may do what it did, and the others may issue.
@@ -314,7 +319,7 @@ fn check_key(certificate: &Certificate) -> Result<(), Violation> {
 }
 
 /// A certificate and the next one, which must be its only issuer.
-pub(super) fn check_issued(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
+fn check_issued(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
     if !certificate.names_as_issuer(issuer) {
         return Err(Violation::NotIssuedBy {
             subject: certificate.subject(),
@@ -322,10 +327,11 @@ pub(super) fn check_issued(certificate: &Certificate, issuer: &Certificate) -> R
             next: issuer.subject(),
         });
     }
+    check_signature(certificate, issuer)?;
     if certificate.is_self_signed() {
         return Err(Violation::SelfSigned { subject: certificate.subject() });
     }
-    check_signature(certificate, issuer)
+    Ok(())
 }
 
 fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<(), Violation> {
@@ -407,48 +413,41 @@ fn check_leaf(certificate: &Certificate, purpose: Purpose) -> Result<(), Violati
 }
 
 pub(super) fn basic_constraints(certificate: &Certificate) -> Result<Option<(bool, BasicConstraints)>, Violation> {
-    certificate
-        .decode::<BasicConstraints>()
-        .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "basicConstraints" })
+    certificate.known("basicConstraints")
 }
 
 /// The keyUsage of a certificate: present, and critical in a chain that signs code. For timestamping it only "SHOULD be
 /// marked critical".
 fn key_usage(certificate: &Certificate, purpose: Purpose) -> Result<FlagSet<KeyUsages>, Violation> {
-    let found = certificate
-        .decode::<KeyUsage>()
-        .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "keyUsage" })?;
     let must = match purpose {
         Purpose::CodeSigning => "present and critical",
         Purpose::TimeStamping => "present",
     };
-    match found {
+    match certificate.known::<KeyUsage>("keyUsage")? {
         Some((is_critical, usage)) if is_critical || purpose == Purpose::TimeStamping => Ok(usage.0),
         Some(_) | None => Err(Violation::KeyUsage { subject: certificate.subject(), must }),
     }
 }
 
-/// The purposes in extendedKeyUsage, in DER: private ones may be longer than the type for object identifiers holds.
+/// The purposes in extendedKeyUsage: the content of their object identifiers.
 pub(super) fn purposes(certificate: &Certificate) -> Result<Vec<&[u8]>, Violation> {
-    read_purposes(certificate)
+    let Some(extension) = certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE) else { return Ok(Vec::new()) };
+    read_purposes(extension.value)
         .map_err(|_| Violation::Extension { subject: certificate.subject(), extension: "extendedKeyUsage" })
 }
 
 /// Whether purposes hold one.
 pub(super) fn says(purposes: &[&[u8]], purpose: ObjectIdentifier) -> bool {
-    purpose.to_der().is_ok_and(|oid| purposes.contains(&oid.as_slice()))
+    purposes.contains(&purpose.as_bytes())
 }
 
-fn read_purposes(certificate: &Certificate) -> der::Result<Vec<&[u8]>> {
-    let Some(extension) = certificate.extension(rfc5280::ID_CE_EXT_KEY_USAGE) else { return Ok(Vec::new()) };
-    let mut reader = SliceReader::new(extension.extn_value.as_bytes())?;
-    let mut content = SliceReader::new(reader.sequence(|content| content.read_slice(content.remaining_len()))?)?;
+fn read_purposes(value: &[u8]) -> der::Result<Vec<&[u8]>> {
+    let mut list = Elements::of(value, Tag::Sequence)?;
     let mut purposes = Vec::new();
-    while !content.is_finished() {
-        content.peek_tag()?.assert_eq(der::Tag::ObjectIdentifier)?;
-        purposes.push(content.tlv_bytes()?);
+    while !list.is_finished() {
+        purposes.push(list.oid()?);
     }
-    reader.finish(purposes)
+    Ok(purposes)
 }
 
 const LEAF_FORBIDDEN_USAGES: [(KeyUsages, &str); 7] = [
@@ -479,25 +478,8 @@ mod tests {
     use der::asn1::{Any, Null};
     use x509_cert::serial_number::SerialNumber;
 
-    fn leaf() -> Template {
-        Template::leaf(LEAF, INTERMEDIATE)
-    }
-
-    fn intermediate() -> Template {
-        Template::ca(INTERMEDIATE, ROOT)
-    }
-
-    fn root() -> Template {
-        Template::ca(ROOT, ROOT)
-    }
-
-    fn check(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), String> {
-        check_code_signing(&chain_of(leaf, intermediate, root), &[]).map_err(|violation| violation.to_string())
-    }
-
-    fn refused(result: Result<(), String>, expected: &str) {
-        let found = result.expect_err(expected);
-        assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
+    fn check(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), Violation> {
+        check_code_signing(&chain_of(leaf, intermediate, root), &[])
     }
 
     #[test]
@@ -647,7 +629,7 @@ mod tests {
             };
             let leaf = Template::leaf("CN=0", "CN=1").sign(key, key);
             let chain: Vec<_> = std::iter::once(leaf).chain((1..=3).map(|number| ca(number).sign(key, key))).collect();
-            check_code_signing(&chain, &[]).map_err(|violation| violation.to_string())
+            check_code_signing(&chain, &[])
         };
         for (limited, below) in [(1, 0), (2, 1), (3, 2)] {
             assert_eq!(check(limited, below), Ok(()));
@@ -668,10 +650,7 @@ mod tests {
         let good = chain[2].clone();
         chain[2] = forged.clone();
         let not_made_by = |known: &[Certificate]| {
-            refused(
-                check_code_signing(&chain, known).map_err(|violation| violation.to_string()),
-                "its signature was not made by the key of",
-            );
+            refused(check_code_signing(&chain, known), "its signature was not made by the key of");
         };
         not_made_by(&[]);
         // Of the same name and key, and not the same certificate.
@@ -680,12 +659,9 @@ mod tests {
         // All other rules are asked all the same.
         let known = [Template::ca(ROOT, INTERMEDIATE).sign(root_key, root_key)];
         let ends = [chain[0].clone(), chain[1].clone(), known[0].clone()];
+        refused(check_code_signing(&ends, &known), "the root certificate is missing");
         refused(
-            check_code_signing(&ends, &known).map_err(|violation| violation.to_string()),
-            "the root certificate is missing",
-        );
-        refused(
-            check_code_signing(&[chain[0].clone(), good.clone()], &[good]).map_err(|violation| violation.to_string()),
+            check_code_signing(&[chain[0].clone(), good.clone()], &[good]),
             "but the next certificate in the chain is CN=root",
         );
     }
@@ -711,7 +687,7 @@ mod tests {
             (of(&[&leaf, &intermediate, &root, &root]), "is self-signed, but more certificates follow"),
             (of(&[&leaf, &intermediate, &intermediate, &root]), "but the next certificate in the chain is"),
         ] {
-            refused(check_code_signing(&chain, &[]).map_err(|violation| violation.to_string()), expected);
+            refused(check_code_signing(&chain, &[]), expected);
         }
     }
 
@@ -726,19 +702,31 @@ mod tests {
         let mut forged_root = good;
         forged_root[2] = root().sign(root_key, leaf_key);
         for chain in [forged_leaf, forged_intermediate, forged_root] {
-            refused(
-                check_code_signing(&chain, &[]).map_err(|violation| violation.to_string()),
-                "its signature was not made by the key of",
-            );
+            refused(check_code_signing(&chain, &[]), "its signature was not made by the key of");
         }
+    }
+
+    #[test]
+    fn what_a_stranger_put_below_a_trusted_certificate_costs_one_signature() {
+        let [leaf_key, own_key, root_key] = [0, 1, 2].map(|number| Key::get(Kind::P256, number));
+        let root = root().sign(root_key, root_key);
+        // Two links that do not hold: the one at the top is the one that was looked at.
+        let below = leaf().sign(leaf_key, leaf_key);
+        let forged = intermediate().sign(own_key, own_key);
+        let of = |chain: &[Certificate]| check_issuance(chain).unwrap_err();
+        let expected = Violation::Signature { subject: forged.subject(), issuer: root.subject() };
+        assert_eq!(of(&[below, forged, root.clone()]), expected);
+        // Of the trusted one's own name, and signed by itself: that is asked once the signature is the trusted one's.
+        let same_name = Template::ca(ROOT, ROOT).sign(own_key, own_key);
+        let expected = Violation::Signature { subject: root.subject(), issuer: root.subject() };
+        assert_eq!(of(&[same_name.clone(), same_name, root]), expected);
     }
 
     #[test]
     fn a_single_self_signed_leaf_is_a_chain() {
         let key = Key::get(Kind::P256, 0);
         let single = |template: Template| vec![template.sign(key, key)];
-        let check =
-            |chain: Vec<Certificate>| check_code_signing(&chain, &[]).map_err(|violation| violation.to_string());
+        let check = |chain: Vec<Certificate>| check_code_signing(&chain, &[]);
         assert_eq!(check(single(Template::leaf(LEAF, LEAF))), Ok(()));
         refused(check(single(Template::ca(LEAF, LEAF))), "must not say cA");
         refused(check(single(Template::leaf(LEAF, ROOT))), "the root certificate is missing");
@@ -768,10 +756,10 @@ mod tests {
     }
 
     /// A chain of a leaf and a root whose key is of another kind, with this signature algorithm on the leaf.
-    fn signed_by(kind: Kind, outer: Option<spki::AlgorithmIdentifierOwned>) -> Result<(), String> {
+    fn signed_by(kind: Kind, outer: Option<spki::AlgorithmIdentifierOwned>) -> Result<(), Violation> {
         let (key, issuer) = (Key::get(Kind::P256, 0), Key::get(kind, 0));
         let leaf = Template { outer, ..Template::leaf(LEAF, ROOT) }.sign(key, issuer);
-        check_code_signing(&[leaf, root().sign(issuer, issuer)], &[]).map_err(|violation| violation.to_string())
+        check_code_signing(&[leaf, root().sign(issuer, issuer)], &[])
     }
 
     #[test]
@@ -836,9 +824,7 @@ mod tests {
     fn other_keys_are_refused_wherever_they_stand() {
         let ed = Key::get(Kind::Ed25519, 0);
         let key = Key::get(Kind::P256, 0);
-        let self_signed = |template: Template, key: &Key| {
-            check_code_signing(&[template.sign(key, key)], &[]).map_err(|violation| violation.to_string())
-        };
+        let self_signed = |template: Template, key: &Key| check_code_signing(&[template.sign(key, key)], &[]);
         refused(self_signed(Template::leaf(LEAF, LEAF), ed), "a key of type id-Ed25519 is not supported");
         refused(signed_by(Kind::Ed25519, None), "a key of type id-Ed25519 is not supported");
         let issued = [Template::leaf(LEAF, ROOT).sign(ed, key), root().sign(key, key)];
@@ -894,8 +880,8 @@ mod tests {
         leaf().with(purposes_of(true, &[rfc5912::ID_KP_TIME_STAMPING]))
     }
 
-    fn check_tsa(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), String> {
-        check_timestamping(&chain_of(leaf, intermediate, root)).map_err(|violation| violation.to_string())
+    fn check_tsa(leaf: &Template, intermediate: &Template, root: &Template) -> Result<(), Violation> {
+        check_timestamping(&chain_of(leaf, intermediate, root))
     }
 
     #[test]
@@ -964,7 +950,7 @@ mod tests {
         let root_key = Key::get(Kind::P256, 2);
         let check = |key: &Key| {
             let leaf = Template { issuer: ROOT.to_owned(), ..tsa() }.sign(key, root_key);
-            check_timestamping(&[leaf, root().sign(root_key, root_key)]).map_err(|violation| violation.to_string())
+            check_timestamping(&[leaf, root().sign(root_key, root_key)])
         };
         for kind in [Kind::P256, Kind::P384, Kind::P521, Kind::Rsa2048, Kind::Rsa3072, Kind::Rsa4096] {
             assert_eq!(check(Key::get(kind, 0)), Ok(()), "{kind:?}");
@@ -978,7 +964,7 @@ mod tests {
                 .unwrap(),
         };
         let leaf = Template { issuer: ROOT.to_owned(), spki: Some(odd), ..tsa() }.sign(root_key, root_key);
-        let found = check_timestamping(&[leaf, root().sign(root_key, root_key)]).map_err(|it| it.to_string());
+        let found = check_timestamping(&[leaf, root().sign(root_key, root_key)]);
         refused(found, "RSA-2049 must not sign timestamps");
     }
 
@@ -996,7 +982,7 @@ mod tests {
         let of = |outer, root_outer| {
             let leaf = Template { issuer: ROOT.to_owned(), outer, ..tsa() }.sign(leaf_key, root_key);
             let root = Template { outer: root_outer, ..root() }.sign(root_key, root_key);
-            check_timestamping(&[leaf, root]).map_err(|violation| violation.to_string())
+            check_timestamping(&[leaf, root])
         };
         assert_eq!(of(None, None), Ok(()));
         refused(of(sha1.clone(), None), "signature algorithm sha1WithRSAEncryption is not supported");

@@ -4,9 +4,10 @@
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5911;
 use der::asn1::Any;
-use der::{Decode, Encode, Header, Reader, SliceReader, Tag, TagNumber};
+use der::{Encode, Reader, SliceReader, Tag, TagNumber};
 use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 
+use super::element::{around, expect, only, optional};
 use super::key::{self, Hash};
 use super::{BadCertificate, Certificate};
 use crate::limits;
@@ -113,27 +114,27 @@ impl<'a> SignedData<'a> {
     /// Reads a ContentInfo of signed data.
     pub(super) fn read(der: &'a [u8]) -> Result<Self, BadSignedData> {
         let mut info = whole(der, Tag::Sequence)?;
-        if content(&mut info, Tag::ObjectIdentifier)? != rfc5911::ID_SIGNED_DATA.as_bytes() {
+        if expect(&mut info, Tag::ObjectIdentifier)? != rfc5911::ID_SIGNED_DATA.as_bytes() {
             return Err(BadSignedData::NotSignedData);
         }
-        let mut fields = whole(content(&mut info, constructed(0))?, Tag::Sequence)?;
+        let mut fields = whole(expect(&mut info, around(TagNumber::N0))?, Tag::Sequence)?;
         info.finish(())?;
         // Version 3: the content is not plain data, and all certificates are plain ones (RFC 5652, section 5.1).
         check_version(&mut fields, "signed data", 3)?;
         // Which hash functions were used: the signer says it again.
-        let _digests = content(&mut fields, Tag::Set)?;
-        let mut encapsulated = SliceReader::new(content(&mut fields, Tag::Sequence)?)?;
-        let content_type = content(&mut encapsulated, Tag::ObjectIdentifier)?;
-        let signed = entire(content(&mut encapsulated, constructed(0))?, Tag::OctetString)?;
+        let _digests = expect(&mut fields, Tag::Set)?;
+        let mut encapsulated = SliceReader::new(expect(&mut fields, Tag::Sequence)?)?;
+        let content_type = expect(&mut encapsulated, Tag::ObjectIdentifier)?;
+        let signed = only(expect(&mut encapsulated, around(TagNumber::N0))?, Tag::OctetString)?;
         encapsulated.finish(())?;
-        let certificates = optional(&mut fields, constructed(0))?.map(read_certificates).transpose()?;
-        let _revocation = optional(&mut fields, constructed(1))?;
-        let mut signers = SliceReader::new(content(&mut fields, Tag::Set)?)?;
+        let certificates = optional(&mut fields, around(TagNumber::N0))?.map(read_certificates).transpose()?;
+        let _revocation = optional(&mut fields, around(TagNumber::N1))?;
+        let mut signers = SliceReader::new(expect(&mut fields, Tag::Set)?)?;
         fields.finish(())?;
         if signers.is_finished() {
             return Err(BadSignedData::Signers);
         }
-        let signer = content(&mut signers, Tag::Sequence)?;
+        let signer = expect(&mut signers, Tag::Sequence)?;
         if !signers.is_finished() {
             return Err(BadSignedData::Signers);
         }
@@ -150,12 +151,12 @@ impl<'a> SignedData<'a> {
     pub(super) fn check_signature(&self, certificate: &Certificate) -> Result<(), BadSignedData> {
         let signer = &self.signer;
         let content_type = signer.attribute(rfc5911::ID_CONTENT_TYPE, "content-type")?;
-        if entire(content_type, Tag::ObjectIdentifier)? != self.content_type {
+        if only(content_type, Tag::ObjectIdentifier)? != self.content_type {
             return Err(BadSignedData::Attribute("content-type"));
         }
         let hash = Hash::of(&signer.digest).map_err(BadSignedData::Hash)?;
         let digest = signer.attribute(rfc5911::ID_MESSAGE_DIGEST, "message-digest")?;
-        if entire(digest, Tag::OctetString)? != hash.digest(self.content).as_ref() {
+        if only(digest, Tag::OctetString)? != hash.digest(self.content).as_ref() {
             return Err(BadSignedData::Attribute("message-digest"));
         }
         let key = certificate.key().map_err(BadSignedData::Algorithm)?;
@@ -174,14 +175,14 @@ impl<'a> SignerInfo<'a> {
         let mut fields = SliceReader::new(content_of)?;
         // Version 1: the certificate is named by its issuer and its serial number; notation reads no other.
         check_version(&mut fields, "signer", 1)?;
-        let mut name = SliceReader::new(content(&mut fields, Tag::Sequence)?)?;
+        let mut name = SliceReader::new(expect(&mut fields, Tag::Sequence)?)?;
         let (issuer, serial) = (name.tlv_bytes()?, name.tlv_bytes()?);
         name.finish(())?;
         let digest = fields.decode()?;
-        let attributes = optional(&mut fields, constructed(0))?.ok_or(BadSignedData::NoAttributes)?;
+        let attributes = optional(&mut fields, around(TagNumber::N0))?.ok_or(BadSignedData::NoAttributes)?;
         let algorithm = fields.decode()?;
-        let signature = content(&mut fields, Tag::OctetString)?;
-        let _unsigned = optional(&mut fields, constructed(1))?;
+        let signature = expect(&mut fields, Tag::OctetString)?;
+        let _unsigned = optional(&mut fields, around(TagNumber::N1))?;
         fields.finish(())?;
         let mut elements = Vec::new();
         let mut reader = SliceReader::new(attributes)?;
@@ -224,15 +225,15 @@ impl<'a> SignerInfo<'a> {
 impl<'a> Attribute<'a> {
     fn read(der: &'a [u8]) -> der::Result<Self> {
         let mut fields = whole(der, Tag::Sequence)?;
-        let kind = content(&mut fields, Tag::ObjectIdentifier)?;
-        let values = content(&mut fields, Tag::Set)?;
+        let kind = expect(&mut fields, Tag::ObjectIdentifier)?;
+        let values = expect(&mut fields, Tag::Set)?;
         fields.finish(Self { kind, values })
     }
 }
 
 /// Whether a certificate has this issuer, byte by byte, and this serial number, both in DER.
 pub(super) fn is_named(certificate: &Certificate, issuer: &[u8], serial: &[u8]) -> bool {
-    certificate.parts.issuer == issuer && entire(serial, Tag::Integer) == Ok(certificate.serial())
+    certificate.parts.issuer == issuer && only(serial, Tag::Integer) == Ok(certificate.serial())
 }
 
 fn read_certificates(set: &[u8]) -> Result<Vec<Certificate>, BadSignedData> {
@@ -250,38 +251,11 @@ fn read_certificates(set: &[u8]) -> Result<Vec<Certificate>, BadSignedData> {
 }
 
 fn check_version(fields: &mut SliceReader<'_>, part: &'static str, expected: u8) -> Result<(), BadSignedData> {
-    let version = content(fields, Tag::Integer)?;
+    let version = expect(fields, Tag::Integer)?;
     if version == [expected] { Ok(()) } else { Err(BadSignedData::Version { part, expected }) }
-}
-
-/// The content of the next element, which must have this tag.
-pub(super) fn content<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<&'a [u8]> {
-    let header = Header::decode(reader)?;
-    header.tag.assert_eq(tag)?;
-    reader.read_slice(header.length)
-}
-
-/// The same, if the next element has this tag.
-pub(super) fn optional<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<Option<&'a [u8]>> {
-    if reader.is_finished() || reader.peek_tag()? != tag {
-        return Ok(None);
-    }
-    content(reader, tag).map(Some)
-}
-
-/// The content of the one element that some DER is.
-pub(super) fn entire(der: &[u8], tag: Tag) -> der::Result<&[u8]> {
-    let mut reader = SliceReader::new(der)?;
-    let content = content(&mut reader, tag)?;
-    reader.finish(content)
 }
 
 /// A reader of the content of the one element that some DER is.
 pub(super) fn whole(der: &[u8], tag: Tag) -> der::Result<SliceReader<'_>> {
-    SliceReader::new(entire(der, tag)?)
-}
-
-/// A constructed element's tag of the context.
-pub(super) fn constructed(number: u8) -> Tag {
-    Tag::ContextSpecific { constructed: true, number: TagNumber::new(number) }
+    SliceReader::new(only(der, tag)?)
 }

@@ -27,6 +27,11 @@ impl<'a> Element<'a> {
 }
 
 impl<'a> Elements<'a> {
+    /// Those in a list's content.
+    pub(super) fn new(content: &'a [u8]) -> Self {
+        Self(content)
+    }
+
     /// Those of one list that some DER is.
     pub(super) fn of(der: &'a [u8], list: Tag) -> der::Result<Self> {
         let mut outer = Self(der);
@@ -86,9 +91,16 @@ impl<'a> Elements<'a> {
         if self.0.first() == Some(&tag.octet()) { self.read().map(Some) } else { Ok(None) }
     }
 
-    /// An object identifier.
-    pub(super) fn oid(&mut self) -> der::Result<ObjectIdentifier> {
-        Ok(ObjectIdentifier::from_bytes(self.expect(Tag::ObjectIdentifier)?.content)?)
+    /// The content of an object identifier, however long it or one of its numbers is: the type for object identifiers
+    /// holds 39 bytes, and no UUID (X.667). No number has zeros before it (X.690, section 8.19.2).
+    pub(super) fn oid(&mut self) -> der::Result<&'a [u8]> {
+        let oid = self.expect(Tag::ObjectIdentifier)?.content;
+        let mut numbers = oid.split_inclusive(|byte| byte & MORE == 0);
+        let is_whole = oid.last().is_some_and(|last| last & MORE == 0);
+        if is_whole && numbers.all(|number| number.first() != Some(&MORE)) {
+            return Ok(oid);
+        }
+        Err(Tag::ObjectIdentifier.value_error())
     }
 
     /// Whatever is next.
@@ -109,8 +121,28 @@ pub(super) fn bits(element: Element<'_>) -> der::Result<BitString> {
     BitString::new(*unused, bits)
 }
 
+/// An object identifier's content as people write it.
+pub(super) fn dotted(oid: &[u8]) -> String {
+    let mut written = String::new();
+    for number in oid.split_inclusive(|byte| byte & MORE == 0) {
+        let value = number
+            .iter()
+            .try_fold(0_u128, |value, byte| value.checked_mul(u128::from(MORE))?.checked_add(u128::from(byte & !MORE)));
+        written += &match value {
+            None => ".(a number of more than 128 bits)".to_owned(),
+            // The first two are one (X.690, section 8.19.4).
+            Some(two) if written.is_empty() => format!("{}.{}", (two / 40).min(2), two - (two / 40).min(2) * 40),
+            Some(value) => format!(".{value}"),
+        };
+    }
+    written
+}
+
+/// The bit of an object identifier's byte that says that its number goes on.
+const MORE: u8 = 0x80;
+
 /// The bits of a tag that say that its number follows.
-pub(super) const LONG_TAG: u8 = 0x1f;
+const LONG_TAG: u8 = 0x1f;
 
 /// The next element: its tag and its content.
 pub(super) fn read<'a>(from: &mut SliceReader<'a>) -> der::Result<(Tag, &'a [u8])> {
@@ -159,18 +191,27 @@ pub(super) struct Extension<'a> {
 
 impl<'a> Extension<'a> {
     /// The next one of a list.
-    pub(super) fn read(list: &mut SliceReader<'a>) -> der::Result<Self> {
-        let mut extension = SliceReader::new(expect(list, Tag::Sequence)?)?;
-        let oid = expect(&mut extension, Tag::ObjectIdentifier)?;
-        let critical = optional(&mut extension, Tag::Boolean)?.is_some_and(|content| content != [0]);
-        let value = expect(&mut extension, Tag::OctetString)?;
-        extension.finish(Self { oid, critical, value })
+    pub(super) fn read(list: &mut Elements<'a>) -> der::Result<Self> {
+        let mut members = list.expect(Tag::Sequence)?.elements();
+        let oid = members.oid()?;
+        // X.690, section 11.1.
+        let critical = match members.optional(Tag::Boolean)?.map(|critical| critical.content) {
+            None | Some([0]) => false,
+            Some([0xff]) => true,
+            Some(_) => return Err(Tag::Boolean.value_error()),
+        };
+        let value = members.expect(Tag::OctetString)?.content;
+        members.finish(Self { oid, critical, value })
+    }
+
+    /// Whether it is of this kind.
+    pub(super) fn is(&self, kind: ObjectIdentifier) -> bool {
+        self.oid == kind.as_bytes()
     }
 
     /// Its identifier, for people.
     pub(super) fn name(&self) -> String {
-        const_oid::ObjectIdentifier::from_bytes(self.oid)
-            .map_or_else(|_| "that cannot be read".to_owned(), |oid| oid.to_string())
+        dotted(self.oid)
     }
 }
 
@@ -204,7 +245,7 @@ mod tests {
             elements.expect(Tag::Sequence).map(|list| (list.content, list.der)),
             Ok((&bytes[2..4], &bytes[..4]))
         );
-        assert_eq!(elements.oid(), Ok(ObjectIdentifier::new_unwrap("1.2.3.4")));
+        assert_eq!(elements.oid(), Ok(&[0x2a, 3, 4][..]));
         assert_eq!(elements.bits(), BitString::new(1, [0x80]));
         assert!(elements.optional(Tag::Null).unwrap().is_none());
         assert_eq!(elements.any().map(|any| (any.value().len(), der::Tagged::tag(&any))), Ok((200, Tag::OctetString)));
@@ -258,6 +299,44 @@ mod tests {
         ] {
             assert_eq!(Elements(octets).bits().is_ok(), good, "{octets:02x?}");
             assert_eq!(BitString::from_der(octets).is_ok(), good, "{octets:02x?}");
+        }
+    }
+
+    #[test]
+    fn object_identifiers_of_any_length_are_read_and_written() {
+        let uuid = [&[0x69, 0x83][..], &[0xff; 17], &[0x7f]].concat();
+        let longer = [&[0x69][..], &[0xff; 19], &[0x7f]].concat();
+        for (oid, expected) in [
+            (&[0x2a][..], "1.2"),
+            (&[39], "0.39"),
+            (&[0x2b, 6, 1, 4, 1, 0x83, 0xb2, 3, 1], "1.3.6.1.4.1.55555.1"),
+            (&[0x55, 29, 15], "2.5.29.15"),
+            (&[0x88, 0x37, 0], "2.999.0"),
+            (&uuid, "2.25.340282366920938463463374607431768211455"),
+            (&longer, "2.25.(a number of more than 128 bits)"),
+            (&[0x2b; 60], &format!("1.3{}", ".43".repeat(59))),
+        ] {
+            assert_eq!(Elements(&write(6, &[oid])).oid(), Ok(oid), "{expected}");
+            assert_eq!(dotted(oid), expected);
+        }
+        for broken in [&[][..], &[0x2a, 0x81], &[0x80, 1], &[0x2a, 0x80, 1], &[0x2a, 0x81, 1, 0x80, 0x81, 1]] {
+            assert!(Elements(&write(6, &[broken])).oid().is_err(), "{broken:02x?}");
+        }
+    }
+
+    #[test]
+    fn an_extension_is_critical_or_not_and_nothing_between() {
+        let read = |critical: &[u8]| {
+            let extension = write(0x30, &[&[6, 1, 0x2a], critical, &[4, 1, 7]]);
+            let mut list = Elements(&extension);
+            Extension::read(&mut list).map(|read| {
+                assert!(list.is_finished() && read.oid == [0x2a] && read.value == [7]);
+                read.critical
+            })
+        };
+        assert_eq!([&[][..], &[1, 1, 0], &[1, 1, 0xff]].map(read), [Ok(false), Ok(false), Ok(true)]);
+        for broken in [&[1, 0][..], &[1, 1, 1], &[1, 1, 0x7f], &[1, 2, 0, 0], &[1, 2, 0xff, 0xff], &[5, 0]] {
+            assert!(read(broken).is_err(), "{broken:02x?}");
         }
     }
 

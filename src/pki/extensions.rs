@@ -35,15 +35,14 @@ impl Certificate {
     /// # Errors
     /// It cannot be read.
     pub fn alternative_names(&self) -> Result<Vec<AlternativeName>, Violation> {
-        let unreadable = |_| Violation::Extension { subject: self.subject(), extension: "subjectAltName" };
-        let names = self.decode::<SubjectAltName>().map_err(unreadable)?;
+        let names = self.known::<SubjectAltName>("subjectAltName")?;
         Ok(names.map(|(_, names)| names.0.iter().map(AlternativeName::of).collect()).unwrap_or_default())
     }
 
     /// The content of an extension.
     #[must_use]
     pub fn extension_content(&self, kind: ObjectIdentifier) -> Option<&[u8]> {
-        self.extension(kind).map(|extension| extension.extn_value.as_bytes())
+        self.extension(kind).map(|extension| extension.value)
     }
 }
 

@@ -10,7 +10,6 @@ use const_oid::{AssociatedOid, ObjectIdentifier};
 use der::Decode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::BasicConstraints;
 
 use crate::limits;
@@ -40,7 +39,8 @@ pub use pem::{BadBundle, anchors, anchors_from_pem, blocks};
 pub use points::{Coverage, Point, Unreadable};
 pub use precertificate::Precertificate;
 
-use element::LONG_TAG;
+use chain::Violation;
+use element::{Element, Elements, Extension};
 use parts::Parts;
 
 /// A certificate that could be parsed. Nothing is known yet of its signature, its time or its purpose.
@@ -65,7 +65,7 @@ pub enum BadCertificate {
     TooManyElements,
     /// An extension is there twice (RFC 5280, section 4.2).
     #[error("the certificate has extension {0} twice")]
-    DuplicateExtension(ObjectIdentifier),
+    DuplicateExtension(String),
 }
 
 impl Certificate {
@@ -83,11 +83,12 @@ impl Certificate {
         }
         let parts = Parts::read(der).map_err(BadCertificate::Malformed)?;
         let certificate = Self { der: der.into(), parts: Arc::new(parts) };
-        let extensions = certificate.extensions();
-        for (index, extension) in extensions.iter().enumerate() {
-            if extensions.iter().take(index).any(|other| other.extn_id == extension.extn_id) {
-                return Err(BadCertificate::DuplicateExtension(extension.extn_id));
+        let mut seen: Vec<&[u8]> = Vec::new();
+        for extension in certificate.extensions() {
+            if seen.contains(&extension.oid) {
+                return Err(BadCertificate::DuplicateExtension(extension.name()));
             }
+            seen.push(extension.oid);
         }
         Ok(certificate)
     }
@@ -179,11 +180,7 @@ impl Certificate {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&issuer.parts.key.der);
         context.update(&self.der);
-        let mut id = [0; 32];
-        for (to, from) in id.iter_mut().zip(context.finish().as_ref()) {
-            *to = *from;
-        }
-        id
+        sha256(context)
     }
 
     /// Whether the issuer it names is that certificate's subject, byte by byte.
@@ -199,23 +196,32 @@ impl Certificate {
         Ok(issuer.signed(algorithm, &self.parts.tbs, signature))
     }
 
-    fn extensions(&self) -> &[Extension] {
-        &self.parts.extensions
+    fn extensions(&self) -> impl Iterator<Item = Extension<'_>> {
+        let mut list = Elements::new(&self.parts.extensions);
+        // All were read before, so that an error is the end.
+        std::iter::from_fn(move || Extension::read(&mut list).ok())
     }
 
-    fn extension(&self, oid: ObjectIdentifier) -> Option<&Extension> {
-        self.extensions().iter().find(|extension| extension.extn_id == oid)
+    fn extension(&self, oid: ObjectIdentifier) -> Option<Extension<'_>> {
+        self.extensions().find(|extension| extension.is(oid))
     }
 
     /// An extension, and whether it is critical.
     fn decode<'a, T: Decode<'a> + AssociatedOid>(&'a self) -> der::Result<Option<(bool, T)>> {
         let Some(extension) = self.extension(T::OID) else { return Ok(None) };
-        let content = extension.extn_value.as_bytes();
-        // Its names are sorted too.
-        if !lists_are_short(content, CERTIFICATE_DEPTH)? {
+        // Its names are sorted.
+        if !lists_are_short(extension.value, CERTIFICATE_DEPTH)? {
             return Err(der::ErrorKind::Overlength.into());
         }
-        Ok(Some((extension.critical, T::from_der(content)?)))
+        Ok(Some((extension.critical, T::from_der(extension.value)?)))
+    }
+
+    /// The same of one that a rule is about.
+    fn known<'a, T>(&'a self, name: &'static str) -> Result<Option<(bool, T)>, Violation>
+    where
+        T: Decode<'a> + AssociatedOid,
+    {
+        self.decode().map_err(|_| Violation::Extension { subject: self.subject(), extension: name })
     }
 }
 
@@ -226,6 +232,13 @@ impl PartialEq for Certificate {
 }
 
 impl Eq for Certificate {}
+
+/// What a SHA-256 comes to.
+pub(crate) fn sha256(context: digest::Context) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
 
 /// What tells a public key in DER (SubjectPublicKeyInfo) from all others.
 #[must_use]
@@ -238,13 +251,14 @@ pub fn fingerprint(key: &[u8]) -> String {
 }
 
 /// Whether no list in some DER has more than [`limits::CERTIFICATE_ELEMENTS`] elements, `depth` levels down. Reads tags
-/// and lengths alone: the parser behind it is the strict one.
+/// and lengths alone.
 fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
-    let mut rest = der;
+    let mut rest = Elements::new(der);
     for _ in 0..limits::CERTIFICATE_ELEMENTS {
-        let Some((tag, after)) = rest.split_first() else { return Ok(true) };
-        let (content, after) = content(*tag, after).ok_or_else(|| der::Tag::Sequence.value_error())?;
-        rest = after;
+        if rest.is_finished() {
+            return Ok(true);
+        }
+        let Element { tag, content, .. } = rest.read()?;
         let is_list = tag & CONSTRUCTED != 0 && !content.is_empty();
         let is_short = match depth.checked_sub(1) {
             _ if !is_list => true,
@@ -255,22 +269,7 @@ fn lists_are_short(der: &[u8], depth: usize) -> der::Result<bool> {
             return Ok(false);
         }
     }
-    Ok(rest.is_empty())
-}
-
-/// Splits the content of an element off what follows its tag; nothing where the tag or the length is of a form that no
-/// certificate needs (X.690, section 8.1).
-fn content(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.split_first().filter(|_| tag & LONG_TAG != LONG_TAG)?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (digits.iter().fold(0, |number, digit| number << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
+    Ok(rest.is_finished())
 }
 
 /// The bit of a tag that says that elements are its content.
@@ -332,6 +331,7 @@ mod tests {
             &[0x30][..],
             &[0x30, 1],
             &[0x30, 0x80, 0, 0],
+            &[0x30, 0x81, 2, 5, 0],
             &[0x30, 0x85, 0, 0, 0, 0, 0],
             &[0x3f, 1, 0],
             &[0x30, 2, 5, 1],
@@ -349,6 +349,26 @@ mod tests {
         assert!(Certificate::from_der(&[der.as_slice(), &[0]].concat()).is_err(), "bytes after its end");
         assert!(Certificate::from_der(&der[..der.len() - 1]).is_err(), "cut short");
         assert!(Certificate::from_der(b"").is_err());
+    }
+
+    #[test]
+    fn extensions_of_any_identifier_are_taken() {
+        let key = Key::get(Kind::P256, 0);
+        let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
+        let der = Template::leaf(LEAF, LEAF).with(extension(vendor, true, b"x")).der(key, key);
+        let place = der.windows(9).position(|bytes| bytes == vendor.as_bytes()).unwrap();
+        let with = |oid: [u8; 9]| {
+            Certificate::from_der(&[&der[..place], &oid, &der[place + 9..]].concat())
+                .map(|it| it.extensions().map(|it| (it.critical, it.name())).collect::<Vec<_>>())
+        };
+        for (oid, name) in [
+            ([0x69, 0x84, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], "2.25.2814749767106559"),
+            ([0x88, 0x37, 1, 1, 1, 1, 1, 1, 1], "2.999.1.1.1.1.1.1.1"),
+        ] {
+            assert_eq!(with(oid).unwrap(), [(true, "2.5.29.15".to_owned()), (true, name.to_owned())]);
+        }
+        assert!(with([0x69, 0x80, 1, 1, 1, 1, 1, 1, 1]).is_err(), "zeros before a number");
+        assert!(with([0x69, 1, 1, 1, 1, 1, 1, 1, 0x81]).is_err(), "a number without an end");
     }
 
     #[test]

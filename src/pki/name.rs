@@ -7,19 +7,18 @@ use std::fmt;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc4519;
 use der::asn1::AnyRef;
-use der::{Decode, Tag, Tagged};
-use x509_cert::name::RelativeDistinguishedName;
+use der::{Tag, Tagged};
 
-use super::element::Elements;
+use super::element::{Elements, dotted};
 use crate::verdict;
 
 /// The type of a name's attribute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AttributeType {
     /// One that can be written and compared: its name in [`KNOWN`].
     Known(&'static str),
-    /// Any other.
-    Other(ObjectIdentifier),
+    /// Any other: the content of its object identifier.
+    Other(Vec<u8>),
 }
 
 impl AttributeType {
@@ -38,8 +37,9 @@ impl AttributeType {
         KNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(known, _)| Self::Known(known))
     }
 
-    fn by_oid(oid: ObjectIdentifier) -> Self {
-        KNOWN.iter().find(|(_, known)| *known == oid).map_or(Self::Other(oid), |(name, _)| Self::Known(name))
+    fn by_oid(oid: &[u8]) -> Self {
+        let known = KNOWN.iter().find(|(_, known)| known.as_bytes() == oid);
+        known.map_or_else(|| Self::Other(oid.to_vec()), |(name, _)| Self::Known(name))
     }
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for AttributeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(name) => f.write_str(name),
-            Self::Other(oid) => write!(f, "{oid}"),
+            Self::Other(oid) => f.write_str(&dotted(oid)),
         }
     }
 }
@@ -55,7 +55,7 @@ impl fmt::Display for AttributeType {
 /// The value of a certificate's attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Text: PrintableString, UTF8String, IA5String or NumericString with nothing in it that does not belong there.
+    /// Text: UTF8String, or PrintableString, IA5String or NumericString in ASCII, whichever characters of it those may hold.
     Text(String),
     /// A string type whose meaning differs between readers (TeletexString, BMPString), or no string: the tag's name.
     Unreadable(String),
@@ -125,29 +125,22 @@ pub(super) fn check(der: &[u8]) -> der::Result<()> {
 }
 
 /// Tells the attributes of a name in DER (RFC 5280, section 4.1.2.4).
-fn walk(der: &[u8], mut tell: impl FnMut(ObjectIdentifier, AnyRef<'_>)) -> der::Result<()> {
+fn walk(der: &[u8], mut tell: impl FnMut(&[u8], AnyRef<'_>)) -> der::Result<()> {
     let mut sets = Elements::of(der, Tag::Sequence)?;
     while !sets.is_finished() {
-        let set = sets.expect(Tag::Set)?;
-        let mut members = set.elements();
-        if members.is_finished() {
-            continue;
-        }
-        let mut only = members.expect(Tag::Sequence)?.elements();
-        let (kind, value) = (only.oid()?, only.any()?);
-        only.finish(())?;
-        if members.is_finished() {
+        // Not sorted, which would take the square of their number: nobody asks for their order.
+        let mut members = sets.expect(Tag::Set)?.elements();
+        while !members.is_finished() {
+            let mut member = members.expect(Tag::Sequence)?.elements();
+            let (kind, value) = (member.oid()?, member.any()?);
+            member.finish(())?;
             tell(kind, value);
-        } else {
-            // Rare. The parser has them in order, none of them twice.
-            let members = RelativeDistinguishedName::from_der(set.der)?;
-            members.0.iter().for_each(|member| tell(member.oid, (&member.value).into()));
         }
     }
     Ok(())
 }
 
-fn attribute(kind: ObjectIdentifier, written: AnyRef<'_>) -> (AttributeType, Value) {
+fn attribute(kind: &[u8], written: AnyRef<'_>) -> (AttributeType, Value) {
     let bytes = written.value();
     let text = match written.tag() {
         Tag::Utf8String => std::str::from_utf8(bytes).ok(),
@@ -194,10 +187,14 @@ pub enum BadName {
     /// Escaped bytes that are not UTF-8, or NUL.
     #[error("{0}: the value is not text")]
     NotText(AttributeType),
+    /// An attribute type is there twice.
+    #[error("{0} is given twice")]
+    Duplicate(AttributeType),
 }
 
 /// Parses a distinguished name as RFC 4514 writes it: attributes separated by commas, white space around types
-/// and values passed over unless escaped. Only types in [`KNOWN`], one attribute in each RDN, no hexadecimal values.
+/// and values passed over unless escaped. Only types in [`KNOWN`], each once, one attribute in each RDN, no hexadecimal
+/// values.
 ///
 /// # Errors
 /// The first place that is not of that form.
@@ -207,7 +204,10 @@ pub fn parse(text: &str) -> Result<Vec<(AttributeType, String)>, BadName> {
     while let Some(text) = rest {
         let (written, after) = text.split_once('=').ok_or_else(|| BadName::NoAttribute(short(text)))?;
         let kind = AttributeType::by_name(written.trim()).ok_or_else(|| BadName::UnknownType(short(written.trim())))?;
-        let (value, next) = value(kind, after)?;
+        let (value, next) = value(&kind, after)?;
+        if attributes.iter().any(|(other, _)| *other == kind) {
+            return Err(BadName::Duplicate(kind));
+        }
         attributes.push((kind, value));
         rest = next;
     }
@@ -215,10 +215,11 @@ pub fn parse(text: &str) -> Result<Vec<(AttributeType, String)>, BadName> {
 }
 
 /// Reads one value up to the comma that ends it, and gives what follows the comma.
-fn value(kind: AttributeType, text: &str) -> Result<(String, Option<&str>), BadName> {
+fn value<'a>(kind: &AttributeType, text: &'a str) -> Result<(String, Option<&'a str>), BadName> {
+    let bad = |why: fn(AttributeType) -> BadName| why(kind.clone());
     let text = text.trim_start_matches(' ');
     if text.starts_with('#') {
-        return Err(BadName::HexValue(kind));
+        return Err(bad(BadName::HexValue));
     }
     let mut bytes = Vec::new();
     // Spaces at the end do not belong to the value, unless escaped.
@@ -231,10 +232,10 @@ fn value(kind: AttributeType, text: &str) -> Result<(String, Option<&str>), BadN
                 rest = Some(chars.as_str());
                 break;
             }
-            '+' => return Err(BadName::MultiValued(kind)),
-            ';' | '"' | '<' | '>' => return Err(BadName::Unescaped { kind, found: c }),
+            '+' => return Err(bad(BadName::MultiValued)),
+            ';' | '"' | '<' | '>' => return Err(BadName::Unescaped { kind: kind.clone(), found: c }),
             '\\' => {
-                bytes.push(unescape(&mut chars).ok_or(BadName::BadEscape(kind))?);
+                bytes.push(unescape(&mut chars).ok_or_else(|| bad(BadName::BadEscape))?);
                 end = bytes.len();
             }
             ' ' => bytes.push(b' '),
@@ -245,12 +246,12 @@ fn value(kind: AttributeType, text: &str) -> Result<(String, Option<&str>), BadN
         }
     }
     bytes.truncate(end);
-    let value = String::from_utf8(bytes).map_err(|_| BadName::NotText(kind))?;
+    let value = String::from_utf8(bytes).map_err(|_| bad(BadName::NotText))?;
     if value.contains('\0') {
-        return Err(BadName::NotText(kind));
+        return Err(bad(BadName::NotText));
     }
     if value.is_empty() {
-        return Err(BadName::NoValue(kind));
+        return Err(bad(BadName::NoValue));
     }
     Ok((value, rest))
 }
@@ -360,6 +361,8 @@ mod tests {
             (r"O=a\+4\4é", BadName::BadEscape(Type::ORGANIZATION)),
             (r"O=\ff", BadName::NotText(Type::ORGANIZATION)),
             (r"O=a\00", BadName::NotText(Type::ORGANIZATION)),
+            ("O=a,C=US,o=b", BadName::Duplicate(Type::ORGANIZATION)),
+            ("ST=WA,S=WA", BadName::Duplicate(Type::STATE)),
         ] {
             assert_eq!(parse(text), Err(expected), "{text}");
         }
@@ -387,25 +390,35 @@ mod tests {
                 (AttributeType::Known("L"), unreadable(Tag::BmpString)),
                 (AttributeType::STATE, unreadable(Tag::Utf8String)),
                 (AttributeType::Known("CN"), unreadable(Tag::PrintableString)),
-                (AttributeType::Other(rfc4519::DC), text("example")),
+                (AttributeType::Other(rfc4519::DC.as_bytes().to_vec()), text("example")),
             ]
         );
     }
 
     #[test]
-    fn attributes_of_one_relative_name_stand_in_order_and_none_is_there_twice() {
-        let [country, unit] =
-            [(rfc4519::C, Tag::PrintableString, &b"US"[..]), (rfc4519::OU, Tag::Utf8String, b"build")];
-        let in_order = name(&[country, unit]);
-        let [country, unit] = [attribute(&country), attribute(&unit)];
-        for members in [[country.clone(), unit.clone()], [unit.clone(), country.clone()]] {
-            assert_eq!(read(&[set(&members)]).unwrap(), in_order);
+    fn attributes_of_any_type_are_taken() {
+        // 2.25 and a UUID (X.667), and one of more bytes than the type for object identifiers holds.
+        let uuid = [&[0x69, 0x83][..], &[0xff; 17], &[0x7f]].concat();
+        for (oid, shown) in [
+            (&uuid[..], "2.25.340282366920938463463374607431768211455=x"),
+            (&[0x2b; 50], &format!("1.3{}=x", ".43".repeat(49))),
+        ] {
+            let found = read(&[set(&[write(0x30, &[&write(6, &[oid]), &write(12, &[b"x"])])])]).unwrap();
+            assert_eq!(found.attributes(), [(AttributeType::Other(oid.to_vec()), Value::Text("x".into()))]);
+            assert_eq!(found.to_string(), shown);
         }
-        assert!(read(&[set(&[unit.clone(), unit.clone()])]).is_err());
-        assert_eq!(
-            read(&[set(&[]), set(std::slice::from_ref(&country)), set(std::slice::from_ref(&unit))]).unwrap(),
-            in_order
-        );
+    }
+
+    #[test]
+    fn attributes_of_one_relative_name_stand_as_in_the_certificate_and_none_is_dropped() {
+        let written = [(rfc4519::C, Tag::PrintableString, &b"US"[..]), (rfc4519::OU, Tag::Utf8String, b"build")];
+        let [country, unit] = written.each_ref().map(attribute);
+        for (members, order) in [([&country, &unit], [0, 1]), ([&unit, &country], [1, 0]), ([&unit, &unit], [1, 1])] {
+            let expected = name(&order.map(|index| written[index]));
+            assert_eq!(read(&[set(&members.map(Clone::clone))]).unwrap(), expected);
+        }
+        let apart = read(&[set(&[]), set(std::slice::from_ref(&country)), set(std::slice::from_ref(&unit))]).unwrap();
+        assert_eq!(apart, name(&written));
         // Elements of other kinds, and bytes behind the last one.
         for broken in [
             country.clone(),

@@ -9,11 +9,11 @@ use const_oid::db::{rfc5280, rfc5912};
 use der::asn1::{BitStringRef, GeneralizedTime};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber};
 use spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
-use x509_cert::ext::pkix::ExtendedKeyUsage;
 
+use super::chain::{self, Violation};
 use super::crl::{self, Reason, Revoked};
-use super::element::{self, Extension};
-use super::{BadCertificate, Certificate, chain, key, rfc3339};
+use super::element::{self, Elements, Extension};
+use super::{BadCertificate, Certificate, key, path, rfc3339};
 use crate::limits;
 
 /// What a responder says of a certificate.
@@ -219,22 +219,28 @@ impl<'a> Basic<'a> {
     /// must be issued by the same CA as the certificate being verified or the OCSP response must be signed by the issuing
     /// CA" (trust policy specification, "Revocation Checking with OCSP").
     fn check_signer(&self, issuer: &Certificate, now: SystemTime) -> Result<Option<Certificate>, BadAnswer> {
-        let is_issuer = self.is_responder(issuer);
-        if is_issuer && self.is_signed_by(issuer)? {
-            return Ok(None);
-        }
-        let mut fault = if is_issuer { BadAnswer::Signature } else { BadAnswer::Signer(issuer.subject().to_string()) };
+        // Somebody of the issuer's name may have another key than the issuer.
+        let mut fault = match self.is_responder(issuer).then(|| self.is_signed_by(issuer)) {
+            Some(Ok(true)) => return Ok(None),
+            Some(Ok(false)) => BadAnswer::Signature,
+            Some(Err(unasked)) => unasked,
+            None => BadAnswer::Signer(issuer.subject().to_string()),
+        };
         let mut certificates = SliceReader::new(self.certificates)?;
         for _ in 0..limits::OCSP_CERTIFICATES {
             if certificates.is_finished() {
                 break;
             }
-            let delegate = Certificate::from_der(certificates.tlv_bytes()?)?;
-            if self.is_responder(&delegate) && delegate != *issuer {
-                match self.check_delegate(&delegate, issuer, now) {
-                    Ok(()) => return Ok(Some(delegate)),
-                    Err(error) => fault = error,
+            match Certificate::from_der(certificates.tlv_bytes()?) {
+                Ok(delegate) if self.is_responder(&delegate) && delegate != *issuer => {
+                    match self.check_delegate(&delegate, issuer, now) {
+                        Ok(()) => return Ok(Some(delegate)),
+                        Err(why) => fault = why,
+                    }
                 }
+                Ok(_) => {}
+                // Another one may be the one that counts.
+                Err(why) => fault = why.into(),
             }
         }
         Err(fault)
@@ -244,16 +250,22 @@ impl<'a> Basic<'a> {
     fn check_delegate(&self, delegate: &Certificate, issuer: &Certificate, now: SystemTime) -> Result<(), BadAnswer> {
         let refuse = |why: String| Err(BadAnswer::Delegate(why));
         let subject = delegate.subject();
+        let bad = |why: Violation| BadAnswer::Delegate(why.to_string());
+        chain::check_form(delegate).map_err(bad)?;
         if !delegate.names_as_issuer(issuer) || !delegate.signature_is_by(issuer).map_err(BadAnswer::Algorithm)? {
             return refuse(format!("{subject} was not issued by {}", issuer.subject()));
         }
-        let purposes =
-            delegate.decode::<ExtendedKeyUsage>().map_err(|_| BadAnswer::Delegate("extendedKeyUsage".into()))?;
-        if !purposes.is_some_and(|(_, purposes)| purposes.0.contains(&rfc5912::ID_KP_OCSP_SIGNING)) {
+        if !chain::says(&chain::purposes(delegate).map_err(bad)?, rfc5912::ID_KP_OCSP_SIGNING) {
             return refuse(format!("{subject}: its extendedKeyUsage does not say OCSPSigning"));
         }
-        chain::check_validity(std::slice::from_ref(delegate), now)
-            .map_err(|why| BadAnswer::Delegate(why.to_string()))?;
+        if delegate.signs().map_err(bad)? == Some(false) {
+            return refuse(format!("{subject}: its keyUsage does not say digitalSignature"));
+        }
+        let is_known = |extension: &Extension<'_>| path::is_understood(extension) || extension.is(OCSP_NOCHECK);
+        if let Some(extension) = delegate.extensions().find(|it| it.critical && !is_known(it)) {
+            return refuse(format!("{subject}: its critical extension {} is not supported", extension.name()));
+        }
+        chain::check_validity(std::slice::from_ref(delegate), now).map_err(bad)?;
         if self.is_signed_by(delegate)? { Ok(()) } else { Err(BadAnswer::Signature) }
     }
 
@@ -358,10 +370,10 @@ fn hashes(algorithm: &'static Algorithm, issuer: &Certificate) -> [digest::Diges
 /// The value of the extension that is looked for. Critical ones besides are refused.
 fn find_extension(list: &[u8], wanted: Option<ObjectIdentifier>) -> Result<Option<&[u8]>, BadAnswer> {
     let mut found = None;
-    let mut list = SliceReader::new(list)?;
+    let mut list = Elements::new(list);
     while !list.is_finished() {
         let extension = Extension::read(&mut list)?;
-        if wanted.is_some_and(|wanted| wanted.as_bytes() == extension.oid) {
+        if wanted.is_some_and(|wanted| extension.is(wanted)) {
             found = Some(extension.value);
         } else if extension.critical {
             return Err(BadAnswer::Critical(extension.name()));

@@ -2,15 +2,15 @@
 //! What is signed and what is compared is kept byte by byte, never encoded anew. Judges nothing: a key or an algorithm that
 //! is not taken is still a part.
 
-use der::asn1::{Any, BitString, OctetString};
+use const_oid::ObjectIdentifier;
+use der::asn1::{Any, BitString};
 use der::{Decode, Tag, TagNumber};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::Version;
-use x509_cert::ext::Extension;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::{Time, Validity};
 
-use super::element::{self, Element, Elements, around, instead};
+use super::element::{self, Element, Elements, Extension, around, instead};
 use super::{KeyKind, key, name};
 
 /// The parts of a certificate.
@@ -29,7 +29,8 @@ pub(super) struct Parts {
     /// A name in DER.
     pub(super) subject: Vec<u8>,
     pub(super) key: Key,
-    pub(super) extensions: Vec<Extension>,
+    /// The content of their list; each of them was read.
+    pub(super) extensions: Vec<u8>,
     pub(super) algorithm: AlgorithmIdentifierOwned,
     pub(super) signature: BitString,
 }
@@ -83,7 +84,7 @@ fn serial(fields: &mut Elements<'_>) -> der::Result<Vec<u8>> {
 /// Section 4.1.1.2.
 fn algorithm(fields: &mut Elements<'_>) -> der::Result<AlgorithmIdentifierOwned> {
     let mut members = fields.expect(Tag::Sequence)?.elements();
-    let oid = members.oid()?;
+    let oid = ObjectIdentifier::from_bytes(members.oid()?)?;
     let parameters = if members.is_finished() { None } else { Some(Any::from(members.any()?)) };
     members.finish(AlgorithmIdentifierOwned { oid, parameters })
 }
@@ -110,25 +111,16 @@ impl Key {
     }
 }
 
-/// The extensions, and before them what nobody uses: identifiers of issuer and subject.
-fn extensions(fields: &mut Elements<'_>) -> der::Result<Vec<Extension>> {
+/// The content of the list of extensions, and before it what nobody uses: identifiers of issuer and subject.
+fn extensions(fields: &mut Elements<'_>) -> der::Result<Vec<u8>> {
     for identifier in [TagNumber::N1, TagNumber::N2] {
         fields.optional(instead(identifier))?.map(element::bits).transpose()?;
     }
-    let mut extensions = Vec::new();
-    if let Some(explicit) = fields.optional(around(TagNumber::N3))? {
-        let mut list = Elements::of(explicit.content, Tag::Sequence)?;
-        while !list.is_finished() {
-            extensions.push(extension(list.expect(Tag::Sequence)?)?);
-        }
+    let Some(explicit) = fields.optional(around(TagNumber::N3))? else { return Ok(Vec::new()) };
+    let content = element::only(explicit.content, Tag::Sequence)?;
+    let mut list = Elements::new(content);
+    while !list.is_finished() {
+        Extension::read(&mut list)?;
     }
-    Ok(extensions)
-}
-
-fn extension(element: Element<'_>) -> der::Result<Extension> {
-    let mut members = element.elements();
-    let extn_id = members.oid()?;
-    let critical = members.optional(Tag::Boolean)?.map_or(Ok(false), |critical| bool::from_der(critical.der))?;
-    let extn_value = OctetString::new(members.expect(Tag::OctetString)?.content)?;
-    members.finish(Extension { extn_id, critical, extn_value })
+    Ok(content.to_vec())
 }

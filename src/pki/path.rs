@@ -8,7 +8,8 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc5912};
 use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
 
-use super::chain::{Violation, basic_constraints, check_form, check_issued, check_validity, purposes, says};
+use super::chain::{Violation, basic_constraints, check_form, check_issuance, check_validity, purposes, says};
+use super::element::Extension;
 use super::{Certificate, Name};
 use crate::limits;
 
@@ -57,7 +58,7 @@ pub enum NoPath {
         /// The certificate.
         subject: Name,
         /// The extension.
-        extension: ObjectIdentifier,
+        extension: String,
     },
     /// Which names an authority may speak of is not asked here.
     #[error("certificate {0} has nameConstraints, which are not supported")]
@@ -75,9 +76,7 @@ impl NoPath {
 /// RFC 5280, sections 6.1.3 to 6.1.5, without policies and lists of revoked certificates.
 fn check(path: &[Certificate], at: SystemTime) -> Result<(), NoPath> {
     path.iter().try_for_each(check_form)?;
-    for (certificate, issuer) in path.iter().zip(path.iter().skip(1)) {
-        check_issued(certificate, issuer)?;
-    }
+    check_issuance(path)?;
     path.iter().skip(1).enumerate().try_for_each(|(below, issuer)| check_issuer(issuer, below))?;
     for certificate in path {
         if certificate.signs_code()? == Some(false) {
@@ -104,21 +103,18 @@ fn check_issuer(issuer: &Certificate, below: usize) -> Result<(), NoPath> {
 fn check_extensions(certificate: &Certificate) -> Result<(), NoPath> {
     for extension in certificate.extensions() {
         let subject = || certificate.subject();
-        if extension.extn_id == rfc5280::ID_CE_NAME_CONSTRAINTS {
+        if extension.is(rfc5280::ID_CE_NAME_CONSTRAINTS) {
             return Err(NoPath::NameConstraints(subject()));
         }
-        if extension.critical && !UNDERSTOOD.contains(&extension.extn_id) {
-            return Err(NoPath::CriticalExtension { subject: subject(), extension: extension.extn_id });
+        if extension.critical && !is_understood(&extension) {
+            return Err(NoPath::CriticalExtension { subject: subject(), extension: extension.name() });
         }
     }
     Ok(())
 }
 
 fn usage(certificate: &Certificate) -> Result<Option<KeyUsage>, Violation> {
-    match certificate.decode::<KeyUsage>() {
-        Ok(found) => Ok(found.map(|(_, usage)| usage)),
-        Err(_) => Err(Violation::Extension { subject: certificate.subject(), extension: "keyUsage" }),
-    }
+    Ok(certificate.known("keyUsage")?.map(|(_, usage)| usage))
 }
 
 impl Certificate {
@@ -229,7 +225,12 @@ impl<'a, E, C: Fn(&[Certificate]) -> Result<(), E>> Search<'a, E, C> {
     }
 }
 
-/// Extensions that may be critical: those that are asked above or by the caller, and policies, which restrict nothing
+/// Whether an extension may be critical.
+pub(super) fn is_understood(extension: &Extension<'_>) -> bool {
+    UNDERSTOOD.iter().any(|known| extension.is(*known))
+}
+
+/// Extensions that may be critical: those that are asked above or by a caller, and policies, which restrict nothing
 /// unless a policy is asked for (RFC 5280, section 6.1.1 (c)).
 const UNDERSTOOD: [ObjectIdentifier; 5] = [
     rfc5280::ID_CE_BASIC_CONSTRAINTS,
@@ -244,27 +245,9 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn leaf() -> Template {
-        Template::leaf(LEAF, INTERMEDIATE)
-    }
-
-    fn intermediate() -> Template {
-        Template::ca(INTERMEDIATE, ROOT)
-    }
-
-    fn root() -> Template {
-        Template::ca(ROOT, ROOT)
-    }
-
     fn judge(leaf: &Template, intermediate: &Template, root: &Template) -> Result<usize, String> {
         let chain = chain_of(leaf, intermediate, root);
         find(&chain[0], &chain[1..2], &chain[2..], now()).map(|path| path.len()).map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn refused(result: Result<usize, String>, expected: &str) {
-        let found = result.expect_err(expected);
-        assert!(found.contains(expected), "expected {expected:?}, found {found:?}");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Certificate {
 
     fn points_of(&self, oid: const_oid::ObjectIdentifier, name: &'static str) -> Result<Vec<Point>, Unreadable> {
         let Some(extension) = self.extension(oid) else { return Ok(Vec::new()) };
-        read(extension.extn_value.as_bytes()).map_err(|_| Unreadable(name))
+        read(extension.value).map_err(|_| Unreadable(name))
     }
 }
 

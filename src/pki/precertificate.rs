@@ -2,9 +2,10 @@
 //! (RFC 6962, section 3.2). Called where SCTs are checked. Cuts bytes, and never encodes again what was parsed.
 
 use const_oid::ObjectIdentifier;
-use der::{Reader, SliceReader, Tag, TagNumber};
+use der::Tag;
 
-use super::{Certificate, element};
+use super::Certificate;
+use super::element::{self, Elements, Extension};
 
 /// A certificate as a log saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,42 +23,40 @@ impl Certificate {
     /// The extension is not of the form that it must be.
     pub fn precertificate(&self) -> der::Result<Option<Precertificate>> {
         let Some(extension) = self.extension(SCT_LIST) else { return Ok(None) };
-        let scts = element::only(extension.extn_value.as_bytes(), Tag::OctetString)?.to_vec();
-        let mut fields = SliceReader::new(element::only(&self.parts.tbs, Tag::Sequence)?)?;
+        let scts = element::only(extension.value, Tag::OctetString)?.to_vec();
+        let mut fields = Elements::of(&self.parts.tbs, Tag::Sequence)?;
         let mut parts = Vec::new();
         while !fields.is_finished() {
-            let of_extensions = fields.peek_tag()? == EXTENSIONS;
-            let field = fields.tlv_bytes()?;
-            parts.push(if of_extensions { without_scts(field)? } else { field.to_vec() });
+            let field = fields.read()?;
+            parts.push(if field.tag == EXTENSIONS { without_scts(field.content)? } else { field.der.to_vec() });
         }
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         Ok(Some(Precertificate { tbs: element::write(SEQUENCE, &parts), scts }))
     }
 }
 
-/// The field with a certificate's extensions, but for the one; nothing where no other is left, because there is no such
-/// field without one (RFC 5280, section 4.1).
-fn without_scts(field: &[u8]) -> der::Result<Vec<u8>> {
-    let mut list = SliceReader::new(element::only(element::only(field, EXTENSIONS)?, Tag::Sequence)?)?;
+/// The field of a certificate's extensions with this content, but for the one; nothing where no other is left, because
+/// there is no such field without one (RFC 5280, section 4.1).
+fn without_scts(content: &[u8]) -> der::Result<Vec<u8>> {
+    let mut list = Elements::of(content, Tag::Sequence)?;
     let mut kept = Vec::new();
     while !list.is_finished() {
-        let bytes = list.tlv_bytes()?;
-        if element::Extension::read(&mut SliceReader::new(bytes)?)?.oid != SCT_LIST.as_bytes() {
-            kept.push(bytes);
+        let extension = list.read()?;
+        if !Extension::read(&mut Elements::new(extension.der))?.is(SCT_LIST) {
+            kept.push(extension.der);
         }
     }
     if kept.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(element::write(EXTENSIONS_BYTE, &[&element::write(SEQUENCE, &kept)]))
+    Ok(element::write(EXTENSIONS, &[&element::write(SEQUENCE, &kept)]))
 }
 
 /// The extension with SCTs (RFC 6962, section 3.3).
 const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
 
 /// The tag of a certificate's extensions.
-const EXTENSIONS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber::N3 };
-const EXTENSIONS_BYTE: u8 = 0xa3;
+const EXTENSIONS: u8 = 0xa3;
 
 const SEQUENCE: u8 = 0x30;
 

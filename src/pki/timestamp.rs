@@ -10,7 +10,8 @@ use spki::AlgorithmIdentifierRef;
 use x509_cert::time::Time;
 
 use super::chain::{Violation, check_timestamping, check_timestamping_under_anchor, check_validity};
-use super::cms::{BadSignedData, SignedData, constructed, content, entire, is_named, optional, whole};
+use super::cms::{BadSignedData, SignedData, is_named, whole};
+use super::element::{Elements, Extension, around, expect, instead, only, optional};
 use super::key::Hash;
 use super::path::{Lost, Search};
 use super::{Certificate, Name, rfc3339};
@@ -148,9 +149,9 @@ pub fn token(response: &[u8]) -> Result<&[u8], BadTimestamp> {
         return Err(BadTimestamp::TooLarge(response.len()));
     }
     let mut fields = whole(response, Tag::Sequence)?;
-    let mut status = SliceReader::new(content(&mut fields, Tag::Sequence)?)?;
+    let mut status = SliceReader::new(expect(&mut fields, Tag::Sequence)?)?;
     // granted, and grantedWithMods; what else is said of the status is for people.
-    match content(&mut status, Tag::Integer)? {
+    match expect(&mut status, Tag::Integer)? {
         [0 | 1] if !fields.is_finished() => {}
         _ => return Err(BadTimestamp::NotGranted),
     }
@@ -207,17 +208,17 @@ struct Info<'a> {
 impl<'a> Info<'a> {
     fn read(der: &'a [u8]) -> Result<Self, BadTimestamp> {
         let mut fields = whole(der, Tag::Sequence)?;
-        if content(&mut fields, Tag::Integer)? != [1] {
+        if expect(&mut fields, Tag::Integer)? != [1] {
             return Err(BadTimestamp::Version);
         }
-        let policy = content(&mut fields, Tag::ObjectIdentifier)?;
-        let mut imprint = SliceReader::new(content(&mut fields, Tag::Sequence)?)?;
+        let policy = expect(&mut fields, Tag::ObjectIdentifier)?;
+        let mut imprint = SliceReader::new(expect(&mut fields, Tag::Sequence)?)?;
         let hash = imprint.decode::<AlgorithmIdentifierRef<'_>>()?;
         let hash = Hash::of(&hash).map_err(BadTimestamp::Hash)?;
-        let hashed = content(&mut imprint, Tag::OctetString)?;
+        let hashed = expect(&mut imprint, Tag::OctetString)?;
         imprint.finish(())?;
-        let _serial = content(&mut fields, Tag::Integer)?;
-        let at = time(content(&mut fields, Tag::GeneralizedTime)?).ok_or(BadTimestamp::Time)?;
+        let _serial = expect(&mut fields, Tag::Integer)?;
+        let at = time(expect(&mut fields, Tag::GeneralizedTime)?).ok_or(BadTimestamp::Time)?;
         let accuracy = match optional(&mut fields, Tag::Sequence)? {
             Some(stated) => accuracy(stated).ok_or(BadTimestamp::Accuracy)?,
             // "Retrieve the timestamp's accuracy."
@@ -226,8 +227,8 @@ impl<'a> Info<'a> {
         };
         let _ordering = optional(&mut fields, Tag::Boolean)?;
         let _nonce = optional(&mut fields, Tag::Integer)?;
-        let _authority = optional(&mut fields, constructed(0))?;
-        if let Some(extensions) = optional(&mut fields, constructed(1))? {
+        let _authority = optional(&mut fields, around(TagNumber::N0))?;
+        if let Some(extensions) = optional(&mut fields, around(TagNumber::N1))? {
             check_extensions(extensions)?;
         }
         fields.finish(())?;
@@ -259,10 +260,9 @@ fn time(text: &[u8]) -> Option<SystemTime> {
 /// The content of an Accuracy. What is missing in it is zero (RFC 3161, section 2.4.2).
 fn accuracy(stated: &[u8]) -> Option<Duration> {
     let mut reader = SliceReader::new(stated).ok()?;
-    let primitive = |number| Tag::ContextSpecific { constructed: false, number: TagNumber::new(number) };
     let seconds = optional(&mut reader, Tag::Integer).ok()?.map_or(Some(0), number)?;
-    let millis = optional(&mut reader, primitive(0)).ok()?.map_or(Some(0), number)?;
-    let micros = optional(&mut reader, primitive(1)).ok()?.map_or(Some(0), number)?;
+    let millis = optional(&mut reader, instead(TagNumber::N0)).ok()?.map_or(Some(0), number)?;
+    let micros = optional(&mut reader, instead(TagNumber::N1)).ok()?.map_or(Some(0), number)?;
     reader.finish(()).ok()?;
     if millis > 999 || micros > 999 {
         return None;
@@ -281,20 +281,16 @@ fn number(bytes: &[u8]) -> Option<u32> {
 
 /// All extensions are unknown here, and an unknown one must not be critical (RFC 5280, section 4.2).
 fn check_extensions(extensions: &[u8]) -> Result<(), BadTimestamp> {
-    let mut reader = SliceReader::new(extensions)?;
+    let mut list = Elements::new(extensions);
     for _ in 0..limits::TIMESTAMP_ELEMENTS {
-        if reader.is_finished() {
+        if list.is_finished() {
             return Ok(());
         }
-        let mut extension = SliceReader::new(content(&mut reader, Tag::Sequence)?)?;
-        let _kind = content(&mut extension, Tag::ObjectIdentifier)?;
-        if optional(&mut extension, Tag::Boolean)?.is_some_and(|critical| critical != [0]) {
+        if Extension::read(&mut list)?.critical {
             return Err(BadTimestamp::CriticalExtension);
         }
-        let _value = content(&mut extension, Tag::OctetString)?;
-        extension.finish(())?;
     }
-    if reader.is_finished() { Ok(()) } else { Err(BadTimestamp::TooManyExtensions) }
+    if list.is_finished() { Ok(()) } else { Err(BadTimestamp::TooManyExtensions) }
 }
 
 /// The signer's certificate: the one that the signer signed for, by its hash, in signing-certificate-v2 (RFC 5035,
@@ -303,13 +299,13 @@ fn check_extensions(extensions: &[u8]) -> Result<(), BadTimestamp> {
 fn signer<'a>(signed: &SignedData<'_>, given: &'a [Certificate]) -> Result<&'a Certificate, BadTimestamp> {
     let attribute = signed.signer.attribute(rfc5911::ID_AA_SIGNING_CERTIFICATE_V_2, "signing-certificate-v2")?;
     // The first one named is the signer's (RFC 5035, section 3).
-    let mut list = SliceReader::new(content(&mut whole(attribute, Tag::Sequence)?, Tag::Sequence)?)?;
-    let mut named = SliceReader::new(content(&mut list, Tag::Sequence)?)?;
+    let mut list = SliceReader::new(expect(&mut whole(attribute, Tag::Sequence)?, Tag::Sequence)?)?;
+    let mut named = SliceReader::new(expect(&mut list, Tag::Sequence)?)?;
     let hash = match named.peek_tag()? {
         Tag::Sequence => Hash::of(&named.decode()?).map_err(BadTimestamp::Hash)?,
         _ => Hash::Sha256,
     };
-    let digest = content(&mut named, Tag::OctetString)?;
+    let digest = expect(&mut named, Tag::OctetString)?;
     let issuer_serial = optional(&mut named, Tag::Sequence)?;
     named.finish(())?;
     let found = given.iter().find(|certificate| hash.digest(certificate.der()).as_ref() == digest);
@@ -324,7 +320,7 @@ fn signer<'a>(signed: &SignedData<'_>, given: &'a [Certificate]) -> Result<&'a C
 /// Whether the content of an IssuerSerial speaks of a certificate: its issuer alone, and its serial number.
 fn fits(certificate: &Certificate, issuer_serial: &[u8]) -> der::Result<bool> {
     let mut fields = SliceReader::new(issuer_serial)?;
-    let issuer = entire(content(&mut fields, Tag::Sequence)?, constructed(DIRECTORY_NAME))?;
+    let issuer = only(expect(&mut fields, Tag::Sequence)?, around(DIRECTORY_NAME))?;
     let serial = fields.tlv_bytes()?;
     fields.finish(is_named(certificate, issuer, serial))
 }
@@ -360,7 +356,7 @@ const ID_CT_TST_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 const BASELINE_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("0.4.0.2023.1.1");
 
 /// The choice of GeneralName for a distinguished name (RFC 5280, section 4.2.1.6).
-const DIRECTORY_NAME: u8 = 4;
+const DIRECTORY_NAME: TagNumber = TagNumber::N4;
 
 #[cfg(test)]
 pub(crate) mod testing;

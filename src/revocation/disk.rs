@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::Key;
+use crate::artifact::hex;
 use crate::limits;
 use crate::metrics::{Cache, Lookup, Metrics};
 
@@ -144,10 +145,6 @@ impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Disk").field("folder", &self.folder).finish_non_exhaustive()
     }
-}
-
-fn hex(name: &Key) -> String {
-    name.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_name(file: &str) -> bool {

@@ -21,7 +21,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::pki::crl::{self, BadCrl, Crl, Judged, Status, Subject};
 use crate::pki::ocsp::{self, Answer};
-use crate::pki::{Coverage, Point};
+use crate::pki::{Coverage, Point, sha256};
 use crate::report::Fault;
 use crate::verdict::Class;
 
@@ -408,11 +408,7 @@ fn name_of(kind: &str, url: &Url, whom: &[u8]) -> Key {
         context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         context.update(part);
     }
-    let mut name = [0; 32];
-    for (to, from) in name.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    name
+    sha256(context)
 }
 
 /// Why several tries came to nothing.

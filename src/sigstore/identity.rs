@@ -380,6 +380,14 @@ mod tests {
     }
 
     #[test]
+    fn a_subject_that_says_something_twice_is_refused() {
+        assert!(ChainIdentity::subject("O=acme,OU=build").is_ok());
+        for text in ["O=acme,OU=build,OU=test", "OU=build,OU=build"] {
+            assert_eq!(ChainIdentity::subject(text).unwrap_err().to_string(), "OU is given twice", "{text}");
+        }
+    }
+
+    #[test]
     fn a_pattern_that_everything_matches_is_refused() {
         for text in [
             ".*",

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::dsse::Envelope;
 use super::key::{Message, PublicKey};
 use super::trusted_root::{Log, TrustedRoot, Validity};
+use crate::artifact::hex;
 use crate::pki::{Certificate, rfc3339};
 use body::Body;
 use checkpoint::Checkpoint;
@@ -155,11 +156,6 @@ pub enum BadEntry {
 
 fn named(known: &[String]) -> String {
     if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-}
-
-/// Bytes as lowercase hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl LogEntry {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::key::Message;
-use super::log::hex;
 use super::sha256;
 use super::trusted_root::{Log, TrustedRoot, Validity};
+use crate::artifact::hex;
 use crate::limits;
 use crate::pki::{Certificate, Precertificate, rfc3339};
 

@@ -17,6 +17,7 @@ use super::log::{Entered, SignedBy, What};
 use super::sct;
 use super::times::{self, NO_TIME, Times};
 use super::trusted_root::{TrustedRoot, Validity};
+use crate::artifact::hex;
 use crate::pki::chain::check_validity;
 use crate::pki::path::{self, NoPath};
 use crate::pki::{Certificate, rfc3339};
@@ -132,7 +133,6 @@ fn check_digest(content: &Content, message: &Message<'_>) -> Result<(), Unmet> {
     if found == *bytes {
         return Ok(());
     }
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     Err(Unmet::new(
         Stage::Subject,
         format_args!("the bundle is of another artifact: of digest {}, and this is {}", hex(bytes), hex(&found)),

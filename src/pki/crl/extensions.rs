@@ -3,16 +3,15 @@
 
 use std::time::SystemTime;
 
-use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
 use der::asn1::GeneralizedTime;
-use der::{Decode, Reader, SliceReader, Tag};
+use der::{Decode, Tag};
 use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 use x509_cert::time::Time;
 
 use super::{BadCrl, Reason};
 use crate::limits;
-use crate::pki::element::{self, Extension};
+use crate::pki::element::{self, Elements, Extension};
 use crate::pki::points::{self, Point};
 use crate::pki::{CERTIFICATE_DEPTH, lists_are_short};
 
@@ -38,7 +37,7 @@ impl<'a> Extensions<'a> {
     pub(super) fn read(content: &'a [u8]) -> Result<Self, BadCrl> {
         let mut read = Self::default();
         let mut seen: Vec<&[u8]> = Vec::new();
-        let mut list = SliceReader::new(content)?;
+        let mut list = Elements::new(content);
         while !list.is_finished() {
             let extension = Extension::read(&mut list)?;
             if seen.len() >= limits::CERTIFICATE_ELEMENTS || extension.value.len() > limits::CERTIFICATE_BYTES {
@@ -56,16 +55,16 @@ impl<'a> Extensions<'a> {
     fn take(&mut self, extension: Extension<'a>) -> Result<(), BadCrl> {
         let value = extension.value;
         match extension.oid {
-            oid if oid == rfc5280::ID_CE_CRL_NUMBER.as_bytes() => self.number = Some(positive(value)?),
-            oid if oid == rfc5280::ID_CE_DELTA_CRL_INDICATOR.as_bytes() => self.base = Some(positive(value)?),
-            oid if oid == rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT.as_bytes() => {
+            _ if extension.is(rfc5280::ID_CE_CRL_NUMBER) => self.number = Some(positive(value)?),
+            _ if extension.is(rfc5280::ID_CE_DELTA_CRL_INDICATOR) => self.base = Some(positive(value)?),
+            _ if extension.is(rfc5280::ID_CE_ISSUING_DISTRIBUTION_POINT) => {
                 if !lists_are_short(value, CERTIFICATE_DEPTH)? {
                     return Err(BadCrl::Extensions);
                 }
                 self.scope = Some(Scope { der: value, point: IssuingDistributionPoint::from_der(value)? });
             }
-            oid if oid == rfc5280::ID_CE_FRESHEST_CRL.as_bytes() => self.freshest = points::read(value)?,
-            oid if oid == NEXT_PUBLISH && !extension.critical => {
+            _ if extension.is(rfc5280::ID_CE_FRESHEST_CRL) => self.freshest = points::read(value)?,
+            NEXT_PUBLISH if !extension.critical => {
                 self.next_publish = Some(Time::from_der(value)?.to_system_time());
             }
             _ if extension.critical => return Err(BadCrl::Critical(extension.name())),
@@ -78,12 +77,12 @@ impl<'a> Extensions<'a> {
 /// Reason and invalidity date of an entry, where they are wanted; what is critical and not understood is refused in any.
 pub(super) fn of_entry(content: &[u8], wanted: bool) -> Result<(Reason, Option<SystemTime>), BadCrl> {
     let (mut reason, mut invalid_from) = (Reason(0), None);
-    let mut list = SliceReader::new(content)?;
+    let mut list = Elements::new(content);
     while !list.is_finished() {
         let extension = Extension::read(&mut list)?;
-        let is = |known: ObjectIdentifier| extension.oid == known.as_bytes();
-        let (is_reason, is_date) = (is(rfc5280::ID_CE_CRL_REASONS), is(rfc5280::ID_CE_INVALIDITY_DATE));
-        if is(rfc5280::ID_CE_CERTIFICATE_ISSUER) {
+        let is_reason = extension.is(rfc5280::ID_CE_CRL_REASONS);
+        let is_date = extension.is(rfc5280::ID_CE_INVALIDITY_DATE);
+        if extension.is(rfc5280::ID_CE_CERTIFICATE_ISSUER) {
             return Err(BadCrl::Indirect);
         }
         if extension.critical && !is_reason && !is_date {

@@ -56,12 +56,6 @@ fn revoked(judged: Result<Judged, BadCrl>) -> Revoked {
     }
 }
 
-#[track_caller]
-fn refused(judged: Result<Judged, BadCrl>, expected: &str) {
-    let error = judged.unwrap_err().to_string();
-    assert!(error.contains(expected), "{expected:?}: {error}");
-}
-
 #[test]
 fn a_certificate_that_is_not_listed_stands_until_the_next_list_is_due() {
     let judged = good(by(&draft().revoke(8, None, None)));

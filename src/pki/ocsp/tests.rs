@@ -35,12 +35,6 @@ fn by(change: impl FnOnce(OcspDraft<'_>) -> OcspDraft<'_>) -> Result<Answer, Bad
     judge_at(&response, NOW)
 }
 
-#[track_caller]
-fn refused(judged: Result<Answer, BadAnswer>, expected: &str) {
-    let error = judged.unwrap_err().to_string();
-    assert!(error.contains(expected), "{expected:?}: {error}");
-}
-
 #[test]
 fn the_issuers_own_word_counts_until_the_next_one_is_due() {
     let good = Answer { status: Status::Good, until: at(NOW + DAY), delegate: None };
@@ -117,6 +111,63 @@ fn the_response_is_signed_by_the_issuer_or_by_whom_the_issuer_lets_answer() {
     let delegate = delegate().sign(delegate_key(), issuer_key());
     let response = OcspDraft { certificates: Vec::new(), ..draft().by(&delegate) }.sign(delegate_key());
     refused(judge_at(&response, NOW), "signed neither by");
+}
+
+#[test]
+fn who_answers_in_the_issuers_place_keeps_the_rules_for_certificates() {
+    let (leaf, issuer) = (leaf(), issuer());
+    let of = |template: Template| {
+        let delegate = template.sign(delegate_key(), issuer_key());
+        judge_at(&OcspDraft::new(&leaf, &issuer).by(&delegate).sign(delegate_key()), NOW)
+    };
+    let vendor = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.55555.1");
+    let inner = Some(algorithm(rfc5912::ECDSA_WITH_SHA_384, None));
+    for (template, expected) in [
+        (Template { version: x509_cert::Version::V1, ..delegate() }, "version 1 instead of 3"),
+        (Template { inner, ..delegate() }, "two different signature algorithms"),
+        (delegate().with(usage_of(true, &[KEY_CERT_SIGN])), "its keyUsage does not say digitalSignature"),
+        (delegate().with(extension(rfc5280::ID_CE_KEY_USAGE, true, b"x")), "keyUsage cannot be read"),
+        (delegate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, b"x")), "extendedKeyUsage cannot be read"),
+        (delegate().with(extension(vendor, true, b"x")), "its critical extension 1.3.6.1.4.1.55555.1"),
+    ] {
+        refused(of(template), expected);
+    }
+    // Longer than the type for object identifiers holds.
+    let long = [vec![6, 50, 0x2b], vec![0x81; 48], vec![1]].concat();
+    let long = [long, der::Encode::to_der(&rfc5912::ID_KP_OCSP_SIGNING).unwrap()].concat();
+    for template in [
+        delegate().without(rfc5280::ID_CE_KEY_USAGE),
+        delegate().with(extension(vendor, false, b"x")),
+        delegate().with(extension(OCSP_NOCHECK, true, &[5, 0])),
+        delegate().with(extension(rfc5280::ID_CE_EXT_KEY_USAGE, true, &tlv(0x30, &long))),
+    ] {
+        assert!(of(template.clone()).is_ok(), "{:?}", template.extensions);
+    }
+}
+
+#[test]
+fn who_answers_under_the_issuers_name_may_have_another_kind_of_key() {
+    let rsa = Key::get(Kind::Rsa2048, 0);
+    let issuer = Template::ca(ROOT, ROOT).sign(rsa, rsa);
+    let leaf = Template::leaf(LEAF, ROOT).serial(7).sign(Key::get(Kind::P256, 0), rsa);
+    let delegate = Template { subject: ROOT.to_owned(), ..delegate() }.sign(delegate_key(), rsa);
+    let draft = || OcspDraft::new(&leaf, &issuer).by(&delegate);
+    assert!(judge(&draft().sign(delegate_key()), &leaf, &issuer, now()).is_ok());
+    let alone = OcspDraft { certificates: Vec::new(), ..draft() }.sign(delegate_key());
+    refused(judge(&alone, &leaf, &issuer, now()), "signature algorithm is not supported");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_beside_that_of_who_answers_changes_nothing() {
+    let (leaf, issuer) = (leaf(), issuer());
+    let delegate = delegate().sign(delegate_key(), issuer_key());
+    let broken = &[0x30, 0][..];
+    for certificates in [[broken, delegate.der()], [delegate.der(), broken]] {
+        let draft = OcspDraft::new(&leaf, &issuer).by(&delegate);
+        assert!(judge_at(&draft.sign_beside(&certificates.concat(), delegate_key()), NOW).is_ok());
+    }
+    let draft = OcspDraft::new(&leaf, &issuer).by(&delegate);
+    refused(judge_at(&draft.sign_beside(broken, delegate_key()), NOW), "it is no X.509 certificate in DER");
 }
 
 #[test]

@@ -344,9 +344,21 @@ pub fn purposes_of(critical: bool, purposes: &[ObjectIdentifier]) -> Extension {
     extension(rfc5280::ID_CE_EXT_KEY_USAGE, critical, &tlv(0x30, &content))
 }
 
+pub fn leaf() -> Template {
+    Template::leaf(LEAF, INTERMEDIATE)
+}
+
+pub fn intermediate() -> Template {
+    Template::ca(INTERMEDIATE, ROOT)
+}
+
+pub fn root() -> Template {
+    Template::ca(ROOT, ROOT)
+}
+
 /// Leaf, intermediate and root, all EC P-256, valid 100 days before and after [`NOW`].
 pub fn chain() -> Vec<Certificate> {
-    chain_of(&Template::leaf(LEAF, INTERMEDIATE), &Template::ca(INTERMEDIATE, ROOT), &Template::ca(ROOT, ROOT))
+    chain_of(&leaf(), &intermediate(), &root())
 }
 
 /// The same of other templates, with the keys 0, 1 and 2.

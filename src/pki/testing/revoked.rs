@@ -222,6 +222,12 @@ impl<'a> OcspDraft<'a> {
     }
 
     pub(crate) fn sign(&self, key: &Key) -> Vec<u8> {
+        let certificates: Vec<u8> = self.certificates.iter().flat_map(|it| it.der().to_vec()).collect();
+        self.sign_beside(&certificates, key)
+    }
+
+    /// The same with these bytes for its certificates.
+    pub(crate) fn sign_beside(&self, certificates: &[u8], key: &Key) -> Vec<u8> {
         let responder = if self.by_key {
             let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, key_of(self.responder));
             element::write(0xa2, &[&element::write(4, &[hash.as_ref()])])
@@ -250,11 +256,10 @@ impl<'a> OcspDraft<'a> {
                 &optional(0xa1, &self.extensions),
             ],
         );
-        let certificates: Vec<u8> = self.certificates.iter().flat_map(|it| it.der().to_vec()).collect();
         let certificates = if certificates.is_empty() {
             Vec::new()
         } else {
-            element::write(0xa0, &[&element::write(0x30, &[&certificates])])
+            element::write(0xa0, &[&element::write(0x30, &[certificates])])
         };
         let basic = signed(&tbs, key, &certificates);
         let kind = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1").to_der().unwrap();

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::super::dsse::Envelope;
 use super::super::key::{BadKey, Message};
 use super::super::sha256;
-use super::{Entered, SignedBy, What, hex};
+use super::{Entered, SignedBy, What};
+use crate::artifact::hex;
 use crate::pki::{self, BadBundle, BadCertificate, Certificate, fingerprint};
 
 mod written;

@@ -10,7 +10,7 @@ use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::hex;
+use crate::artifact::hex;
 use crate::{json, limits};
 
 /// An entry that could be parsed. Nothing is known yet to be true.

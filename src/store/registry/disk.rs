@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::artifact::Descriptor;
+use crate::artifact::{Descriptor, hex};
 use crate::limits;
 use crate::metrics::{Cache, Lookup, Metrics};
 use crate::reference::Repository;
@@ -370,10 +370,6 @@ fn name_of(repository: &Repository, descriptor: &Descriptor) -> Name {
         *to = *from;
     }
     name
-}
-
-fn hex(name: &Name) -> String {
-    name.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The hash that a file's name spells, if it is one of ours.

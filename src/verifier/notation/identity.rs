@@ -33,9 +33,6 @@ pub enum BadIdentity {
     /// Not a distinguished name.
     #[error(transparent)]
     Name(BadName),
-    /// An attribute type is there twice.
-    #[error("{0} is given twice")]
-    Duplicate(AttributeType),
     /// An attribute is missing that must be there.
     #[error("{0} is missing: an identity must name at least C, ST and O")]
     Missing(AttributeType),
@@ -54,11 +51,6 @@ impl Subject {
             };
         }
         let attributes = parse(name).map_err(BadIdentity::Name)?;
-        for (index, (kind, _)) in attributes.iter().enumerate() {
-            if attributes.iter().take(index).any(|(other, _)| other == kind) {
-                return Err(BadIdentity::Duplicate(*kind));
-            }
-        }
         for required in [AttributeType::COUNTRY, AttributeType::STATE, AttributeType::ORGANIZATION] {
             if !attributes.iter().any(|(kind, _)| *kind == required) {
                 return Err(BadIdentity::Missing(required));

@@ -655,7 +655,7 @@ mod tests {
         let reversed: Vec<_> = chain.iter().rev().cloned().collect();
         refused(with(encode(&reversed)), Stage::Integrity, "does not fit its content");
         let swapped = [chain[0].clone(), chain[2].clone(), chain[1].clone()];
-        refused(with(encode(&swapped)), Stage::Integrity, "but the next certificate in the chain is CN=root");
+        refused(with(encode(&swapped)), Stage::Integrity, "but the next certificate in the chain is CN=intermediate");
         refused(with(encode(&chain[..1])), Stage::Integrity, "the root certificate is missing");
         refused(with(encode(&chain[..2])), Stage::Integrity, "the root certificate is missing");
         let more = [chain.clone(), vec![stranger.clone()]].concat();

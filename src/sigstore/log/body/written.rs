@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 
-use super::super::hex;
 use super::{BadBody, Content, Hash, Signature, Verifier, decode, short};
+use crate::artifact::hex;
 use crate::json;
 
 /// The signature in a body, who made it, and over what.
