@@ -626,6 +626,10 @@ pub const TUF_ROOT_BYTES: u64 = 512 * 1024;
 /// Largest target of a TUF repository, in bytes: a trusted root.
 pub const TUF_TARGET_BYTES: u64 = TRUST_FILE_BYTES;
 
+/// Largest file of a TUF repository beside its root and its targets, in bytes, and of all that is kept of one on disk.
+/// python-tuf's limit for the role `targets`, of all roles the largest.
+pub const TUF_METADATA_BYTES: u64 = 5_000_000;
+
 /// How long one file of a TUF repository is waited for.
 pub const TUF_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -27,10 +27,8 @@ pub mod watched;
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
     let own = rustix::process::geteuid().as_raw();
     let physical = walk(path, |path, metadata| check_step(path, metadata, own))?;
-    // Without O_NONBLOCK, opening a named pipe would wait for a writer. O_NOFOLLOW: `resolve` followed all links.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(&physical, flags, Mode::empty()).map_err(|error| Untrusted::io(path, error.into()))?;
-    let mut file = File::from(file);
+    // `walk` followed all links.
+    let mut file = open(&physical, OFlags::NOFOLLOW).map_err(|error| Untrusted::io(path, error))?;
     settled(path, || {
         let before = file.metadata().map_err(|error| Untrusted::io(path, error))?;
         check_file(&physical, &before, own, limit)?;
@@ -38,6 +36,25 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
         let after = file.metadata().map_err(|error| Untrusted::io(path, error))?;
         Ok((State::of(&before), content, State::of(&after)))
     })
+}
+
+/// Reads a file of at most `limit` bytes, whoever can change it: for what is judged by what it says. Links are followed.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read_untrusted(path: &Path, limit: u64) -> Result<Vec<u8>, Untrusted> {
+    let io = |error| Untrusted::io(path, error);
+    let mut file = open(path, OFlags::empty()).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(Untrusted::NotRegular { path: path.to_owned() });
+    }
+    read_bounded(&mut file, path, limit)
+}
+
+/// Opens a file to read it. Without `O_NONBLOCK`, opening a named pipe would wait for a writer.
+fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 /// Checks who can change a file or directory, or put another in its place: nobody but root and this user.

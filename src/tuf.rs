@@ -2,9 +2,10 @@
 //! what the repository says (TUF specification, section 5); here is what it is asked by: a bounded transport, a cache on
 //! disk that is judged anew at each start, and when. Nothing of this is done in the path of a pull.
 
-use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
@@ -12,13 +13,17 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use sigstore_trust_root::{SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, SigstoreInstance};
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{Error, FileStore, MetadataStore, Repository, StoreRepository, Updater, UpdaterConfig};
-use tracing::warn;
+use sigstore_tuf::{Error, Repository, StoreRepository, Updater, UpdaterConfig};
 use url::Url;
 
 use crate::config::Proxy;
 use crate::limits;
 use crate::trust::remote::{Remote, Terms, Unread};
+use crate::trust::{self, Untrusted};
+
+mod cache;
+
+use cache::Cache;
 
 /// What is asked of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +93,17 @@ impl Known {
 /// A file of a repository.
 pub type Target = Remote<Vec<u8>>;
 
-/// Begins to read a file of a repository. Blocks on the cache alone.
+/// Why a file is of no use, if so.
+pub type Check = fn(&[u8]) -> Result<(), String>;
+
+/// Begins to read a file of a repository. One that `check` refuses is not taken: the one before it goes on. Blocks on the
+/// cache alone.
 #[must_use]
-pub fn open(options: Options, proxy: Proxy) -> Target {
+pub fn open(options: Options, proxy: Proxy, check: Check) -> Target {
     let what = format!("TUF repository {}", options.mirror);
     let terms = Terms { what, refresh: options.refresh, max_age: options.max_age };
-    let cache = options.cache.as_ref().map(|folder| Cache { folder: folder.join(name(&options)) });
-    let kept = cache.as_ref().and_then(|cache| cache.kept(&options));
-    let reader = Reader { client: client(proxy), options, cache };
+    let reader = Reader::new(options, proxy, check);
+    let kept = reader.kept();
     Remote::open(terms, kept, async move || reader.read().await)
 }
 
@@ -111,99 +119,102 @@ impl std::fmt::Display for Mirror {
 /// Asks one repository.
 struct Reader {
     options: Options,
+    check: Check,
     client: Result<Client, String>,
-    cache: Option<Cache>,
+    cache: Arc<Cache>,
 }
 
 impl Reader {
+    fn new(options: Options, proxy: Proxy, check: Check) -> Self {
+        let cache = Cache::new(options.cache.as_ref().map(|folder| folder.join(name(&options))));
+        Self { client: client(proxy), options, check, cache }
+    }
+
+    /// The file as an earlier process has last read it, and how long ago. All of it is judged anew, as of that moment.
+    fn kept(&self) -> Option<(Vec<u8>, Duration)> {
+        let (files, at) = self.cache.files().kept()?;
+        // A moment that is still to come says nothing of how old it is.
+        let age = SystemTime::now().duration_since(at).ok()?;
+        let at = timestamp(at).ok()?;
+        let judge = async {
+            let updater = Updater::new(StoreRepository::new(files.clone()), &self.options.root).ok()?;
+            let mut updater = updater.with_config(bounds()).with_store(files);
+            self.fetch(&mut updater, at).await.ok()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+        Some((runtime.block_on(judge)?, age))
+    }
+
     async fn read(&self) -> Result<Vec<u8>, Unread> {
         let now = SystemTime::now();
         let at = timestamp(now).map_err(Unread::Unreachable)?;
         let updater = match (&self.options.mirror, &self.client) {
-            (Mirror::Folder(folder), _) => {
-                Updater::new(StoreRepository::new(FileStore::new(folder)), &self.options.root)
-            }
+            (Mirror::Folder(folder), _) => Updater::new(Folder(folder.clone()), &self.options.root),
             (Mirror::Url(url), Ok(client)) => {
                 Updater::new(Web { base: slashed(url), client: client.clone() }, &self.options.root)
             }
             (Mirror::Url(_), Err(cause)) => return Err(Unread::Unreachable(cause.clone())),
         };
         let updater = updater.map_err(|error| Unread::Gone(format!("its first root: {}", chain(&error))))?;
-        let mut updater = updater.with_config(bounds());
-        if let Some(cache) = &self.cache {
-            updater = updater.with_store(cache.store());
+        let files = self.cache.files();
+        let mut updater = updater.with_config(bounds()).with_store(files.clone());
+        let found = self.fetch(&mut updater, at).await;
+        // That a file is no longer listed was read to the end too, and must not be forgotten.
+        if let Ok(_) | Err(Unread::Gone(_)) = &found {
+            files.keep(now, updater.trusted().root().version);
         }
-        let bytes = fetch(&mut updater, &self.options.target, at).await?;
-        if let Some(cache) = &self.cache {
-            cache.refreshed(now);
-        }
-        Ok(bytes)
+        found
     }
-}
 
-/// The file, once the repository's metadata was followed to it.
-async fn fetch(updater: &mut Updater, target: &str, at: Timestamp) -> Result<Vec<u8>, Unread> {
-    // A signature that does not hold, an older version or an expired one is what somebody in the middle would bring: what
-    // was trusted before is not touched by it.
-    let unreachable = |error: Error| Unread::Unreachable(chain(&error));
-    updater.refresh(at).await.map_err(unreachable)?;
-    match updater.get_target(target, at).await {
-        Ok(bytes) => Ok(bytes),
-        Err(Error::TargetNotFound(_)) => Err(Unread::Gone(format!("it no longer lists {target}"))),
-        Err(error) => Err(unreachable(error)),
+    /// The file, once the repository's metadata was followed to it.
+    async fn fetch(&self, updater: &mut Updater, at: Timestamp) -> Result<Vec<u8>, Unread> {
+        let target = &self.options.target;
+        // A signature that does not hold, an older version or an expired one is what somebody in the middle would bring:
+        // what was trusted before is not touched by it.
+        let unreachable = |error: Error| Unread::Unreachable(chain(&error));
+        updater.refresh(at).await.map_err(unreachable)?;
+        let bytes = match updater.get_target(target, at).await {
+            Ok(bytes) => bytes,
+            Err(Error::TargetNotFound(_)) => return Err(Unread::Gone(format!("it no longer lists {target}"))),
+            Err(error) => return Err(unreachable(error)),
+        };
+        // Nor by what is good and this version of the program cannot read.
+        (self.check)(&bytes).map_err(|cause| Unread::Unreachable(format!("{target}: {cause}")))?;
+        Ok(bytes)
     }
 }
 
 fn bounds() -> UpdaterConfig {
     let mut bounds = UpdaterConfig::default();
     (bounds.root_max_length, bounds.target_max_length) = (limits::TUF_ROOT_BYTES, limits::TUF_TARGET_BYTES);
+    bounds.targets_max_length = limits::TUF_METADATA_BYTES;
     bounds
 }
 
-/// What an earlier process has read.
-struct Cache {
-    folder: PathBuf,
-}
+/// A repository in a folder. Whoever wrote it need not be trusted, any more than a server; links are followed, as tools
+/// that write repositories make them.
+struct Folder(PathBuf);
 
-impl Cache {
-    fn store(&self) -> Store {
-        Store(FileStore::new(&self.folder))
-    }
-
-    /// The file as it was last read, and how long ago. All of it is judged anew, as of that moment.
-    fn kept(&self, options: &Options) -> Option<(Vec<u8>, Duration)> {
-        let text = fs::read_to_string(self.folder.join(REFRESHED)).ok()?;
-        let at = UNIX_EPOCH.checked_add(Duration::from_secs(text.trim().parse().ok()?))?;
-        // A moment that is still to come says nothing of how old it is.
-        let age = SystemTime::now().duration_since(at).ok()?;
-        let at = timestamp(at).ok()?;
-        let judge = async {
-            let updater = Updater::new(StoreRepository::new(self.store()), &options.root).ok()?;
-            let mut updater = updater.with_config(bounds()).with_store(self.store());
-            fetch(&mut updater, &options.target, at).await.ok()
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
-        Some((runtime.block_on(judge)?, age))
-    }
-
-    fn refreshed(&self, now: SystemTime) {
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if let Err(error) = self.store().store(REFRESHED, seconds.to_string().as_bytes()) {
-            warn!("a TUF repository is not kept on disk: {}", chain(&error));
+impl Folder {
+    fn get(&self, name: &str, limit: u64) -> sigstore_tuf::Result<Option<Vec<u8>>> {
+        if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::transport(format!("{name:?} does not lie in {}", self.0.display())));
+        }
+        match trust::read_untrusted(&self.0.join(name), limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Untrusted::Io { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::transport(error.to_string())),
         }
     }
 }
 
-/// A folder that is written to. One of each version of a snapshot would fill it; the newest alone is asked for again.
-struct Store(FileStore);
-
-impl MetadataStore for Store {
-    fn load(&self, name: &str) -> sigstore_tuf::Result<Option<Vec<u8>>> {
-        self.0.load(name)
+impl Repository for Folder {
+    fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(async move { self.get(name, max_length) })
     }
 
-    fn store(&self, name: &str, bytes: &[u8]) -> sigstore_tuf::Result<()> {
-        if name.ends_with(".snapshot.json") { Ok(()) } else { self.0.store(name, bytes) }
+    fn fetch_target<'a>(&'a self, path: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(async move { self.get(&format!("targets/{path}"), max_length) })
     }
 }
 
@@ -290,10 +301,7 @@ fn deepest(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// When the repository was last read, in seconds since 1970.
-const REFRESHED: &str = "refreshed";
-
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

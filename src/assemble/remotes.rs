@@ -12,6 +12,7 @@ use crate::config::{AzureIdentity, AzureVault, Place, Proxy, VaultItem};
 use crate::keyvault::{self, Contents, Item};
 use crate::limits;
 use crate::metrics::AsOf;
+use crate::sigstore::trusted_root::TrustedRoot;
 use crate::trust::remote::{Asked, Remote, Revision};
 use crate::tuf;
 
@@ -67,9 +68,10 @@ impl Remotes {
         self.vaults.get(options(vault), proxy, |options, proxy| keyvault::open(options, &environment, proxy))
     }
 
-    /// The file of a TUF repository.
+    /// The file of a TUF repository, a trusted root of Sigstore.
     pub(super) fn target(&self, options: tuf::Options, proxy: &Proxy) -> Arc<tuf::Target> {
-        self.targets.get(options, proxy, tuf::open)
+        let check = |bytes: &[u8]| TrustedRoot::parse(bytes).map(drop).map_err(|cause| cause.to_string());
+        self.targets.get(options, proxy, |options, proxy| tuf::open(options, proxy, check))
     }
 
     /// Has all of them read again, and waits for that for at most [`limits::REMOTE_FIRST`] in all; blocks.
@@ -146,5 +148,43 @@ fn options(vault: &AzureVault) -> keyvault::Options {
         keys: keys.into_iter().map(item).collect(),
         refresh,
         max_age,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sigstore::testing::bundles::Keyless;
+    use crate::tuf::testing::{LATER, Repo, TARGET};
+    use crate::tuf::{Mirror, Options};
+
+    #[test]
+    fn a_trusted_root_that_this_version_cannot_read_leaves_the_last_good_one_in_force_also_after_a_restart() {
+        let good = Keyless::new().root().bytes();
+        let repo = Repo::of(&good);
+        let cache = tempfile::tempdir().unwrap();
+        let options = Options {
+            mirror: Mirror::Folder(repo.folder.path().to_owned()),
+            root: repo.first_root.clone(),
+            target: TARGET.to_owned(),
+            refresh: Duration::from_secs(3600),
+            max_age: Duration::from_secs(3600),
+            cache: Some(cache.path().to_owned()),
+        };
+        let remotes = Remotes::default();
+        let target = remotes.target(options.clone(), &Proxy::default());
+        assert_eq!(target.now().0.as_deref(), Ok(&good));
+        repo.publish(2, b"{ \"mediaType\": \"one of tomorrow\" }", LATER);
+        let read = |target: &tuf::Target| target.await_reading(target.ask(), Duration::from_secs(60));
+        read(&target);
+        assert_eq!(target.now().0.as_deref(), Ok(&good));
+        let problem = target.problem().unwrap();
+        assert!(problem.contains("cannot be read: trusted_root.json: ") && problem.contains("tomorrow"), "{problem}");
+        let again = Remotes::default().target(options, &Proxy::default());
+        read(&again);
+        assert_eq!(again.now().0.as_deref(), Ok(&good));
+        repo.publish(3, &good, LATER);
+        read(&again);
+        assert_eq!((again.now().0.as_deref(), again.problem()), (Ok(&good), None));
     }
 }

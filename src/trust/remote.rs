@@ -1,7 +1,7 @@
 //! Trust that comes from elsewhere, a key vault or a TUF repository: read when it is first needed and again at an
 //! interval, in a thread of its own, so that no pull waits for it. What its source no longer vouches for is trusted no
-//! more from the next reading on; a source that cannot be reached leaves what was last read in force, for a while.
-//! Nothing here knows what it is that is trusted.
+//! more from the next reading on; a source that cannot be reached leaves what was last read in force, for a while, as does
+//! a reading that comes to no end. Nothing here knows what it is that is trusted.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +24,31 @@ pub struct Terms {
     pub max_age: Duration,
 }
 
+impl Terms {
+    /// Until when something is trusted that was last known to be so at `since`; none where that is over.
+    fn until(&self, since: Instant, now: Instant) -> Option<Instant> {
+        since.checked_add(self.max_age).filter(|until| now < *until)
+    }
+
+    /// How long after a reading the next one begins: before what was read is too old, with time left to read.
+    fn pause(&self, was_read: bool) -> Duration {
+        let in_time = self.max_age.saturating_sub(limits::REMOTE_RETRY).max(limits::REMOTE_RETRY);
+        self.refresh.min(if was_read { in_time } else { limits::REMOTE_RETRY })
+    }
+
+    /// Why what was read is trusted no more, whatever the source may say. It may be told again later: then it is older.
+    fn too_old(&self, age: Duration, problem: Option<&str>) -> String {
+        let [age, limit] =
+            [age, self.max_age].map(|time| humantime::format_duration(Duration::from_secs(time.as_secs())));
+        let unread = format!("{} has not been read again", self.what);
+        let problem = problem.unwrap_or(&unread);
+        format!("{problem}; what was read last was {age} old when it was looked at, and maxTrustAge is {limit}")
+    }
+}
+
 /// Something trusted that comes from elsewhere. The thread that reads it ends soon after this is dropped.
 pub struct Remote<T> {
-    what: String,
+    terms: Terms,
     shared: Arc<Shared<T>>,
     opened: Instant,
     /// Has the thread read again before its time. Dropped with this: then the thread ends.
@@ -51,13 +73,19 @@ pub enum Unread {
 pub struct Revision {
     now: Arc<AtomicU64>,
     taken: u64,
+    /// From when on it is too old, unless it was known to be trusted later; none where nothing was in force.
+    until: Option<Instant>,
 }
 
 impl Revision {
-    /// Whether what was taken is what is trusted.
+    /// Whether what was taken is what is trusted. What may have become too old is not.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.now.load(Ordering::Acquire) == self.taken
+        self.is_current_at(Instant::now())
+    }
+
+    fn is_current_at(&self, now: Instant) -> bool {
+        self.now.load(Ordering::Acquire) == self.taken && self.until.is_none_or(|until| now < until)
     }
 }
 
@@ -69,7 +97,7 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    /// What is trusted, and since when it was last known to be so.
+    /// What was last read, and when it was last known to be trusted; it may be too old since.
     held: Option<(Arc<T>, Instant)>,
     /// Why it could not be read, if so.
     problem: Option<String>,
@@ -98,7 +126,7 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
         let answered = held.is_some();
         let state = State { held, problem: None, answered, asked: 0, done: 0 };
         let shared = Arc::new(Shared { state: Mutex::new(state), read: Condvar::new(), revision: Arc::default() });
-        let (what, reader) = (terms.what.clone(), Reader { terms, shared: Arc::clone(&shared) });
+        let reader = Reader { terms: terms.clone(), shared: Arc::clone(&shared) };
         let work = move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
@@ -107,8 +135,7 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
             loop {
                 let asked = reader.shared.lock().asked;
                 let found = runtime.block_on(read());
-                let refresh = reader.terms.refresh;
-                let next = if found.is_ok() { refresh } else { refresh.min(limits::REMOTE_RETRY) };
+                let next = reader.terms.pause(found.is_ok());
                 reader.take(found, asked);
                 match woken.recv_timeout(next) {
                     Ok(()) | Err(RecvTimeoutError::Timeout) => {}
@@ -121,7 +148,7 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
             (state.answered, state.done) = (true, u64::MAX);
             state.problem = Some(format!("no thread can be made: {error}"));
         }
-        Self { what, shared, opened: Instant::now(), wake }
+        Self { terms, shared, opened: Instant::now(), wake }
     }
 
     /// Has it read now, whenever it was to be read next.
@@ -154,15 +181,24 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
             .read
             .wait_timeout_while(state, left, |state| !state.answered)
             .unwrap_or_else(PoisonError::into_inner);
+        self.judge(&state, Instant::now())
+    }
+
+    /// What of a state is trusted at a moment.
+    fn judge(&self, state: &State<T>, now: Instant) -> (Result<Arc<T>, String>, Revision) {
+        let until = state.held.as_ref().and_then(|(_, since)| self.terms.until(*since, now));
         let value = match (&state.held, &state.problem) {
-            (Some((value, _)), _) => Ok(Arc::clone(value)),
+            (Some((value, _)), _) if until.is_some() => Ok(Arc::clone(value)),
+            (Some((_, since)), problem) => {
+                Err(self.terms.too_old(now.saturating_duration_since(*since), problem.as_deref()))
+            }
             (None, Some(problem)) => Err(problem.clone()),
-            (None, None) => Err(format!("{} has not answered yet", self.what)),
+            (None, None) => Err(format!("{} has not answered yet", self.terms.what)),
         };
-        let now = Arc::clone(&self.shared.revision);
+        let current = Arc::clone(&self.shared.revision);
         // Changed under the lock alone.
-        let taken = now.load(Ordering::Acquire);
-        (value, Revision { now, taken })
+        let taken = current.load(Ordering::Acquire);
+        (value, Revision { now: current, taken, until })
     }
 
     /// Why it could not be read the last time, if so.
@@ -171,7 +207,7 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
         self.shared.lock().problem.clone()
     }
 
-    /// How long ago what is trusted was last known to be so.
+    /// How long ago what was last read was last known to be trusted.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.shared.lock().held.as_ref().map(|(_, since)| since.elapsed())
@@ -180,7 +216,7 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
 
 impl<T> fmt::Debug for Remote<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("what", &self.what).finish_non_exhaustive()
+        f.debug_struct("Remote").field("what", &self.terms.what).finish_non_exhaustive()
     }
 }
 
@@ -200,22 +236,23 @@ impl<T: PartialEq> Reader<T> {
     /// Takes what a reading brought, before which so many had been asked for.
     fn take(&self, found: Result<T, Unread>, asked: u64) {
         let (now, what) = (Instant::now(), &self.terms.what);
+        let in_force = |held: &Option<(Arc<T>, Instant)>| {
+            let (value, since) = held.as_ref()?;
+            self.terms.until(*since, now).map(|_| Arc::clone(value))
+        };
         let mut state = self.shared.lock();
         let before = state.held.take();
         let (was_well, first) = (state.problem.is_none(), !state.answered);
-        let was = before.as_ref().map(|(value, _)| Arc::clone(value));
+        let was = in_force(&before);
         (state.held, state.problem) = match found {
             Ok(value) => (Some((Arc::new(value), now)), None),
             Err(Unread::Gone(cause)) => (None, Some(format!("{what}: {cause}"))),
-            Err(Unread::Unreachable(cause)) => {
-                let held = before.filter(|(_, since)| now.saturating_duration_since(*since) < self.terms.max_age);
-                (held, Some(format!("{what} cannot be read: {cause}")))
-            }
+            Err(Unread::Unreachable(cause)) => (before, Some(format!("{what} cannot be read: {cause}"))),
         };
         if let Some(problem) = &state.problem {
             warn!("{problem}");
         }
-        let is = state.held.as_ref().map(|(value, _)| Arc::clone(value));
+        let is = in_force(&state.held);
         if is != was || state.problem.is_none() != was_well || first {
             self.shared.revision.fetch_add(1, Ordering::Release);
             info!(source = what, in_force = is.is_some(), "trust from elsewhere");
@@ -314,6 +351,63 @@ mod tests {
         let (remote, send) = self::remote(until(old), Some((7, old)));
         let cause = "vault x cannot be read: no route".to_owned();
         assert_eq!(after(&remote, &send, [unreachable(), unreachable()]), Err(cause));
+    }
+
+    #[test]
+    fn what_is_read_no_more_is_trusted_until_it_is_too_old_whatever_becomes_of_the_reading() {
+        let terms = Terms { refresh: Duration::from_secs(30 * 86_400), ..terms() };
+        // The reading that it begins with comes to no end.
+        let (remote, _send) = remote(terms, Some((7, Duration::from_secs(600))));
+        let at = |seconds: u64| {
+            let (value, revision) = remote.judge(&remote.shared.lock(), remote.opened + Duration::from_secs(seconds));
+            (value.map(|value| *value), revision)
+        };
+        let (value, taken) = at(2990);
+        assert_eq!(value, Ok(7));
+        let over = remote.opened + Duration::from_secs(3000);
+        assert!(taken.is_current_at(over - Duration::from_secs(10)) && !taken.is_current_at(over));
+        let (value, after) = at(3000);
+        let cause = "vault x has not been read again; what was read last was 1h old when it was looked at, and \
+                     maxTrustAge is 1h";
+        assert_eq!(value, Err(cause.to_owned()));
+        assert!(
+            after.is_current_at(over) && after.is_current_at(over + Duration::from_secs(86_400)),
+            "nothing changes"
+        );
+        remote.shared.lock().problem = Some("vault x cannot be read: no route".to_owned());
+        assert!(at(7200).0.unwrap_err().starts_with("vault x cannot be read: no route; what was read last was 2h"));
+    }
+
+    #[test]
+    fn what_was_too_old_and_is_read_again_is_another_revision_though_it_is_the_same() {
+        let (remote, send) = remote(Terms { max_age: Duration::from_millis(20), ..terms() }, None);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let wait = |until: &dyn Fn() -> bool| {
+            while !until() && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            assert!(until());
+        };
+        send.send(of(1)).unwrap();
+        wait(&|| remote.age().is_some() && remote.now().0.is_err());
+        let (_, over) = remote.now();
+        assert!(over.is_current(), "nothing more is to be learned");
+        send.send(of(1)).unwrap();
+        wait(&|| !over.is_current());
+    }
+
+    #[test]
+    fn it_is_read_again_before_it_is_too_old_and_never_without_a_pause() {
+        let pause = |refresh: u64, max_age: u64, was_read| {
+            let [refresh, max_age] = [refresh, max_age].map(Duration::from_secs);
+            Terms { refresh, max_age, ..terms() }.pause(was_read).as_secs()
+        };
+        assert_eq!(pause(30 * 86_400, 3600, true), 3570);
+        assert_eq!(pause(600, 86_400, true), 600);
+        assert_eq!(pause(60, 60, true), 30);
+        assert_eq!(pause(60, 0, true), 30);
+        assert_eq!(pause(600, 86_400, false), 30);
+        assert_eq!(pause(10, 86_400, false), 10);
     }
 
     #[test]

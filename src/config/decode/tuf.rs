@@ -1,21 +1,20 @@
 //! TUF repositories, as written in the file: the name of a well-known one, or where one is and in what trust in it begins.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use url::{Host, Url};
 
 use super::trust_store::path;
-use super::vault::time;
+use super::vault::times;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{FirstRoot, TufInstance, TufMirror, TufSource};
 use crate::limits;
 
 /// A repository.
 pub fn tuf(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<TufSource> {
-    let (refresh, max_age) = TufSource::TIMES;
     if item.as_text().is_some() {
         let first = FirstRoot::Of(decoder.choice(item, &TufInstance::ALL)?);
+        let (refresh, max_age) = TufSource::TIMES;
         return Some(TufSource { first, mirror: None, target: TufSource::TARGET.to_owned(), refresh, max_age });
     }
     let mut table = decoder.table(item)?;
@@ -30,10 +29,10 @@ pub fn tuf(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<TufSource> {
         Some(item) => target(decoder, &item),
         None => Some(TufSource::TARGET.to_owned()),
     };
-    let refresh = time(decoder, &mut table, "refreshInterval", limits::VAULT_REFRESH_MIN, refresh);
-    let max_age = time(decoder, &mut table, "maxTrustAge", Duration::ZERO, max_age);
+    let times = times(decoder, &mut table, TufSource::TIMES);
     decoder.finish(table);
-    Some(TufSource { first: first?, mirror: mirror?, target: target?, refresh: refresh?, max_age: max_age? })
+    let (refresh, max_age) = times?;
+    Some(TufSource { first: first?, mirror: mirror?, target: target?, refresh, max_age })
 }
 
 fn first_root(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<FirstRoot> {

@@ -24,20 +24,10 @@ pub fn vault(decoder: &mut Decoder<'_>, item: &Item<'_>, entries: Entries) -> Op
     let client_id = id(decoder, &mut table, "clientID");
     let tenant_id = id(decoder, &mut table, "tenantID");
     let named = named(decoder, &mut table, entries);
-    let (refresh, max_age) = AzureVault::DEFAULT;
-    let refresh = time(decoder, &mut table, "refreshInterval", limits::VAULT_REFRESH_MIN, refresh);
-    let max_age = time(decoder, &mut table, "maxTrustAge", Duration::ZERO, max_age);
+    let times = times(decoder, &mut table, AzureVault::DEFAULT);
     decoder.finish(table);
-    let (certificates, keys) = named?;
-    Some(AzureVault {
-        url: url?,
-        client_id: client_id?,
-        tenant_id: tenant_id?,
-        certificates,
-        keys,
-        refresh: refresh?,
-        max_age: max_age?,
-    })
+    let ((certificates, keys), (refresh, max_age)) = (named?, times?);
+    Some(AzureVault { url: url?, client_id: client_id?, tenant_id: tenant_id?, certificates, keys, refresh, max_age })
 }
 
 /// The certificates and keys that are named.
@@ -156,16 +146,36 @@ fn word(decoder: &mut Decoder<'_>, item: &Item<'_>, other: u8) -> Option<String>
     is_word.then_some(text)
 }
 
-/// A time of at least `least`; `default` where the key is left out.
-pub(super) fn time(
+/// How often trust from elsewhere is read, and how long it counts when it cannot be read again; each where it is not
+/// written as in `default`. It is read again before it is too old.
+pub(super) fn times(
     decoder: &mut Decoder<'_>,
     table: &mut Table<'_>,
-    key: &'static str,
-    least: Duration,
-    default: Duration,
-) -> Option<Duration> {
-    let Some(item) = table.optional(key) else { return Some(default) };
-    let time = duration(decoder, &item, limits::TRUST_AGE_MAX)?;
+    default: (Duration, Duration),
+) -> Option<(Duration, Duration)> {
+    let (interval, age) = (table.optional("refreshInterval"), table.optional("maxTrustAge"));
+    let refresh = time(decoder, interval.as_ref(), limits::VAULT_REFRESH_MIN, default.0);
+    let max_age = time(decoder, age.as_ref(), Duration::ZERO, default.1);
+    let (refresh, max_age) = (refresh?, max_age?);
+    if refresh <= max_age {
+        return Some((refresh, max_age));
+    }
+    let [shown_refresh, shown_age] = [refresh, max_age].map(humantime::format_duration);
+    match (&interval, &age) {
+        (Some(item), _) => decoder.problems.push(&item.place(), format!("longer than maxTrustAge, {shown_age}")),
+        (None, Some(item)) => {
+            decoder.problems.push(&item.place(), format!("shorter than refreshInterval, {shown_refresh}"));
+        }
+        // The defaults are not.
+        (None, None) => {}
+    }
+    None
+}
+
+/// A time of at least `least`; `default` where there is none.
+fn time(decoder: &mut Decoder<'_>, item: Option<&Item<'_>>, least: Duration, default: Duration) -> Option<Duration> {
+    let Some(item) = item else { return Some(default) };
+    let time = duration(decoder, item, limits::TRUST_AGE_MAX)?;
     if time < least {
         let message = format!("less than {}", humantime::format_duration(least));
         decoder.problems.push(&item.place(), message);

@@ -81,7 +81,7 @@ pub(super) fn tuf() -> Value {
             "mirror": described("Where it is: an https URL, or the absolute path of a folder.", or_variable(mirror)),
             "target": with_default(json!(TufSource::TARGET), described("The file that is wanted.", or_variable(target))),
             "refreshInterval": duration(refresh, limits::TRUST_AGE_MAX, "How often it is asked for; at least 1m"),
-            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long it stays in force when it cannot be asked for again"),
+            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long it stays in force when it cannot be asked for again; at least refreshInterval"),
         },
     });
     json!({

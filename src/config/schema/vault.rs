@@ -58,7 +58,7 @@ fn keys_of(entries: &[&str]) -> Value {
             "clientID": described("The application's id; left out, AZURE_CLIENT_ID.", id()),
             "tenantID": described("The tenant's id; left out, AZURE_TENANT_ID.", id()),
             "refreshInterval": duration(refresh, limits::TRUST_AGE_MAX, "How often they are read; at least 1m"),
-            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long they stay in force when they cannot be read again"),
+            "maxTrustAge": duration(max_age, limits::TRUST_AGE_MAX, "How long they stay in force when they cannot be read again; at least refreshInterval"),
         },
     });
     if let Some(properties) = vault.get_mut("properties").and_then(Value::as_object_mut) {

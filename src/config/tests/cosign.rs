@@ -243,12 +243,12 @@ fn a_trusted_root_comes_from_a_tuf_repository_that_is_known_or_said_to_be_truste
     assert_eq!(mirrored.mirror, Some(TufMirror::Url("https://tuf.acme.example/github".to_owned())));
     let own = repository(
         "{ root = \"/root.json\", mirror = \"/srv/tuf\", target = \"keys/root.json\", refreshInterval = \"1m\", \
-         maxTrustAge = \"0s\" }",
+         maxTrustAge = \"1m\" }",
     );
     assert!(matches!(&own.first, FirstRoot::File(path) if path.value == Path::new("/root.json")), "{own:?}");
     assert_eq!(own.mirror, Some(TufMirror::Folder(PathBuf::from("/srv/tuf"))));
     assert_eq!(own.target, "keys/root.json");
-    assert_eq!((own.refresh, own.max_age), (Duration::from_secs(60), Duration::ZERO));
+    assert_eq!((own.refresh, own.max_age), (Duration::from_secs(60), Duration::from_secs(60)));
     for loopback in ["http://127.0.0.1:8080/tuf", "http://localhost/tuf", "http://[::1]/tuf"] {
         let found = repository(&format!("{{ root = \"/root.json\", mirror = {loopback:?} }}"));
         assert_eq!(found.mirror, Some(TufMirror::Url(loopback.to_owned())));
@@ -281,6 +281,8 @@ fn what_is_no_tuf_repository_is_refused_by_its_key() {
         (own("target = \"\""), "is not the path of a target"),
         (own("refreshInterval = \"59s\""), "less than 1m"),
         (own("maxTrustAge = \"31days\""), "is above the limit of 30days"),
+        (own("refreshInterval = \"30days\", maxTrustAge = \"1h\""), "refreshInterval: longer than maxTrustAge, 1h"),
+        (own("maxTrustAge = \"59m\""), "maxTrustAge: shorter than refreshInterval, 1h"),
         (own("extra = 1"), "extra"),
     ] {
         let found = problems(&text);

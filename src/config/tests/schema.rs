@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
-const UNSAYABLE: [&str; 35] = [
+const UNSAYABLE: [&str; 37] = [
     "nothing defines the trust store",
     "no trust store vouches for signers",
     "no key management provider is named",
@@ -23,6 +23,8 @@ const UNSAYABLE: [&str; 35] = [
     "deeper than the limit",
     "is above the limit",
     "less than 1m",
+    "longer than maxTrustAge",
+    "shorter than refreshInterval",
     "\"99999999999999999999y\" is not a duration",
     "environment variable",
     "longer than the limit",

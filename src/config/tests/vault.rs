@@ -32,11 +32,11 @@ fn a_vault_is_taken_by_ratifys_keys_of_both_versions() {
     assert_eq!((found.refresh, found.max_age), (Duration::from_secs(600), Duration::from_secs(86_400)));
     let found = read_vault(
         "vaultURI = \"https://acme.vault.usgovcloudapi.net\", tenantID = \"t-1\", clientID = \"\", refreshInterval = \"1m\", \
-         maxTrustAge = \"0s\", certificates = [{ name = \"a\", version = \"\", versions = 3 }, { name = \"b\", version = \"0a1\" }]",
+         maxTrustAge = \"1m\", certificates = [{ name = \"a\", version = \"\", versions = 3 }, { name = \"b\", version = \"0a1\" }]",
     );
     assert_eq!((found.client_id, found.tenant_id.as_deref()), (None, Some("t-1")));
     assert_eq!(found.certificates, [item("a", None, 3), item("b", Some("0a1"), 1)]);
-    assert_eq!((found.refresh, found.max_age), (Duration::from_secs(60), Duration::ZERO));
+    assert_eq!((found.refresh, found.max_age), (Duration::from_secs(60), Duration::from_secs(60)));
 }
 
 #[test]
@@ -56,6 +56,12 @@ fn what_is_no_vault_is_refused_by_its_key() {
         (format!("{url}, certificates = [{{ name = \"a\", versions = 33 }}]"), "versions"),
         (format!("{url}, {root}, refreshInterval = \"59s\""), "less than 1m"),
         (format!("{url}, {root}, maxTrustAge = \"31days\""), "is above the limit of 30days"),
+        (
+            format!("{url}, {root}, refreshInterval = \"61m\", maxTrustAge = \"1h\""),
+            "refreshInterval: longer than maxTrustAge, 1h",
+        ),
+        (format!("{url}, {root}, refreshInterval = \"30days\""), "refreshInterval: longer than maxTrustAge, 1day"),
+        (format!("{url}, {root}, maxTrustAge = \"9m\""), "maxTrustAge: shorter than refreshInterval, 10m"),
         (format!("{url}, {root}, tenantID = \"a/b\""), "\"a/b\" is not an id"),
     ] {
         let found = problems(&vault(&keys));
