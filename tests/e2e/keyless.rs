@@ -238,7 +238,7 @@ const DENIALS: &[Denial] = &[
     (
         "no entry",
         |image| Draft { kept: Kept::All, ..Draft::of(image, BUNDLE, good().logged(&[])) }.make(),
-        "the signer's certificate expired at",
+        "no transparency log has the signature",
     ),
     (
         "a bundle of another image",
@@ -288,7 +288,7 @@ const DENIALS: &[Denial] = &[
             made.bundle()["dsseEnvelope"]["signatures"] = signature;
             made
         },
-        "an entry of a transparency log does not count: it is of another signature",
+        "the signature does not fit: it was not made over this content",
     ),
 ];
 

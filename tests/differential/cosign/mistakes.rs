@@ -646,7 +646,7 @@ fn contents() -> Vec<Mistake> {
         ),
         wrong("no signature in an envelope", BUNDLES, "a DSSE envelope with more or less than one signature")
             .made(|question, _, _| bundle(question)["dsseEnvelope"]["signatures"] = json!([])),
-        wrong("a statement that was changed after it was signed", BUNDLES, "it is of another").made(
+        wrong("a statement that was changed after it was signed", BUNDLES, "was not made over this content").made(
             |question, image, base| {
                 let mut before = another(image, base);
                 let payload = bundle(question)["dsseEnvelope"]["payload"].clone();
@@ -654,7 +654,7 @@ fn contents() -> Vec<Mistake> {
                 question.signatures = vec![before];
             },
         ),
-        wrong("a payload that was changed after it was signed", OLD, "it is of another content").made(
+        wrong("a payload that was changed after it was signed", OLD, "was not made over this content").made(
             |question, _, _| {
                 let Made::Layer { payload, .. } = &mut question.signatures[0] else { unreachable!() };
                 *payload = String::from_utf8(payload.clone()).unwrap().replace("null", "{}").into_bytes();
@@ -736,12 +736,14 @@ fn forms() -> Vec<Mistake> {
             let Made::Layer { annotations, .. } = &mut question.signatures[0] else { unreachable!() };
             annotations.as_object_mut().unwrap().remove("dev.sigstore.cosign/chain");
         }),
-        wrong("another signature in an annotation", OLD, "it is of another signature").made(|question, image, base| {
-            let Made::Layer { annotations: other, .. } = another(image, base) else { unreachable!() };
-            let Made::Layer { annotations, .. } = &mut question.signatures[0] else { unreachable!() };
-            let name = "dev.cosignproject.cosign/signature";
-            annotations[name] = other[name].clone();
-        }),
+        wrong("another signature in an annotation", OLD, "was not made over this content").made(
+            |question, image, base| {
+                let Made::Layer { annotations: other, .. } = another(image, base) else { unreachable!() };
+                let Made::Layer { annotations, .. } = &mut question.signatures[0] else { unreachable!() };
+                let name = "dev.cosignproject.cosign/signature";
+                annotations[name] = other[name].clone();
+            },
+        ),
         right("a name as leaf_from makes it", &[V03]).base(|base| base.keyless.leaf = fulcio_leaf(base.keyless.at)),
         right("the issuer as a pattern", ALL).asks(|asks| asks.issuer = Match::Pattern(ISSUER)),
     ]
