@@ -11,7 +11,6 @@ use ratify::sigstore::identity::{Identity, Matcher};
 use ratify::sigstore::key::Message;
 use ratify::sigstore::verify::{Signers, Trust, verify};
 
-
 /// A bundle: within its bounds, and refused where nobody is trusted, whatever is asked for.
 pub fn bundle(data: &[u8]) -> bool {
     let signature = match Signature::from_bundle(data) {
