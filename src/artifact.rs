@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 
 use crate::json;
 use crate::limits;
@@ -167,12 +167,65 @@ pub type Annotations = BTreeMap<String, String>;
 
 /// Reads annotations. What is no text is none: nobody who keeps to the specification asks for it.
 fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Annotations, D::Error> {
-    let written = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
-    let texts = written.into_iter().filter_map(|(name, value)| match value {
-        Value::String(text) => Some((name, text)),
-        _ => None,
-    });
-    Ok(texts.collect())
+    let written = Option::<BTreeMap<String, Text>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(written.into_iter().filter_map(|(name, Text(text))| Some((name, text?))).collect())
+}
+
+/// A value that is kept if it is text, whatever else it is: a few bytes of JSON could take hundreds in memory.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyText)
+    }
+}
+
+struct AnyText;
+
+impl<'de> Visitor<'de> for AnyText {
+    type Value = Text;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+        Ok(Text(Some(text.to_owned())))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Text, E> {
+        Ok(Text(Some(text)))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Text, E> {
+        Ok(Text(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Text, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Text(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Text, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Text(None))
+    }
 }
 
 /// Why bytes are no manifest of the type that their descriptor states.
@@ -351,6 +404,18 @@ mod tests {
         assert!(parse(IMAGE_INDEX, &body).is_ok());
         assert!(parse(IMAGE_MANIFEST, &body).unwrap_err().contains("its descriptor"));
         assert!(parse("application/json", &body).unwrap_err().contains("no manifest type"));
+    }
+
+    #[test]
+    fn annotations_that_are_no_text_are_none() {
+        let body =
+            |annotations: &str| format!(r#"{{"schemaVersion":2,"artifactType":"a/b","annotations":{annotations}}}"#);
+        let odd = r#"{"a":"text","b":1,"c":-1,"d":1.5,"e":true,"f":null,"g":["x"],"h":{"i":"x"},"j":"\u0041"}"#;
+        let found = parse(IMAGE_INDEX, &body(odd)).unwrap().annotations;
+        let expected = [("a", "text"), ("j", "A")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(found, Annotations::from(expected));
+        assert!(parse(IMAGE_INDEX, &body("null")).unwrap().annotations.is_empty());
+        assert!(parse(IMAGE_INDEX, &body("[]")).is_err());
     }
 
     #[test]

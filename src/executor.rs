@@ -15,6 +15,7 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::reference::{Reference, Repository};
 use crate::report::{ArtifactId, Elsewhere, Fault, Finding, Listing, Outcome, Read, Report};
+use crate::store::room::{Kind, Turn};
 use crate::store::{self, Listed, Stale, Store};
 use crate::verdict::{Class, Conclusion};
 use crate::verifier::{Attempts, Candidate, Verifier};
@@ -68,7 +69,8 @@ impl Executor {
             subject.findings = self.foregone(repository);
         }
         let (steps, attempts) = (VecDeque::new(), HashMap::new());
-        let mut walk = Walk { executor: self, repository, now, deadline, report, steps, attempts };
+        let turn = Arc::default();
+        let mut walk = Walk { executor: self, repository, now, deadline, report, steps, attempts, turn };
         let cut = timeout_at(deadline, walk.run()).await.is_err();
         // Requests end a little before, so that what they waited for is in the report.
         let out_of_time = cut || deadline.saturating_duration_since(Instant::now()) <= limits::REQUEST_MARGIN;
@@ -98,6 +100,8 @@ struct Examined {
     referrer: Descriptor,
     /// Where it was found, if not on the list of the subject's referrers.
     found: Option<Elsewhere>,
+    /// The turn of the walk's large manifests.
+    turn: Arc<Turn>,
 }
 
 /// A verifier that is asked about a candidate, and what it has judged of the subject so far.
@@ -122,6 +126,7 @@ struct Walk<'a> {
     steps: VecDeque<Step>,
     /// By the artifact that is spoken of, and the verifier's name.
     attempts: HashMap<(ArtifactId, String), Arc<Attempts>>,
+    turn: Arc<Turn>,
 }
 
 impl<'a> Walk<'a> {
@@ -220,7 +225,8 @@ impl<'a> Walk<'a> {
             Asked { attempts: Arc::clone(attempts), verifier }
         });
         let asked = asked.collect();
-        self.steps.push_back(Step::Examine(id, Examined { subject, referrer, found: found.cloned() }, asked));
+        let examined = Examined { subject, referrer, found: found.cloned(), turn: Arc::clone(&self.turn) };
+        self.steps.push_back(Step::Examine(id, examined, asked));
         id
     }
 
@@ -286,8 +292,12 @@ async fn examine(
     now: SystemTime,
     deadline: Instant,
 ) -> (Read, Vec<Finding>) {
-    let Examined { subject, referrer, found } = examined;
+    let Examined { subject, referrer, found, turn } = examined;
     let lies_in = found.as_ref().map_or(repository, Elsewhere::repository);
+    let _room = match turn.room(Kind::Manifest, referrer.size, deadline).await {
+        Ok(room) => room,
+        Err(fault) => return (Read::Fault(fault), Vec::new()),
+    };
     let manifest = match read(store, lies_in, referrer, deadline).await {
         Ok(manifest) => manifest,
         Err(fault) => return (Read::Fault(fault), Vec::new()),

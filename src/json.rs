@@ -19,7 +19,15 @@ use crate::limits;
 /// Not JSON, bytes after its end, deeper than 128 levels, too many values, a key given twice, or not of the form
 /// of `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    read(bytes, None)
+    read(bytes, None, limits::JSON_VALUES)
+}
+
+/// The same of at most so many values.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn from_slice_of<T: DeserializeOwned>(bytes: &[u8], most: usize) -> Result<T, serde_json::Error> {
+    read(bytes, None, most)
 }
 
 /// The same for a `T` without the member `but`, whatever of it: that may have as many values as it likes, if no more of
@@ -28,11 +36,11 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Er
 /// # Errors
 /// As [`from_slice`].
 pub fn from_slice_but<T: DeserializeOwned>(bytes: &[u8], but: &str) -> Result<T, serde_json::Error> {
-    read(bytes, Some(but))
+    read(bytes, Some(but), limits::JSON_VALUES)
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8], but: Option<&str>) -> Result<T, serde_json::Error> {
-    let mut values = 0;
+fn read<T: DeserializeOwned>(bytes: &[u8], but: Option<&str>, most: usize) -> Result<T, serde_json::Error> {
+    let mut values = Values { found: 0, most };
     let mut document = serde_json::Deserializer::from_slice(bytes);
     Walk { values: &mut values, but, is_kept: true }.deserialize(&mut document)?;
     document.end()?;
@@ -44,7 +52,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8], but: Option<&str>) -> Result<T, serde
 /// # Errors
 /// As [`from_slice`], or not an object.
 pub fn object(bytes: &[u8]) -> Result<Object<'_>, serde_json::Error> {
-    let mut values = 0;
+    let mut values = Values { found: 0, most: limits::JSON_VALUES };
     let mut document = serde_json::Deserializer::from_slice(bytes);
     let value = Keep { values: &mut values }.deserialize(&mut document)?;
     document.end()?;
@@ -81,7 +89,7 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Walks a document and keeps nothing of it but the keys of the objects that it stands in.
 struct Walk<'a> {
     /// How many values there are, of what the reader keeps; and of what it does not, how many keys are held here.
-    values: &'a mut usize,
+    values: &'a mut Values,
     /// The member of this object that the reader does not keep.
     but: Option<&'a str>,
     /// Whether the reader may keep this.
@@ -115,7 +123,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
             }
         }
         if !is_kept {
-            *values = values.saturating_sub(seen.len());
+            values.found = values.found.saturating_sub(seen.len());
         }
         Ok(())
     }
@@ -157,7 +165,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
 /// Reads a document and keeps it.
 struct Keep<'a> {
-    values: &'a mut usize,
+    values: &'a mut Values,
 }
 
 impl<'de> DeserializeSeed<'de> for Keep<'_> {
@@ -226,11 +234,17 @@ impl<'de> Visitor<'de> for Keep<'_> {
     }
 }
 
+/// How many values there are, and may be.
+struct Values {
+    found: usize,
+    most: usize,
+}
+
 /// One value more, a member or an element.
-fn count<E: de::Error>(values: &mut usize) -> Result<(), E> {
-    *values = values.saturating_add(1);
-    if *values > limits::JSON_VALUES {
-        return Err(E::custom(format_args!("more than {} values", limits::JSON_VALUES)));
+fn count<E: de::Error>(values: &mut Values) -> Result<(), E> {
+    values.found = values.found.saturating_add(1);
+    if values.found > values.most {
+        return Err(E::custom(format_args!("more than {} values", values.most)));
     }
     Ok(())
 }

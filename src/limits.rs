@@ -89,9 +89,21 @@ pub const BUNDLE_BYTES: u64 = BLOB_BYTES;
 /// Largest Sigstore bundle or envelope that is a signature, in bytes; larger ones hold attestations.
 pub const SIGNATURE_BYTES: u64 = 1024 * 1024;
 
-/// Most attestations of more than [`SIGNATURE_BYTES`] that are in memory at once, by all pulls together. Each takes up to
-/// 100 MiB while it is judged, and the service may have 1 GiB.
-pub const LARGE_ATTESTATIONS: usize = 4;
+/// Content of more than so many bytes is large: there is room in memory for little of it at once. Evidence is hardly ever.
+pub const LARGE_BYTES: u64 = 256 * 1024;
+
+/// Most large manifests of referrers in memory at once, by all pulls together: 4 MiB each, and as much again once they are
+/// read, where the service may have 1 GiB.
+pub const LARGE_MANIFESTS: usize = 16;
+
+/// Most large blobs in memory at once, by all pulls together: 32 MiB each.
+pub const LARGE_BLOBS: usize = 6;
+
+/// Most large attestations that are judged at once: each takes three times its size while it is.
+pub const LARGE_JUDGED: usize = 2;
+
+/// Most values of a Sigstore bundle in JSON, elements and members together. Real ones have some hundred.
+pub const BUNDLE_VALUES: usize = 8192;
 
 /// Largest file that a bundle is held against, in bytes: it is read as a whole. Larger ones are told by their digest.
 pub const SIGNED_FILE_BYTES: u64 = 1024 * 1024 * 1024;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::json;
 use crate::limits;
 use crate::runner::{Program, Ran};
+use crate::verdict::printable;
 
 /// What goes before the input: which program, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ impl Head {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let head: Self = json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let head: Self = json::from_slice(bytes).map_err(|error| printable(&error.to_string()))?;
         if !head.path.is_absolute() {
             return Err("the program has no absolute path".to_owned());
         }
@@ -61,7 +62,7 @@ impl Reply {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        json::from_slice(bytes).map_err(|error| error.to_string())
+        json::from_slice(bytes).map_err(|error| printable(&error.to_string()))
     }
 }
 

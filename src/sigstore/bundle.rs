@@ -174,7 +174,7 @@ impl Signature {
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limits::BUNDLE_BYTES {
             return Err(BadBundle::TooLarge(bytes.len()));
         }
-        let written: Written = json::from_slice(bytes).map_err(BadBundle::Json)?;
+        let written: Written = json::from_slice_of(bytes, limits::BUNDLE_VALUES).map_err(BadBundle::Json)?;
         let media_type = written.media_type.unwrap_or_default();
         let version =
             version(&media_type).ok_or_else(|| BadBundle::MediaType(media_type.chars().take(200).collect()))?;

@@ -5,6 +5,7 @@
 pub mod layout;
 #[cfg(feature = "registry")]
 pub mod registry;
+pub mod room;
 
 use std::time::Duration;
 

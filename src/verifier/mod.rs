@@ -11,6 +11,7 @@ use crate::artifact::{Descriptor, Digest, Manifest};
 use crate::reference::Repository;
 use crate::report::{Elsewhere, Outcome};
 use crate::store::Store;
+use crate::store::room::Turn;
 
 #[cfg(feature = "cosign")]
 pub mod cosign;
@@ -49,14 +50,18 @@ impl Candidate<'_> {
     }
 }
 
-/// How many pieces of evidence on one artifact a verifier has begun to judge.
+/// How many pieces of evidence on one artifact a verifier has begun to judge, and whose turn it is.
 #[derive(Debug, Default)]
-pub struct Attempts(AtomicUsize);
+pub struct Attempts {
+    begun: AtomicUsize,
+    /// The turn of large pieces.
+    pub turn: Turn,
+}
 
 impl Attempts {
     /// Begins one more, unless there were `most` already.
     pub fn begin(&self, most: usize) -> bool {
-        self.0
+        self.begun
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |begun| (begun < most).then(|| begun.saturating_add(1)))
             .is_ok()
     }

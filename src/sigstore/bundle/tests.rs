@@ -238,6 +238,23 @@ fn each_number_at_its_limit_and_one_past_it() {
         |length: usize| bundle(json!({ "publicKey": { "hint": "x".repeat(length) } }), message_signature(b"", b"s"));
     assert!(read(&hint(limits::KEY_HINT_BYTES)).is_ok());
     refused(&hint(limits::KEY_HINT_BYTES + 1), "a hint of 513 bytes");
+    let hashes = |more: usize| {
+        changed(entries(limits::LOG_ENTRIES), |it| {
+            for (number, entry) in
+                it["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap().iter_mut().enumerate()
+            {
+                let count = if number == 0 { more } else { 200 };
+                entry["inclusionProof"]["hashes"] = json!(vec![base64([0; 32]); count]);
+            }
+        })
+    };
+    let too_many = |more: usize| {
+        let error = Signature::from_bundle(hashes(more).to_string().as_bytes()).err().map(|error| error.to_string());
+        error.is_some_and(|error| error.contains("more than 8192 values"))
+    };
+    let counts: Vec<usize> = (0..limits::BUNDLE_VALUES).collect();
+    let first = counts.partition_point(|more| !too_many(*more));
+    assert!(first > 500 && !too_many(first - 1) && too_many(first), "{first}");
     let limit = usize::try_from(limits::BUNDLE_BYTES).unwrap();
     let mut bytes = keyless().to_string().into_bytes();
     bytes.resize(limit, b' ');

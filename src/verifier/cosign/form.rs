@@ -96,7 +96,7 @@ pub(super) fn pieces<'a>(manifest: &'a Manifest, wants: &Wants) -> Result<Vec<(F
     if let Some(predicate_type) = manifest.annotations.get(PREDICATE_TYPE)
         && let Err(cause) = wants.check(predicate_type)
     {
-        return failed(cause);
+        return failed(format!("by what its manifest says of it, {cause}"));
     }
     let known = |layer: &'a Layer| Form::of(&layer.descriptor.media_type).map(|form| (form, layer));
     let known: Vec<_> = manifest.layers.iter().filter_map(known).collect();
@@ -114,8 +114,12 @@ pub(super) fn pieces<'a>(manifest: &'a Manifest, wants: &Wants) -> Result<Vec<(F
         (true, Some((Form::SimpleSigning, _))) => failed("it holds signatures, not attestations".to_owned()),
         (true, Some(_)) => failed("it holds attestations, not signatures".to_owned()),
         (true, None) => {
-            let found = manifest.layers.first().map_or("none", |layer| layer.descriptor.media_type.as_str());
-            failed(format!("it holds nothing that Cosign signs: its first layer is of type {found:?}"))
+            let found = manifest
+                .layers
+                .first()
+                .map(|layer| format!("its first layer is of type {:?}", layer.descriptor.media_type));
+            let found = found.unwrap_or_else(|| "it has no layers, as an index has none".to_owned());
+            failed(format!("it holds nothing that Cosign signs: {found}"))
         }
     }
 }
@@ -184,7 +188,9 @@ mod tests {
         let spdx = "https://spdx.dev/Document";
         let attestation = Wants::Attestation(vec![spdx.to_owned()]);
         let cause = found(&[BUNDLE], Some(spdx), &Wants::Signature).unwrap_err();
-        assert_eq!(cause, "it is an attestation (\"https://spdx.dev/Document\"), not a signature");
+        let expected =
+            "by what its manifest says of it, it is an attestation (\"https://spdx.dev/Document\"), not a signature";
+        assert_eq!(cause, expected);
         assert!(found(&[BUNDLE], Some(SIGNATURE), &attestation).is_err());
         assert!(found(&[BUNDLE], Some("https://slsa.dev/provenance/v1"), &attestation).is_err());
         assert!(found(&[BUNDLE], Some(SIGNATURE), &Wants::Signature).is_ok());

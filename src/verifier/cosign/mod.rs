@@ -9,8 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Semaphore;
 
 use crate::artifact::{Digest, Layer};
 use crate::config::DockerReference;
@@ -20,6 +19,7 @@ use crate::report::{Elsewhere, Failure, Fault, Outcome, Pass, Stage};
 use crate::scope::Scopes;
 use crate::sigstore::tag::Kind;
 use crate::sigstore::verify::{Signers, Trust};
+use crate::store::room::Kind as Content;
 use crate::verifier::{Candidate, Verifier};
 
 mod form;
@@ -130,7 +130,8 @@ impl CosignVerifier {
             Ok(limit) => limit,
             Err(failure) => return Ok(Err(failure)),
         };
-        let _room = room(layer, candidate.deadline).await?;
+        let size = layer.descriptor.size;
+        let _room = candidate.attempts.turn.room(Content::Blob, size, candidate.deadline).await?;
         let bytes = candidate.store.blob(candidate.lies_in(), &layer.descriptor, limit, candidate.deadline).await?;
         let question = Question {
             trust: &policy.trust,
@@ -141,6 +142,11 @@ impl CosignVerifier {
             repository: candidate.repository,
             subject: &candidate.subject.digest,
             now: candidate.now,
+        };
+        // Once its bytes are there nobody is waited for but those who judge theirs.
+        let _turn = match size > limits::LARGE_BYTES {
+            true => JUDGED.acquire().await.ok(),
+            false => None,
         };
         Ok(judge(form, layer, &bytes, question))
     }
@@ -177,18 +183,8 @@ impl Verifier for CosignVerifier {
     }
 }
 
-/// The right to have a large attestation in memory, for as long as it is held; small ones need none.
-async fn room(layer: &Layer, deadline: Instant) -> Result<Option<SemaphorePermit<'static>>, Fault> {
-    if layer.descriptor.size <= limits::SIGNATURE_BYTES {
-        return Ok(None);
-    }
-    match timeout_at(deadline, ROOM.acquire()).await {
-        Ok(permit) => Ok(permit.ok()),
-        Err(_) => Err(Fault::new("there was no time left: other large attestations are being judged")),
-    }
-}
-
-static ROOM: Semaphore = Semaphore::const_new(limits::LARGE_ATTESTATIONS);
+/// Large attestations are judged one after another: it takes a multiple of their size, and no other pull's worker.
+static JUDGED: Semaphore = Semaphore::const_new(limits::LARGE_JUDGED);
 
 /// Whether two signatures are by one key, and by the same name.
 fn is_one_signer(one: &Pass, other: &Pass) -> bool {

@@ -574,25 +574,6 @@ async fn one_key_by_two_names_is_told_as_both() {
 }
 
 #[tokio::test]
-async fn large_attestations_wait_for_one_another_and_small_ones_for_nobody() {
-    let layer = |size| Layer {
-        descriptor: Descriptor { size, ..descriptor(BUNDLE, b"a bundle") },
-        annotations: Annotations::new(),
-    };
-    let (small, large) = (layer(limits::SIGNATURE_BYTES), layer(limits::SIGNATURE_BYTES + 1));
-    let soon = || Instant::now() + Duration::from_secs(30);
-    let mut held = Vec::new();
-    for _ in 0..limits::LARGE_ATTESTATIONS {
-        held.push(room(&large, soon()).await.unwrap().unwrap());
-    }
-    assert!(room(&small, Instant::now()).await.unwrap().is_none());
-    let cause = room(&large, Instant::now()).await.unwrap_err().to_string();
-    assert!(cause.contains("there was no time left"), "{cause}");
-    held.pop();
-    assert!(room(&large, soon()).await.unwrap().is_some());
-}
-
-#[tokio::test]
 async fn what_nobody_asks_for_is_not_read() {
     let mut piece = simple(key(0));
     piece.annotations.insert("dev.sigstore.cosign/bundle".to_owned(), "garbage".to_owned());
