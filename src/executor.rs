@@ -15,7 +15,7 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::reference::{Reference, Repository};
 use crate::report::{ArtifactId, Elsewhere, Fault, Finding, Listing, Outcome, Read, Report};
-use crate::store::room::{Kind, Turn};
+use crate::room::{Kind, Turn};
 use crate::store::{self, Listed, Stale, Store};
 use crate::verdict::{Class, Conclusion};
 use crate::verifier::{Attempts, Candidate, Verifier};

@@ -74,6 +74,8 @@ pub mod wire;
 pub mod metrics;
 #[cfg(feature = "core")]
 pub mod cache;
+#[cfg(feature = "core")]
+pub mod room;
 
 // Words: plain values; no async, no I/O, no clock.
 #[cfg(feature = "core")]

@@ -5,7 +5,6 @@
 pub mod layout;
 #[cfg(feature = "registry")]
 pub mod registry;
-pub mod room;
 
 use std::time::Duration;
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::artifact::{Descriptor, Digest, Manifest};
 use crate::reference::Repository;
 use crate::report::{Elsewhere, Outcome};
+use crate::room::Turn;
 use crate::store::Store;
-use crate::store::room::Turn;
 
 #[cfg(feature = "cosign")]
 pub mod cosign;

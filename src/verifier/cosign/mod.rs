@@ -16,10 +16,10 @@ use crate::config::DockerReference;
 use crate::limits;
 use crate::reference::Repository;
 use crate::report::{Elsewhere, Failure, Fault, Outcome, Pass, Stage};
+use crate::room::Kind as Content;
 use crate::scope::Scopes;
 use crate::sigstore::tag::Kind;
 use crate::sigstore::verify::{Signers, Trust};
-use crate::store::room::Kind as Content;
 use crate::verifier::{Candidate, Verifier};
 
 mod form;
