@@ -133,6 +133,10 @@ fn a_certificate_log_must_have_the_certificate_where_the_root_names_one() {
     says(folder.keyless("artifact"), 1, "SCT");
     fs::write(folder.path().join("root"), untold.root().bytes()).unwrap();
     says(folder.keyless("artifact"), 0, "valid: ");
+    // A certificate that some log was told of is not one of an authority that tells none.
+    let folder = Folder::of(&Keyless::new().message(ARTIFACT));
+    fs::write(folder.path().join("root"), untold.root().bytes()).unwrap();
+    says(folder.keyless("artifact"), 1, "of a log that is not trusted");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use crate::artifact::hex;
 use crate::cli::{Exit, Stop, out};
 use crate::limits;
-use crate::sigstore::bundle::{Content, Signature};
+use crate::sigstore::bundle::{Content, Material, Signature};
 use crate::sigstore::dsse::Statement;
 use crate::sigstore::identity::{BadMatcher, Identity, Matcher};
 use crate::sigstore::key::{Message, PublicKey};
@@ -112,14 +112,19 @@ fn judge(
 fn trust(signers: Signers, root: Option<TrustedRoot>, signature: &Signature) -> Trust {
     let has_logs = root.as_ref().is_some_and(|root| !root.logs().is_empty());
     let has_authorities = root.as_ref().is_some_and(|root| !root.timestamp_authorities().is_empty());
-    // A root without such logs, as GitHub's, is of an authority that tells nobody of its certificates.
+    // A root without such logs, as GitHub's, is of an authority that tells nobody of its certificates; who has told one all
+    // the same must have told one that is trusted.
     let has_certificate_logs = root.as_ref().is_some_and(|root| !root.ct_logs().is_empty());
+    let is_told = match &signature.material {
+        Material::Certificate { leaf, .. } => !matches!(leaf.precertificate(), Ok(None)),
+        Material::Key { .. } => false,
+    };
     let is_keyless = !matches!(signers, Signers::Keys(_));
     Trust {
         signers,
         roots: root.into_iter().map(Arc::new).collect(),
         log: has_logs && (is_keyless || !signature.entries.is_empty()),
-        sct: is_keyless && has_certificate_logs,
+        sct: is_keyless && (has_certificate_logs || is_told),
         observer_time: is_keyless || (has_authorities && !signature.timestamps.is_empty()),
     }
 }

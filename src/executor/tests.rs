@@ -470,6 +470,31 @@ async fn the_walk_stops_as_soon_as_the_policy_has_decided() {
     assert!(store.reads.load(Ordering::SeqCst) <= 3, "read {:?}", store.reads);
 }
 
+/// The same manifest with blanks behind it, so that it is a large one.
+fn enlarge(store: &mut Memory, small: &Descriptor) {
+    let body = store.manifests.remove(&small.digest).unwrap();
+    let blanks = " ".repeat(usize::try_from(limits::LARGE_BYTES).unwrap());
+    let body = String::from_utf8(body.to_vec()).unwrap() + &blanks;
+    let large = describe(&body);
+    store.manifests.insert(large.digest.clone(), Bytes::from(body));
+    let list = store.lists.get_mut(&image().digest).unwrap().as_mut().unwrap();
+    list.iter_mut().filter(|listed| *listed == small).for_each(|listed| *listed = large.clone());
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_manifests_of_one_image_are_read_one_after_another() {
+    let mut store = Memory { slow: Some(Duration::from_secs(1)), ..Memory::default() };
+    for index in 0..4 {
+        let small = store.attach(&image(), &format!("a/fail/form{index}"));
+        enlarge(&mut store, &small);
+    }
+    let (executor, store) = executor(store, group(1, vec![leaf("a")]));
+    let (repository, start) = ("r.io/a".parse::<Reference>().unwrap().repository, Instant::now());
+    let judged = executor.judge(&repository, image(), SystemTime::UNIX_EPOCH, start + Duration::from_secs(60)).await;
+    assert!(line(judged).starts_with("DENIED"));
+    assert_eq!((store.most_at_once.load(Ordering::SeqCst), start.elapsed().as_secs()), (1, 4));
+}
+
 #[tokio::test(start_paused = true)]
 async fn checks_run_concurrently_up_to_the_bound() {
     let mut store = Memory { slow: Some(Duration::from_secs(1)), ..Memory::default() };

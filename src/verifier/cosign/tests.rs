@@ -183,6 +183,15 @@ impl Store for Blobs {
 
 /// What a verifier says of a manifest with these layers. Layers without bytes cannot be fetched.
 async fn outcomes(options: Options, pieces: &[Piece]) -> (Vec<Outcome>, usize) {
+    outcomes_by(options, pieces, &Attempts::default(), Instant::now() + Duration::from_secs(30)).await
+}
+
+async fn outcomes_by(
+    options: Options,
+    pieces: &[Piece],
+    attempts: &Attempts,
+    deadline: Instant,
+) -> (Vec<Outcome>, usize) {
     let layer = |piece: &Piece| Layer {
         descriptor: descriptor(piece.media_type, &piece.bytes),
         annotations: piece.annotations.clone(),
@@ -203,9 +212,9 @@ async fn outcomes(options: Options, pieces: &[Piece]) -> (Vec<Outcome>, usize) {
         referrer: &descriptor(IMAGE_MANIFEST, b"the manifest"),
         found: None,
         manifest: &manifest,
-        attempts: &Attempts::default(),
+        attempts,
         now: now(),
-        deadline: Instant::now() + Duration::from_secs(30),
+        deadline,
     };
     let found = CosignVerifier::new("v".to_owned(), options).verify(candidate).await;
     (found, store.1.load(Ordering::SeqCst))
@@ -563,6 +572,25 @@ async fn certificates_in_annotations_at_the_limit_and_one_past_it() {
     assert_eq!(passes(trust(), &[chain_of(limits::CHAIN_CERTIFICATES)]).await.len(), 1);
     let (stage, cause) = failure(trust(), &[chain_of(limits::CHAIN_CERTIFICATES + 1)]).await;
     assert!(stage == Stage::Form && cause.contains("there are 17, the limit is 16"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_large_attestation_waits_for_its_turn_and_is_not_fetched_before() {
+    let of = |size: u64| {
+        let bytes = vec![b' '; usize::try_from(size).unwrap()];
+        Piece { media_type: BUNDLE, bytes, annotations: Annotations::new() }
+    };
+    let attempts = Attempts::default();
+    let soon = Instant::now() + Duration::from_secs(30);
+    let held = attempts.turn.room(Content::Blob, limits::LARGE_BYTES + 1, soon).await.unwrap();
+    let fetched = async |size: u64| outcomes_by(attesting(SPDX), &[of(size)], &attempts, Instant::now()).await;
+    let (outcomes, reads) = fetched(limits::LARGE_BYTES + 1).await;
+    let waited =
+        |outcome: &Outcome| matches!(outcome, Outcome::Fault { cause } if cause.to_string().contains("there was room"));
+    assert!(outcomes.iter().all(waited) && reads == 0, "{outcomes:?}");
+    assert_eq!(fetched(limits::LARGE_BYTES).await.1, 1, "small ones wait for nobody");
+    drop(held);
+    assert_eq!(outcomes_by(attesting(SPDX), &[of(limits::LARGE_BYTES + 1)], &attempts, soon).await.1, 1);
 }
 
 #[tokio::test]
