@@ -104,9 +104,10 @@ BENCH := cargo bench --locked --quiet --no-default-features --features registry,
 PROGRAMS := TOOLS="$$(tests/tools/fetch --print)" SHIM="$(SHIM)" BIN="$(RELEASE)"
 
 .PHONY: bench
-bench: bench-pure tools build ## Measure the pure functions, then pulls against /bin/true, notation and cosign, then rates and growth
+bench: bench-pure tools build ## Measure the pure functions, then pulls against /bin/true, notation and cosign, plugins against a bare spawn, then rates and growth
 	$(call stage,bench of pulls,$(PROGRAMS) $(BENCH) --bench node)
 	$(call stage,bench of Cosign,$(PROGRAMS) $(BENCH) --bench cosign)
+	$(call stage,bench of plugins,$(PROGRAMS) $(BENCH) --bench plugin)
 	$(call stage,bench of rates,$(PROGRAMS) $(BENCH) --bench rate)
 
 .PHONY: load

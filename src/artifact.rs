@@ -19,6 +19,10 @@ pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker manifest list.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Artifact manifest of the release candidates of the OCI image specification 1.1, which older tools wrote.
+pub const ARTIFACT_MANIFEST: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// A plugin of this project's: the artifact type that an executor lists for plugins unless it lists others.
+pub const PLUGIN: &str = "application/vnd.ratifyd.plugin.v1";
 /// The empty config of an artifact manifest: then `artifactType` alone tells the type.
 pub const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
 
@@ -240,7 +244,7 @@ pub enum BadManifest {
         /// What the body states.
         body: String,
     },
-    /// The body has members of an index and of an image manifest.
+    /// The body has members of another type of manifest than its own.
     Ambiguous,
     /// `schemaVersion` is not 2.
     SchemaVersion(u64),
@@ -259,7 +263,7 @@ impl fmt::Display for BadManifest {
             Self::TypeMismatch { descriptor, body } => {
                 write!(f, "the manifest states media type {body:?}, its descriptor {descriptor:?}")
             }
-            Self::Ambiguous => f.write_str("the manifest is both an index and an image manifest"),
+            Self::Ambiguous => f.write_str("the manifest has members of two types of manifests"),
             Self::SchemaVersion(found) => write!(f, "the manifest has schemaVersion {found} instead of 2"),
             Self::TooManyLayers(found) => {
                 write!(f, "the manifest has {found} layers, the limit is {}", limits::LAYERS)
@@ -291,6 +295,9 @@ struct Written {
     config: Option<WrittenConfig>,
     #[serde(default)]
     layers: Option<Vec<Layer>>,
+    /// The layers of an artifact manifest.
+    #[serde(default)]
+    blobs: Option<Vec<Layer>>,
     manifests: Option<Vec<serde::de::IgnoredAny>>,
     subject: Option<Descriptor>,
     #[serde(default, deserialize_with = "annotations")]
@@ -320,7 +327,8 @@ impl Manifest {
     /// See [`BadManifest`]: a body that could be read in two ways is refused
     /// (OCI image specification 1.1, "Image Manifest": `mediaType` and `manifests` against `layers`).
     pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self, BadManifest> {
-        if !is_image(media_type) && !is_index(media_type) {
+        let is_artifact = media_type == ARTIFACT_MANIFEST;
+        if !is_image(media_type) && !is_index(media_type) && !is_artifact {
             return Err(BadManifest::UnknownType(media_type.chars().take(200).collect()));
         }
         let written: Written = json::from_slice(bytes).map_err(BadManifest::Json)?;
@@ -334,10 +342,10 @@ impl Manifest {
             });
         }
         let has_image_members = written.config.is_some() || written.layers.is_some();
-        if (is_index(media_type) && has_image_members) || (is_image(media_type) && written.manifests.is_some()) {
+        if (has_image_members && !is_image(media_type)) || (written.manifests.is_some() && !is_index(media_type)) {
             return Err(BadManifest::Ambiguous);
         }
-        let layers = written.layers.unwrap_or_default();
+        let layers = if is_artifact { written.blobs } else { written.layers }.unwrap_or_default();
         if layers.len() > limits::LAYERS {
             return Err(BadManifest::TooManyLayers(layers.len()));
         }
@@ -424,8 +432,8 @@ mod tests {
             r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#,
             r#"{"schemaVersion":2,"manifests":[],"config":{"mediaType":"x"}}"#,
         ] {
-            assert!(parse(IMAGE_INDEX, body).unwrap_err().contains("both"), "{body}");
-            assert!(parse(IMAGE_MANIFEST, body).unwrap_err().contains("both"), "{body}");
+            assert!(parse(IMAGE_INDEX, body).unwrap_err().contains("members of two types"), "{body}");
+            assert!(parse(IMAGE_MANIFEST, body).unwrap_err().contains("members of two types"), "{body}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -34,12 +35,16 @@ use crate::verifier::notation::{NotationVerifier, Plugins, files_of};
 mod cosign;
 mod credentials;
 mod notation;
+mod plugin;
 mod remotes;
 mod shared;
+mod source;
 mod timed;
 
+pub use plugin::{Exchange, PluginVerifier, plain_plugin, plugin_verifier};
 pub use remotes::{Root, Taken};
 pub use shared::Shared;
+pub use source::{Arrived, Fetched, Pusher, plugin_store, pusher};
 
 use remotes::Remotes;
 use timed::Timed;
@@ -60,9 +65,12 @@ pub struct Assembled {
     pub taken: Vec<Taken>,
     /// The trusted roots of Sigstore, each as often as a verifier names it.
     pub roots: Vec<Root>,
+    /// The plugins that are fetched, each as often as a verifier names it.
+    pub fetched: Vec<Fetched>,
     /// What is wrong with trust files, one problem each.
     pub problems: Vec<String>,
-    /// What was passed over in folders of trust files, and may have been meant to count.
+    /// What is good to know: what was passed over in folders of trust files and may have been meant to count, and what the
+    /// kernel lacks.
     pub notes: Vec<String>,
 }
 
@@ -99,19 +107,25 @@ pub fn log_of(path: &Path) -> Log {
 /// # Errors
 /// All mistakes of the configuration that its decoder cannot know, each with its place.
 pub fn assemble(config: &Config, path: &Path) -> Result<Assembled, Problems> {
-    assemble_with(config, path, &Shared::default())
+    assemble_with(config, path, &Shared::default(), true)
 }
 
-/// The same for a process that goes on with its counters and content on disk.
+/// The same for a process that goes on with its counters and content on disk. `waits`: plugins that are fetched for the
+/// first time are waited for, all of them together for at most [`limits::REMOTE_FIRST`]. In the path of a pull nobody waits
+/// for them: they count once they are there.
 ///
 /// # Errors
 /// As [`assemble`].
-pub fn assemble_with(config: &Config, path: &Path, shared: &Shared) -> Result<Assembled, Problems> {
+pub fn assemble_with(config: &Config, path: &Path, shared: &Shared, waits: bool) -> Result<Assembled, Problems> {
     let disk = shared.disk(&config.cache);
     let revocation = shared.revocation(config);
     let (metrics, remotes) = (Arc::clone(shared.metrics()), Arc::clone(shared.remotes()));
-    let tuf_cache = shared.tuf_cache(&config.cache);
-    join(config, Assembly { disk, revocation, metrics, remotes, tuf_cache, ..Assembly::new(path) })
+    let (tuf_cache, kept) = (shared.tuf_cache(&config.cache), shared.plugins(&config.plugins));
+    let mut work = Assembly { disk, revocation, metrics, remotes, tuf_cache, kept, ..Assembly::new(path) };
+    if !waits {
+        work.patience = Instant::now();
+    }
+    join(config, work)
 }
 
 /// The same, but every executor takes its artifacts from `store`, such as an OCI layout.
@@ -183,6 +197,7 @@ pub fn layout(text: &str) -> Option<Result<InLayout, String>> {
 
 fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
     work.proxy.clone_from(&config.proxy);
+    work.notes.extend(old_switch(&environment));
     work.absorb("version", env!("CARGO_PKG_VERSION").as_bytes());
     work.absorb("platform", platform().as_bytes());
     // What decides, and nothing else: a log level costs no verdict, and neither does a proxy, which is trusted no more
@@ -222,9 +237,20 @@ fn join(config: &Config, mut work: Assembly) -> Result<Assembled, Problems> {
         stamps: work.stamps,
         taken: work.taken,
         roots: work.roots,
+        fetched: work.fetched,
         problems,
         notes: work.notes.into_iter().collect(),
     })
+}
+
+/// What the switch of Ratify v1 that allowed fetched plugins means here, where it is set.
+fn old_switch(environment: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let switches = ["RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "RATIFY_DYNAMIC_PLUGINS"];
+    let name = switches.into_iter().find(|name| environment(name).is_some())?;
+    Some(format!(
+        "{name} is set, and has no effect: Ratify v1 needed it to fetch plugins, which it ran unverified; here `source` needs \
+         no switch, and says itself who vouches for a plugin (trust, a digest, or allowUnverified)"
+    ))
 }
 
 #[cfg(feature = "layout")]
@@ -252,13 +278,18 @@ struct Assembly {
     stamps: Vec<(PathBuf, Stamp)>,
     taken: Vec<Taken>,
     roots: Vec<Root>,
+    fetched: Vec<Fetched>,
+    /// Where plugins that are fetched outlive this process.
+    kept: Option<PathBuf>,
+    /// Until when plugins are waited for that are fetched for the first time.
+    patience: Instant,
     remotes: Arc<Remotes>,
     /// Where what TUF repositories said outlives this process.
     tuf_cache: Option<PathBuf>,
     proxy: Proxy,
     generation: Context,
     /// Stores with the same options are one, so that they share connections and bounds.
-    stores: Vec<(config::Store, Arc<dyn Store>)>,
+    stores: Vec<(config::Store, Made)>,
     /// The store that stands in for all of them.
     over: Option<Arc<dyn Store>>,
     metrics: Arc<Metrics>,
@@ -266,6 +297,20 @@ struct Assembly {
     revocation: Arc<Revocation>,
     /// Where plugins are, and who runs them.
     plugins: Option<(PathBuf, Arc<Runner>)>,
+}
+
+/// A store that was made.
+#[derive(Clone)]
+struct Made {
+    store: Arc<dyn Store>,
+    /// Why nothing can come of asking it, where that is known.
+    broken: Option<String>,
+}
+
+impl Made {
+    fn whole(store: Arc<dyn Store>) -> Self {
+        Self { store, broken: None }
+    }
 }
 
 impl Assembly {
@@ -278,6 +323,9 @@ impl Assembly {
             stamps: Vec::new(),
             taken: Vec::new(),
             roots: Vec::new(),
+            fetched: Vec::new(),
+            kept: None,
+            patience: Instant::now().checked_add(limits::REMOTE_FIRST).unwrap_or_else(Instant::now),
             remotes: Arc::default(),
             tuf_cache: None,
             proxy: Proxy::default(),
@@ -305,7 +353,7 @@ impl Assembly {
         if let Some(known) = &self.plugins {
             return known.clone();
         }
-        let config::Plugins { path, user, socket, timeout } = plugins.clone();
+        let config::Plugins { path, user, socket, timeout, .. } = plugins.clone();
         let runner = Arc::new(Runner::new(runner::Options { user, socket, timeout }));
         self.stamps.push((path.clone(), Stamp::of(&path)));
         let files = files_of(&path).unwrap_or_else(|cause| {
@@ -328,36 +376,41 @@ impl Assembly {
     }
 
     fn rules(&mut self, executor: &config::Executor, config: &Config) -> Option<Rules> {
-        let store = self.store(executor, config)?;
+        let made = self.store(executor, config)?;
         let mode = match &executor.mode {
             config::Mode::Allow => Mode::Allow,
             config::Mode::Deny => Mode::Deny,
             config::Mode::Enforce(checks) => {
-                Mode::Verify { executor: self.executor(checks, executor, &store, config), audit: false }
+                Mode::Verify { executor: self.executor(checks, executor, &made, config), audit: false }
             }
             config::Mode::Audit(checks) => {
-                Mode::Verify { executor: self.executor(checks, executor, &store, config), audit: true }
+                Mode::Verify { executor: self.executor(checks, executor, &made, config), audit: true }
             }
         };
-        Some(Rules { mode, pins: executor.digests.clone(), store })
+        Some(Rules { mode, pins: executor.digests.clone(), store: made.store })
     }
 
-    fn store(&mut self, executor: &config::Executor, config: &Config) -> Option<Arc<dyn Store>> {
+    fn store(&mut self, executor: &config::Executor, config: &Config) -> Option<Made> {
         if let Some(store) = &self.over {
-            return Some(Arc::clone(store));
+            return Some(Made::whole(Arc::clone(store)));
         }
-        if let Some((_, store)) = self.stores.iter().find(|(options, _)| *options == executor.store) {
-            return Some(Arc::clone(store));
+        if let Some((_, made)) = self.stores.iter().find(|(options, _)| *options == executor.store) {
+            return Some(made.clone());
         }
-        let made: Result<Arc<dyn Store>, String> = match &executor.store {
-            config::Store::Registry(store) => self.registry(store, config),
-            config::Store::Layout(path) => followed(&path.value),
+        let made = match &executor.store {
+            config::Store::Registry(store) => self.registry(store, config).map(Made::whole),
+            config::Store::Layout(path) => followed(&path.value).map(Made::whole),
+            config::Store::Plugin(program) => {
+                let (store, broken) = self.plugin_store(program, config);
+                Ok(Made { store: Arc::new(store), broken })
+            }
         };
         match made {
-            Ok(inner) => {
+            Ok(Made { store: inner, broken }) => {
                 let store: Arc<dyn Store> = Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner });
-                self.stores.push((executor.store.clone(), Arc::clone(&store)));
-                Some(store)
+                let made = Made { store, broken };
+                self.stores.push((executor.store.clone(), made.clone()));
+                Some(made)
             }
             Err(error) => {
                 let place = executor.scopes.first().map(|scope| &scope.place);
@@ -383,15 +436,17 @@ impl Assembly {
         &mut self,
         checks: &Checks,
         of: &config::Executor,
-        store: &Arc<dyn Store>,
+        made: &Made,
         config: &Config,
     ) -> Result<Arc<Executor>, String> {
         let tags = match &of.store {
             config::Store::Registry(store) => store.cosign_tags,
             config::Store::Layout(_) => true,
+            // It could not say that there is no such tag: its protocol knows failures of one kind only.
+            config::Store::Plugin(_) => false,
         };
         let mut verifiers: Vec<Arc<dyn Verifier>> = Vec::new();
-        let mut broken = None;
+        let mut broken = made.broken.as_ref().map(|cause| format!("store: {cause}"));
         for verifier in &checks.verifiers {
             let made: Result<Arc<dyn Verifier>, String> = match &verifier.kind {
                 VerifierKind::Notation(trusted) => self.notation(trusted).map(|policy| {
@@ -402,6 +457,7 @@ impl Assembly {
                     of_any_kind(made)
                 }),
                 VerifierKind::Cosign(trusted) => self.cosign(&verifier.name, trusted, tags).map(of_any_kind),
+                VerifierKind::Plugin(plugin) => self.plugin(&verifier.name, plugin, config).map(of_any_kind),
             };
             match made {
                 Ok(inner) => verifiers.push(Arc::new(Timed { metrics: Arc::clone(&self.metrics), inner })),
@@ -411,7 +467,7 @@ impl Assembly {
         let policy = Policy::new(checks.policy.clone())?;
         match broken {
             Some(cause) => Err(cause),
-            None => Ok(Arc::new(Executor::new(Arc::clone(store), verifiers, policy, checks.concurrency))),
+            None => Ok(Arc::new(Executor::new(Arc::clone(&made.store), verifiers, policy, checks.concurrency))),
         }
     }
 }
@@ -455,6 +511,16 @@ mod tests {
 
     fn assembled(config: &Path) -> Assembled {
         assemble(&load(config).unwrap(), config).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn the_switch_of_old_that_allowed_fetched_plugins_is_explained() {
+        let set = |name: &'static str| old_switch(&move |asked| (asked == name).then(|| "1".to_owned()));
+        for name in ["RATIFY_EXPERIMENTAL_DYNAMIC_PLUGINS", "RATIFY_DYNAMIC_PLUGINS"] {
+            let told = set(name).unwrap();
+            assert!(told.starts_with(&format!("{name} is set, and has no effect")) && told.contains("allowUnverified"));
+        }
+        assert_eq!(set("RATIFY_LOG_LEVEL"), None);
     }
 
     #[test]
@@ -515,6 +581,75 @@ mod tests {
         // What is no plugin decides nothing.
         programs.put("README", "");
         assert_eq!(assembled(&config).admission.generation, first.admission.generation);
+    }
+
+    #[test]
+    fn a_plugin_that_is_missing_takes_out_what_depends_on_it_and_a_changed_one_is_another_generation() {
+        use crate::runner::testing::{Programs, lacks_root};
+        if lacks_root() {
+            return;
+        }
+        let programs = Programs::new();
+        let verifier =
+            "name = \"v\"\ntype = \"plugin\"\nparameters = { plugin = \"judge\", artifactTypes = [\"a/b\"] }";
+        let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        let certificates = fs::read_to_string(&config).unwrap();
+        let certificates = certificates.lines().find(|line| line.starts_with("parameters")).unwrap();
+        let signed = format!("name = \"v\"\ntype = \"notation\"\n{certificates}");
+        let text = format!(
+            "[plugins]\npath = {:?}\n[[executors]]\nscopes = [\"r0.example\"]\n[[executors.verifiers]]\n{verifier}\n\
+             [[executors]]\nscopes = [\"r1.example\"]\nstores = [{{ type = \"plugin\", parameters = {{ plugin = \"store\" }} }}]\n\
+             [[executors.verifiers]]\n{signed}\n[[executors]]\nscopes = [\"r2.example\"]\n[[executors.verifiers]]\n{signed}\n",
+            programs.folder(),
+        );
+        fs::write(&config, text).unwrap();
+        let broken = |found: &Assembled| {
+            ["r0.example/a", "r1.example/a", "r2.example/a"].map(|name| {
+                let rules = found.admission.scopes.find(&name.parse::<Reference>().unwrap().repository).unwrap().1;
+                matches!(rules.mode, Mode::Verify { executor: Err(_), .. })
+            })
+        };
+        let missing = assembled(&config);
+        assert_eq!(broken(&missing), [true, true, false]);
+        let [of_verifier, of_store] = &missing.problems[..] else { panic!("{:?}", missing.problems) };
+        for (problem, place, name) in [(of_verifier, "verifiers[0]", "judge"), (of_store, "stores[0]", "store")] {
+            assert!(problem.contains(place) && problem.contains("this plugin is not run: "), "{problem}");
+            assert!(problem.contains(&programs.folder().join(name).display().to_string()), "{problem}");
+        }
+        let mut seen = vec![missing.admission.generation];
+        for (name, text) in
+            [("judge", "#!/bin/sh\n"), ("store", "#!/bin/sh\n"), ("judge", "#!/bin/sh\n\n"), ("store", "")]
+        {
+            programs.put(name, text);
+            let found = assembled(&config);
+            assert!(!seen.contains(&found.admission.generation), "{name}");
+            seen.push(found.admission.generation);
+        }
+        let whole = assembled(&config);
+        assert_eq!((broken(&whole), whole.problems.len()), ([false; 3], 0));
+        // What the kernel lacks is a note, or a problem where that is not to be borne.
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text.replace("[plugins]", "[plugins]\nsandbox = \"strict\"")).unwrap();
+        let strict = assembled(&config);
+        assert_ne!(strict.admission.generation, whole.admission.generation);
+        let lacking = usize::from(!whole.notes.is_empty());
+        assert_eq!((strict.problems.len(), strict.notes.len()), (2 * lacking, 0));
+        assert_eq!(broken(&strict), [lacking == 1, lacking == 1, false]);
+    }
+
+    #[test]
+    fn a_store_that_is_fetched_judges_no_plugins() {
+        let (_folder, config) = node(FIXTURES[1], FIXTURES[1]);
+        let text = fs::read_to_string(&config).unwrap();
+        let source = "source = { artifact = \"r.example/p:v1\", trust = \"judge\" }";
+        let named = format!(
+            "[[executors]]\nname = \"judge\"\npluginTypes = [\"a/b\"]\n\
+             stores = [{{ type = \"plugin\", parameters = {{ plugin = \"p\", {source} }} }}]"
+        );
+        fs::write(&config, text.replacen("[[executors]]", &named, 1)).unwrap();
+        let problems = assemble(&load(&config).unwrap(), &config).err().unwrap().lines();
+        let expected = "executor \"judge\" has itself a plugin that is fetched";
+        assert!(problems[0].contains("source.trust: ") && problems[0].contains(expected), "{problems:?}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod install;
 mod judge;
 mod node;
 mod out;
+mod plugin;
 mod present;
 mod sarif;
 mod source;
@@ -116,6 +117,11 @@ enum Command {
     /// Say for each route by which an image can come onto this node whether it is verified, and prove it
     #[command(after_help = "Exit codes: 0 every route is as required and nothing is wrong, 1 not")]
     Doctor(doctor::Arguments),
+    /// Plugins as OCI artifacts: push, pull, list, look into, try out
+    Plugin {
+        #[command(subcommand)]
+        command: plugin::Command,
+    },
     /// Print shell completions
     Completion {
         /// The shell
@@ -224,6 +230,7 @@ pub fn main() -> ExitCode {
             Command::Resolve(arguments) => discover::resolve(arguments).await,
             Command::Verdicts { watch, node } => node::verdicts(&node, watch).await,
             Command::Doctor(arguments) => doctor::run(arguments).await,
+            Command::Plugin { command } => plugin::run(command).await,
             Command::Completion { shell } => complete(shell),
             Command::Man { command } => man(command.as_deref()),
             Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),

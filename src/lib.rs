@@ -35,6 +35,10 @@ pub mod live;
 #[cfg(all(feature = "registry", feature = "notation", feature = "cosign"))]
 pub mod assemble;
 
+// Plugins as OCI artifacts: found, judged and kept before anybody needs them.
+#[cfg(feature = "runner")]
+pub mod plugin;
+
 // The story of one pull: in scope, remembered or walked, decided.
 #[cfg(feature = "core")]
 pub mod admission;
@@ -60,7 +64,7 @@ pub mod tuf;
 pub mod sigstore;
 #[cfg(feature = "pki")]
 pub mod pki;
-#[cfg(feature = "notation")]
+#[cfg(feature = "runner")]
 pub mod runner;
 #[cfg(feature = "registry")]
 pub mod azure;

@@ -332,14 +332,93 @@ pub const PLUGIN_INPUT_BYTES: u64 = 2 * ENVELOPE_BYTES + CONFIG_BYTES;
 /// Most bytes that a plugin may print. Answers have some hundred; notation takes 64 MiB.
 pub const PLUGIN_OUTPUT_BYTES: u64 = 1024 * 1024;
 
+/// Most bytes that a plugin may print whose answer is content: a store's blob.
+pub const PLUGIN_OUTPUT_MAX: u64 = BLOB_BYTES;
+
+/// Longest token by which a plugin that is a store names the next page of a list, in bytes. Registries' have some hundred,
+/// and it must fit into [`RUNNER_HEAD_BYTES`] with the rest of the environment.
+pub const STORE_TOKEN_BYTES: usize = 4 * 1024;
+
 /// Most bytes that a plugin may write to stderr: an error is a line or two, logs may stand before it.
 pub const PLUGIN_ERROR_BYTES: u64 = 64 * 1024;
 
-/// Most memory that a plugin may write to, in bytes (RLIMIT_DATA, getrlimit(2)).
+/// Most memory that a process of a plugin may write to, in bytes (RLIMIT_DATA, getrlimit(2)), and that all of a confined
+/// one's processes may hold.
 pub const PLUGIN_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Most files that a plugin may have open.
 pub const PLUGIN_OPEN_FILES: u64 = 256;
+
+/// How soon a plugin is started again whose file somebody is still writing.
+pub const PLUGIN_BUSY: Duration = Duration::from_millis(50);
+
+/// Largest file that a plugin may write, in bytes (RLIMIT_FSIZE).
+pub const PLUGIN_WRITTEN_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often it is looked at what a confined plugin takes, and how soon again whether all of it is gone.
+pub const PLUGIN_WATCH: Duration = Duration::from_millis(100);
+
+/// How long the last of a confined plugin may take to be gone after it was killed.
+pub const PLUGIN_LAST: Duration = Duration::from_secs(2);
+
+/// Most bytes of a confined plugin's files, those that were laid out and those that it has open and nobody can find any
+/// more; a plugin keeps nothing, and caches little.
+pub const PLUGIN_FOLDER_BYTES: u64 = 4 * PLUGIN_WRITTEN_BYTES;
+
+/// Most files and folders in a confined plugin's folder.
+pub const PLUGIN_FOLDER_ENTRIES: usize = 4096;
+
+/// How often a confined plugin's folder is looked through anew at once, where something in it went away meanwhile.
+pub const PLUGIN_FOLDER_LOOKS: usize = 16;
+
+/// Most bytes of the list of what a process of a confined plugin has in its memory (proc_pid_maps(5)): some 10 000 lines.
+/// Large runtimes have some hundred.
+pub const PLUGIN_MAPS_BYTES: u64 = 1024 * 1024;
+
+/// Most processes and threads of the user of plugins (RLIMIT_NPROC). Runtimes start a thread for each processor.
+pub const PLUGIN_PROCESSES: u64 = 256;
+
+/// Most files that are laid out for a plugin: a layout's own two, the referrer's manifest and its blobs, and a store's.
+pub const SANDBOX_FILES: usize = 64;
+
+/// Most bytes that are laid out for a plugin.
+pub const SANDBOX_BYTES: u64 = 2 * BLOB_BYTES;
+
+/// Largest program that is fetched, in bytes, unless configured; Ratify v1's own have 50 to 65 MB.
+pub const PLUGIN_FETCH_BYTES: u64 = 128 * 1024 * 1024;
+
+/// How long fetching a plugin may take, with all that is asked about it.
+pub const PLUGIN_FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// How often a plugin's tag is resolved again, unless configured.
+pub const PLUGIN_REFRESH: Duration = Duration::from_secs(60 * 60);
+
+/// The shortest and the longest time that may be configured for it.
+pub const PLUGIN_REFRESH_RANGE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(30 * 24 * 60 * 60)];
+
+/// How long a plugin that was fetched runs on while its registry cannot be reached: for good, in a number.
+pub const PLUGIN_KEPT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Most platforms of a plugin.
+pub const PLUGIN_PLATFORMS: usize = 64;
+
+/// Largest configuration blob of a plugin's manifest, in bytes: it may say for which platform it is.
+pub const PLUGIN_PLATFORM_BYTES: u64 = 64 * 1024;
+
+/// Most digests that are kept of what a plugin's tag has named.
+pub const PLUGIN_HISTORY: usize = 256;
+
+/// Largest record of a fetched plugin, in bytes: its history, and some lines.
+pub const PLUGIN_RECORD_BYTES: u64 = 64 * 1024;
+
+/// How long a record of a plugin lies on disk that no configuration names any more.
+pub const PLUGIN_UNUSED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How long a program lies on disk that no plugin names any more: longer than any pull that may still run it.
+pub const PLUGIN_LEFT: Duration = Duration::from_secs(60 * 60);
+
+/// Most artifact types that an executor lists for plugins.
+pub const PLUGIN_TYPES: usize = 16;
 
 /// Most bytes of what goes before input and output on the runner's socket: a path, arguments, a cause.
 pub const RUNNER_HEAD_BYTES: u64 = 16 * 1024;
@@ -360,6 +439,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for one answer of a registry, body included. Below the shim's own deadline, so that the reason
 /// names the request that hangs.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much longer it may take for each MiB that is known to come: 8 Mbit/s are enough.
+pub const MEBIBYTE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Taken off the deadline of what is asked of registries, so that what went wrong is heard before the walk's own time is
 /// up.

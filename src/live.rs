@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admission::{Admission, Decision, Pull, Verdicts};
 use crate::artifact::{Descriptor, hex};
-use crate::assemble::{self, Assembled, Root, Shared, Taken};
+use crate::assemble::{self, Assembled, Fetched, Root, Shared, Taken};
 use crate::config::{Config, Proxy, ProxyUrl};
 use crate::limits;
 use crate::memo::Memo;
@@ -57,7 +57,7 @@ pub struct InForce {
     pub config_current: bool,
     /// What is wrong with configuration and trust, one problem each.
     pub problems: Vec<String>,
-    /// What was passed over in folders of trust files.
+    /// What is good to know of configuration and trust, and is no problem.
     pub notes: Vec<String>,
     /// Where the files lie, by their own names and at the end of links: what changes there is worth a look.
     pub folders: Vec<PathBuf>,
@@ -65,6 +65,8 @@ pub struct InForce {
     taken: Vec<Taken>,
     /// The trusted roots of Sigstore in force.
     pub roots: Vec<Root>,
+    /// The plugins that are fetched.
+    pub fetched: Vec<Fetched>,
 }
 
 impl InForce {
@@ -100,6 +102,7 @@ impl InForce {
             stamps: Vec::new(),
             taken: Vec::new(),
             roots: Vec::new(),
+            fetched: Vec::new(),
         })
     }
 
@@ -116,7 +119,7 @@ impl Live {
     #[must_use]
     pub fn open(path: &Path) -> Arc<Self> {
         let shared = Shared::of_daemon(&assemble::environment);
-        let force = read(path, None, &shared);
+        let force = read(path, None, &shared, true);
         tell(path, &force);
         trust_read(&shared, &force);
         Arc::new(Self {
@@ -172,7 +175,7 @@ impl Live {
         let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.force.load_full();
         if whatever || before.is_stale() {
-            let mut force = read(&self.path, before.config.clone(), &self.shared);
+            let mut force = read(&self.path, before.config.clone(), &self.shared, whatever);
             trust_read(&self.shared, &force);
             if !whatever && force.means_the_same_as(&before) {
                 // What was put together before goes on, with all that it remembers; only the stamps are new.
@@ -287,33 +290,60 @@ impl Live {
     }
 }
 
-/// Reads the configuration and all that it names; `last_good` stays in force where the new one cannot be read.
-fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared) -> InForce {
+/// Reads the configuration and all that it names; `last_good` stays in force where the new one cannot be read. `waits`:
+/// for what is fetched for the first time, as nobody does whose pull is held up.
+fn read(path: &Path, last_good: Option<Arc<Config>>, shared: &Shared, waits: bool) -> InForce {
     let config_stamp = (path.to_owned(), Stamp::of(path));
-    let (fresh, problems) =
-        match assemble::load(path).and_then(|config| Ok((assemble::assemble_with(&config, path, shared)?, config))) {
-            Ok((assembled, config)) => (Some((assembled, Arc::new(config))), Vec::new()),
-            Err(problems) => (None, problems.lines()),
-        };
-    let config_current = fresh.is_some();
-    let in_force = fresh
-        .or_else(|| last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared).ok()?, config))));
-    let (admission, config, stamps, taken, roots, problems, notes) = match in_force {
-        Some((Assembled { admission, mut stamps, taken, roots, problems: trust_problems, notes }, config)) => {
-            stamps.push(config_stamp);
-            let problems = problems.into_iter().chain(trust_problems).collect();
-            (Ok(Arc::new(admission)), Some(config), stamps, taken, roots, problems, notes)
-        }
-        None => (Err(first_of(&problems)), None, vec![config_stamp], Vec::new(), Vec::new(), problems, Vec::new()),
+    let (fresh, problems) = match assemble::load(path)
+        .and_then(|config| Ok((assemble::assemble_with(&config, path, shared, waits)?, config)))
+    {
+        Ok((assembled, config)) => (Some((assembled, Arc::new(config))), Vec::new()),
+        Err(problems) => (None, problems.lines()),
     };
-    let folders = stamps.iter().flat_map(|(path, _)| folders_of(path)).collect();
-    InForce { admission, config, config_current, problems, notes, folders, stamps, taken, roots }
+    let config_current = fresh.is_some();
+    let in_force = fresh.or_else(|| {
+        last_good.and_then(|config| Some((assemble::assemble_with(&config, path, shared, waits).ok()?, config)))
+    });
+    let Some((assembled, config)) = in_force else {
+        let stamps = vec![config_stamp];
+        return InForce {
+            admission: Err(first_of(&problems)),
+            config: None,
+            config_current,
+            problems,
+            notes: Vec::new(),
+            folders: stamps.iter().flat_map(|(path, _)| folders_of(path)).collect(),
+            stamps,
+            taken: Vec::new(),
+            roots: Vec::new(),
+            fetched: Vec::new(),
+        };
+    };
+    let Assembled { admission, mut stamps, taken, roots, fetched, problems: trust_problems, notes } = assembled;
+    stamps.push(config_stamp);
+    InForce {
+        admission: Ok(Arc::new(admission)),
+        config: Some(config),
+        config_current,
+        problems: problems.into_iter().chain(trust_problems).collect(),
+        notes,
+        folders: stamps.iter().flat_map(|(path, _)| folders_of(path)).collect(),
+        stamps,
+        taken,
+        roots,
+        fetched,
+    }
 }
 
 /// Trust was looked at, and where nothing is wrong with it, that is counted.
 fn trust_read(shared: &Shared, force: &InForce) {
     let roots = force.roots.iter().map(|root| (root.name.clone(), Arc::clone(&root.as_of)));
     shared.metrics().trusted_roots(roots.collect());
+    let fetched = force
+        .fetched
+        .iter()
+        .map(|Fetched { name, source, trust, as_of, .. }| (name.clone(), source.clone(), *trust, Arc::clone(as_of)));
+    shared.metrics().plugins(fetched.collect());
     if force.problems.is_empty() && force.admission.is_ok() {
         shared.metrics().trust_current(SystemTime::now());
     }

@@ -40,6 +40,9 @@ pub struct Metrics {
     /// Asked when the text is made: a root may become current without anything that changes.
     roots: Mutex<Vec<(String, AsOf)>>,
     root_times: Family<Labels<1>, Gauge>,
+    /// Names of plugins, what they are fetched from, and why they may be run.
+    plugins: Mutex<Vec<(String, String, &'static str, AsOf)>>,
+    plugin_times: Family<Labels<3>, Gauge>,
 }
 
 /// Tells the moment at which something was last known to be so.
@@ -125,6 +128,8 @@ impl Metrics {
             trust_read: Gauge::default(),
             roots: Mutex::default(),
             root_times: Family::default(),
+            plugins: Mutex::default(),
+            plugin_times: Family::default(),
         };
         metrics.register();
         metrics
@@ -149,6 +154,8 @@ impl Metrics {
         registry.register("trust_read_timestamp_seconds", help, self.trust_read.clone());
         let help = "When a trusted root was last known to be the one that counts, in seconds since 1970";
         registry.register("trusted_root_timestamp_seconds", help, self.root_times.clone());
+        let help = "When a fetched plugin was last found to be the one that counts, in seconds since 1970";
+        registry.register("plugin_timestamp_seconds", help, self.plugin_times.clone());
     }
 
     /// A part of a check that did not hold, and that the configuration only logs.
@@ -227,6 +234,11 @@ impl Metrics {
         *self.roots.lock().unwrap_or_else(PoisonError::into_inner) = roots;
     }
 
+    /// The plugins that are fetched: their names, from what, and why they may be run.
+    pub fn plugins(&self, plugins: Vec<(String, String, &'static str, AsOf)>) {
+        *self.plugins.lock().unwrap_or_else(PoisonError::into_inner) = plugins;
+    }
+
     /// All of it, in the text format of OpenMetrics 1.0.
     ///
     /// # Errors
@@ -238,6 +250,15 @@ impl Metrics {
         for (name, as_of) in roots.iter() {
             if let Some(at) = as_of() {
                 self.root_times.get_or_create(&[("root", Cow::Owned(name.clone()))]).set(seconds(at));
+            }
+        }
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        self.plugin_times.clear();
+        for (name, source, trust, as_of) in plugins.iter() {
+            if let Some(at) = as_of() {
+                let (name, source) = (Cow::Owned(name.clone()), Cow::Owned(source.clone()));
+                let labels = [("plugin", name), ("source", source), ("trust", Cow::Borrowed(*trust))];
+                self.plugin_times.get_or_create(&labels).set(seconds(at));
             }
         }
         let mut text = String::new();
@@ -389,10 +410,12 @@ mod tests {
         metrics.text().unwrap();
         let as_of = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
         metrics.trusted_roots(vec![("public".to_owned(), Arc::new(move || Some(as_of)))]);
+        metrics.plugins(vec![("sbom".to_owned(), "r.io/sbom".to_owned(), "unverified", Arc::new(move || Some(as_of)))]);
         let text = metrics.text().unwrap();
         assert!(!text.contains("gone"), "{text}");
         for line in [
             "ratifyd_trusted_root_timestamp_seconds{root=\"public\"} 1600000000",
+            "ratifyd_plugin_timestamp_seconds{plugin=\"sbom\",source=\"r.io/sbom\",trust=\"unverified\"} 1600000000",
             "ratifyd_verdicts_total{token=\"DENIED\",cause=\"policy\",answer=\"fresh\"} 1",
             "ratifyd_verdicts_total{token=\"DENIED\",cause=\"policy\",answer=\"remembered\"} 1",
             "ratifyd_verification_duration_seconds_count{step=\"whole\"} 1",

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::admission::Decision;
 use crate::artifact::hex;
-use crate::assemble::Root;
+use crate::assemble::{Fetched, Root};
 use crate::config::{Config, Mode, Unmatched};
 use crate::limits;
 use crate::live::{Live, Record};
@@ -60,13 +60,26 @@ impl Service {
             config_path: self.live.path().display().to_string(),
             config_current: force.config_current,
             problems: force.problems.clone(),
+            notes: force.notes.clone(),
             generation: force.admission.as_ref().map_or_else(|_| String::new(), |admission| hex(&admission.generation)),
             verdicts: self.live.counts().map(|(token, count)| (token.to_owned(), count)).collect(),
             remembered: self.live.remembered().try_into().unwrap_or(u64::MAX),
             not_enforced: self.live.not_enforced(),
             trusted_roots: force.roots.iter().map(trusted_root).collect(),
+            fetched_plugins: force.fetched.iter().map(fetched_plugin).collect(),
             lenient: force.config.as_deref().map(lenient).unwrap_or_default(),
         }
+    }
+}
+
+fn fetched_plugin(plugin: &Fetched) -> v1::FetchedPlugin {
+    let as_of = (plugin.as_of)().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    v1::FetchedPlugin {
+        name: plugin.name.clone(),
+        source: plugin.source.clone(),
+        trust: plugin.trust.to_owned(),
+        artifact: plugin.artifact.as_ref().map(ToString::to_string).unwrap_or_default(),
+        as_of: as_of.map_or(0, |since| since.as_secs()),
     }
 }
 

@@ -186,6 +186,12 @@ pub struct Deny {
 }
 
 impl Deny {
+    /// Why, in words.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
     /// Whether it rests on a verification, and so may be remembered: a fault or a mistake of the configuration does not.
     #[must_use]
     pub fn is_verified(&self) -> bool {

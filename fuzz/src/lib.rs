@@ -28,7 +28,7 @@ pub use cose::{cose, cose_signed};
 pub use cosign::simple_signing;
 pub use credentials::{docker_config, helper_answer, image_glob, kubelet_config, kubelet_response};
 pub use logs::{checkpoint, log_entry, sct, trusted_root};
-pub use plugins::{plugin_answer, plugin_metadata, runner};
+pub use plugins::{plugin_answer, plugin_index, plugin_metadata, plugin_result, plugin_store, runner};
 pub use revocation::{crl, ocsp};
 pub use signatures::{certificate, chain, envelope, identity, name, pem, public_key, signed, time};
 pub use sigstore::{bundle, dsse};
@@ -41,7 +41,7 @@ pub use words::{digest, json, manifest, reason, reference, report, scope};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All of them, by the name of their file in `fuzz_targets/` and of their folder of seeds.
-pub const TARGETS: [(&str, Target); 54] = [
+pub const TARGETS: [(&str, Target); 57] = [
     ("archive", archive),
     ("arguments", arguments),
     ("bundle", bundle),
@@ -78,7 +78,10 @@ pub const TARGETS: [(&str, Target); 54] = [
     ("ocsp", ocsp),
     ("pem", pem),
     ("plugin_answer", plugin_answer),
+    ("plugin_index", plugin_index),
     ("plugin_metadata", plugin_metadata),
+    ("plugin_result", plugin_result),
+    ("plugin_store", plugin_store),
     ("public_key", public_key),
     ("reason", reason),
     ("redirect", redirect),

@@ -1,10 +1,14 @@
 //! What plugins, and whoever runs them, say: an answer counts only where it says all that was asked in one way, and errors
 //! are one printable line.
 
+use ratify::artifact::{DOCKER_LIST, IMAGE_INDEX};
 use ratify::limits;
+use ratify::plugin::select::{Platform, check_program, choose, platform_of};
 use ratify::runner::{Head, Reply};
+use ratify::store::plugin::{Page, read_descriptor, read_page};
 use ratify::verifier::notation::{Capability, Metadata, error_of, read_answer};
-use serde_json::Value;
+use ratify::verifier::plugin::{Said, read_result};
+use serde_json::{Value, json};
 
 use super::{assert_one_line, parts, text_of};
 
@@ -64,6 +68,82 @@ pub fn plugin_metadata(data: &[u8]) -> bool {
             false
         }
     }
+}
+
+/// What a verifier's plugin prints: the last result counts unless another object begins after it, and whatever stands
+/// before it makes no difference.
+pub fn plugin_result(data: &[u8]) -> bool {
+    let found = read_result(data);
+    match &found {
+        Ok(Said { words, .. }) => {
+            assert_one_line(words);
+            assert!(!words.trim().is_empty());
+        }
+        Err(cause) => assert_one_line(cause),
+    }
+    let is_one = serde_json::from_slice::<Value>(data).is_ok();
+    if !is_one {
+        let mut lines = data.split(|byte| *byte == b'\n').rev();
+        let mut begins = false;
+        let last = lines.find_map(|line| {
+            let said = read_result(line).ok();
+            begins |= said.is_none() && line.trim_ascii_start().starts_with(b"{");
+            said
+        });
+        assert_eq!(found.as_ref().ok(), last.as_ref().filter(|_| !begins));
+    }
+    let then = |said: &str| read_result(&[data, b"\n", said.as_bytes()].concat()).map(|said| said.is_success);
+    if !data.trim_ascii().is_empty() {
+        assert_eq!(then("{\"isSuccess\":false}"), Ok(false));
+        assert_eq!(then("{\"isSuccess\":true}\n"), Ok(true));
+        assert!(then("{\"isSuccess\":true}\n {").is_err());
+    }
+    found.is_ok()
+}
+
+/// What a plugin that is a store prints for a page of a list, or to describe an image: what is taken is within its bounds,
+/// and written down again it is the same.
+pub fn plugin_store(data: &[u8]) -> bool {
+    let page = read_page(data);
+    let described = read_descriptor(data);
+    for error in [page.as_ref().err(), described.as_ref().err()].into_iter().flatten() {
+        assert_one_line(error);
+    }
+    let listed = page.iter().flat_map(|page| &page.referrers);
+    for found in listed.chain(described.iter()) {
+        assert!((1..=limits::MEDIA_TYPE_BYTES).contains(&found.media_type.len()));
+    }
+    if let Ok(Page { referrers, next_token }) = &page {
+        let again = json!({ "referrers": referrers, "nextToken": next_token }).to_string();
+        assert_eq!(read_page(again.as_bytes()).as_ref(), page.as_ref());
+    }
+    if let Ok(descriptor) = &described {
+        assert_eq!(read_descriptor(&serde_json::to_vec(descriptor).unwrap()).as_ref(), Ok(descriptor));
+    }
+    page.is_ok() || described.is_ok()
+}
+
+/// The index of a plugin's artifact: what is chosen of it is for the platform that was asked for, and is no index.
+pub fn plugin_index(data: &[u8]) -> bool {
+    let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned() };
+    let chosen = choose(IMAGE_INDEX, data, &platform);
+    match &chosen {
+        Ok(chosen) => {
+            assert!(![IMAGE_INDEX, DOCKER_LIST].contains(&chosen.media_type.as_str()));
+            let entry = json!({ "os": "linux", "architecture": "amd64" });
+            let index: Value = serde_json::from_slice(data).unwrap();
+            let is_named = |found: &Value| found["digest"] == chosen.digest.as_str() && found["size"] == chosen.size;
+            let is_fit =
+                |found: &Value| entry.as_object().unwrap().iter().all(|(key, value)| found["platform"][key] == *value);
+            assert!(index["manifests"].as_array().unwrap().iter().any(|found| is_named(found) && is_fit(found)));
+        }
+        Err(cause) => assert!(!cause.is_empty()),
+    }
+    // The same bytes as a program: what is for this machine is told by its platform alone.
+    if let Ok(found) = platform_of(data) {
+        assert_eq!(check_program(data).is_ok(), found.is_none_or(|found| found == Platform::own()));
+    }
+    chosen.is_ok()
 }
 
 /// The heads of a request to the runner and of its reply.

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-use ratify::artifact::{Algorithm, DOCKER_LIST, DOCKER_MANIFEST, Digest, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
+use ratify::artifact::{
+    ARTIFACT_MANIFEST, Algorithm, DOCKER_LIST, DOCKER_MANIFEST, Digest, IMAGE_INDEX, IMAGE_MANIFEST, Manifest,
+};
 use ratify::json::{from_slice, from_slice_but};
 use ratify::limits;
 use ratify::reference::{DOCKER_HUB, Reference, Repository, canonical_host};
@@ -179,7 +181,7 @@ pub fn manifest(data: &[u8]) -> bool {
     if matches!(media_type, IMAGE_INDEX | DOCKER_LIST) {
         assert!(manifest.layers.is_empty());
     } else {
-        assert!(matches!(media_type, IMAGE_MANIFEST | DOCKER_MANIFEST), "{media_type}");
+        assert!(matches!(media_type, IMAGE_MANIFEST | DOCKER_MANIFEST | ARTIFACT_MANIFEST), "{media_type}");
     }
     true
 }

@@ -1,4 +1,4 @@
-//! Trust from elsewhere in this process, key vaults and TUF repositories: one reader for each set of options, whatever
+//! Trust from elsewhere in this process, key vaults, TUF repositories and plugins: one reader for each set of options, whatever
 //! configuration is in force, so that a reload asks nobody again.
 
 use std::any::Any;
@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use super::{Assembly, environment};
 use crate::azure::Who;
 use crate::config::{AzureIdentity, AzureVault, Place, Proxy, VaultItem};
+use crate::executor::Executor;
 use crate::keyvault::{self, Contents, Item};
 use crate::limits;
 use crate::metrics::AsOf;
+use crate::plugin::source::{self, Installed, Source};
 use crate::sigstore::trusted_root::TrustedRoot;
+use crate::store::Store;
 use crate::trust::remote::{Asked, Remote, Revision};
 use crate::tuf;
 
@@ -60,6 +63,7 @@ impl fmt::Debug for Root {
 pub(super) struct Remotes {
     vaults: Known<keyvault::Options, Contents>,
     targets: Known<tuf::Options, Vec<u8>>,
+    plugins: Known<source::Options, Installed>,
 }
 
 impl Remotes {
@@ -74,13 +78,25 @@ impl Remotes {
         self.targets.get(options, proxy, |options, proxy| tuf::open(options, proxy, check))
     }
 
+    /// A plugin that is followed.
+    pub(super) fn plugin(
+        &self,
+        options: source::Options,
+        proxy: &Proxy,
+        store: Arc<dyn Store>,
+        judge: Option<Arc<Executor>>,
+    ) -> Arc<Source> {
+        self.plugins.get(options, proxy, |options, _| source::open(options, store, judge))
+    }
+
     /// Has all of them read again, and waits for that for at most [`limits::REMOTE_FIRST`] in all; blocks.
     pub(super) fn read_again(&self) {
-        let (vaults, targets) = (self.vaults.ask(), self.targets.ask());
+        let (vaults, targets, plugins) = (self.vaults.ask(), self.targets.ask(), self.plugins.ask());
         let deadline = Instant::now().checked_add(limits::REMOTE_FIRST);
         let left = || deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(Instant::now()));
         vaults.iter().for_each(|(vault, asked)| vault.await_reading(*asked, left()));
         targets.iter().for_each(|(target, asked)| target.await_reading(*asked, left()));
+        plugins.iter().for_each(|(plugin, asked)| plugin.await_reading(*asked, left()));
     }
 }
 
@@ -129,7 +145,17 @@ impl Assembly {
         source: &Arc<Remote<T>>,
         place: &Place,
     ) -> Result<Arc<T>, String> {
-        let (value, revision) = source.now();
+        let now = source.now();
+        self.take_now(source, now, place)
+    }
+
+    /// The same of a source that was asked already.
+    pub(super) fn take_now<T: PartialEq + Send + Sync + 'static>(
+        &mut self,
+        source: &Arc<Remote<T>>,
+        (value, revision): (Result<Arc<T>, String>, Revision),
+        place: &Place,
+    ) -> Result<Arc<T>, String> {
         self.taken.push(Taken { _source: Arc::<Remote<T>>::clone(source), revision });
         let problem = value.as_ref().err().cloned().or_else(|| source.problem());
         problem.into_iter().for_each(|problem| self.trust_problems.push(place, problem));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::remotes::Remotes;
-use crate::config::{Cache, Config, Folder};
+use crate::config::{Cache, Config, Folder, Plugins};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::revocation::{Options, Revocation};
@@ -89,6 +89,11 @@ impl Shared {
             Folder::At(path) => Some(path.clone()),
         };
         folder.filter(|_| self.on_disk.is_some() && cache.disk > 0).map(|folder| folder.join("tuf"))
+    }
+
+    /// The folder for plugins that are fetched, if one outlives this process.
+    pub(super) fn plugins(&self, plugins: &Plugins) -> Option<PathBuf> {
+        self.on_disk.as_ref().map(|_| plugins.kept.clone())
     }
 
     /// Who knows whether certificates were revoked, as configured: the same as before where it is to be the same.

@@ -1,6 +1,7 @@
 //! `ratifyctl status`, `explain`, `flush`: questions to the running daemon.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -39,11 +40,26 @@ struct Status {
     config_path: String,
     config_current: bool,
     problems: Vec<String>,
+    notes: Vec<String>,
     generation: String,
     verdicts: BTreeMap<String, u64>,
     not_enforced: u64,
     remembered: u64,
     trusted_roots: Vec<TrustedRoot>,
+    fetched_plugins: Vec<FetchedPlugin>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FetchedPlugin {
+    pub(super) name: String,
+    pub(super) source: String,
+    /// `verified`, `pinned` or `unverified`.
+    trust: String,
+    /// The digest in force; empty where none is.
+    pub(super) artifact: String,
+    /// In seconds since 1970.
+    as_of: u64,
 }
 
 #[derive(Serialize)]
@@ -64,6 +80,7 @@ impl From<v1::StatusReply> for Status {
             config_path: reply.config_path,
             config_current: reply.config_current,
             problems: reply.problems,
+            notes: reply.notes,
             generation: reply.generation,
             verdicts: reply.verdicts.into_iter().collect(),
             not_enforced: reply.not_enforced,
@@ -71,21 +88,44 @@ impl From<v1::StatusReply> for Status {
             trusted_roots: (reply.trusted_roots.into_iter())
                 .map(|v1::TrustedRoot { name, source, as_of }| TrustedRoot { name, source, as_of })
                 .collect(),
+            fetched_plugins: reply.fetched_plugins.into_iter().map(FetchedPlugin::from).collect(),
         }
     }
 }
 
-pub(super) async fn status(node: &NodeArguments) -> Result<Exit, Stop> {
+impl From<v1::FetchedPlugin> for FetchedPlugin {
+    fn from(v1::FetchedPlugin { name, source, trust, artifact, as_of }: v1::FetchedPlugin) -> Self {
+        Self { name, source, trust, artifact, as_of }
+    }
+}
+
+async fn ask(socket: &Path) -> Result<Status, Unanswered> {
     let deadline = deadline();
-    let asked = client::call(&node.socket, deadline, async |channel| {
+    let asked = client::call(socket, deadline, async |channel| {
         NodeClient::new(channel).status(client::request(v1::StatusRequest {}, deadline)).await
     });
-    let status = Status::from(asked.await.map_err(unanswered)?);
+    asked.await.map(Status::from)
+}
+
+/// What the daemon has fetched.
+pub(super) async fn fetched_plugins(socket: &Path) -> Result<Vec<FetchedPlugin>, String> {
+    ask(socket).await.map(|status| status.fetched_plugins).map_err(|error| error.to_string())
+}
+
+pub(super) async fn status(node: &NodeArguments) -> Result<Exit, Stop> {
+    let status = ask(&node.socket).await.map_err(unanswered)?;
     match node.output {
         Output::Json => out::json(&status)?,
         Output::Text | Output::Sarif => out::text(status_text(&status))?,
     }
     Ok(Exit::Done)
+}
+
+/// How long ago a moment was, given in seconds since 1970.
+fn age(as_of: u64) -> humantime::FormattedDuration {
+    let at = UNIX_EPOCH.checked_add(Duration::from_secs(as_of));
+    let age = at.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+    humantime::format_duration(Duration::from_secs(age.as_secs()))
 }
 
 fn status_text(status: &Status) -> String {
@@ -113,12 +153,18 @@ fn status_text(status: &Status) -> String {
     }
     lines.push(format!("remembered     {}", status.remembered));
     for TrustedRoot { name, source, as_of } in &status.trusted_roots {
-        let age =
-            UNIX_EPOCH.checked_add(Duration::from_secs(*as_of)).and_then(|at| at.elapsed().ok()).unwrap_or_default();
-        let age = humantime::format_duration(Duration::from_secs(age.as_secs()));
-        lines.push(format!("trusted root   {} ({}): as of {age} ago", printable(name), printable(source)));
+        lines.push(format!("trusted root   {} ({}): as of {} ago", printable(name), printable(source), age(*as_of)));
+    }
+    for FetchedPlugin { name, source, trust, artifact, as_of } in &status.fetched_plugins {
+        let trust = if trust == "unverified" { "NOT VERIFIED, as allowUnverified says" } else { trust };
+        let state = match artifact.as_str() {
+            "" => "none in force".to_owned(),
+            digest => format!("{digest}, {trust}, as of {} ago", age(*as_of)),
+        };
+        lines.push(format!("plugin         {} ({}): {}", printable(name), printable(source), printable(&state)));
     }
     lines.extend(status.problems.iter().map(|problem| format!("problem        {}", printable(problem))));
+    lines.extend(status.notes.iter().map(|note| format!("note           {}", printable(note))));
     lines.join("\n") + "\n"
 }
 

@@ -11,6 +11,7 @@ mod expand;
 mod file;
 mod kubelet;
 mod notation;
+mod plugin;
 mod problem;
 mod proxy;
 mod schema;
@@ -41,6 +42,7 @@ pub use notation::{
     Action, Asks, Level, Named, Notation, RegistryScopes, Statement, StoreName, StoreType, TrustPolicySource,
     TrustStore, Undefined, VerifyTimestamp,
 };
+pub use plugin::{Confinement, PluginProgram, PluginSource, PluginVerifier};
 pub use problem::{Place, Problems, Spanned};
 pub use proxy::{Direct, Proxy, ProxyUrl};
 pub use schema::schema;
@@ -215,21 +217,27 @@ impl Default for Revocation {
 pub struct Plugins {
     /// Their folder, by its absolute path.
     pub path: PathBuf,
+    /// The folder of those that are fetched, by its absolute path.
+    pub kept: PathBuf,
     /// As whom they are run where the daemon is root, by name or number.
     pub user: String,
     /// The socket of who runs them where it is not.
     pub socket: PathBuf,
     /// How long each may take.
     pub timeout: Duration,
+    /// What becomes of them where the kernel cannot confine them wholly.
+    pub sandbox: Confinement,
 }
 
 impl Default for Plugins {
     fn default() -> Self {
         Self {
             path: PathBuf::from("/usr/libexec/ratifyd/plugins"),
+            kept: PathBuf::from("/var/lib/ratifyd/plugins"),
             user: "ratifyd-plugins".to_owned(),
             socket: PathBuf::from("/run/ratifyd/plugins.sock"),
             timeout: limits::PLUGIN_TIMEOUT,
+            sandbox: Confinement::BestEffort,
         }
     }
 }
@@ -293,6 +301,10 @@ pub struct Executor {
     pub digests: BTreeSet<Digest>,
     /// Where artifacts lie.
     pub store: Store,
+    /// Its name, by which the source of a plugin may name it.
+    pub name: Option<Spanned<String>>,
+    /// What kinds of artifacts are plugins to it.
+    pub plugin_types: Vec<String>,
 }
 
 /// What happens to a pull that an executor answers for.
@@ -335,6 +347,8 @@ pub enum VerifierKind {
     Notation(Notation),
     /// Signatures or attestations of Cosign's.
     Cosign(Cosign),
+    /// Whatever a program judges.
+    Plugin(PluginVerifier),
 }
 
 /// Where certificates or keys come from.
@@ -367,6 +381,8 @@ pub enum Store {
     Registry(RegistryStore),
     /// In an OCI layout, a folder or an archive, by its absolute path.
     Layout(Spanned<PathBuf>),
+    /// Wherever a program finds them.
+    Plugin(PluginProgram),
 }
 
 impl Default for Store {

@@ -76,12 +76,15 @@ pub fn schema() -> Value {
             "keyManagementProviders": notation::providers(),
             "plugins": table("Programs of others that have a say in verdicts: where they are, and how they are run.", json!({
                 "path": with_default(json!("/usr/libexec/ratifyd/plugins"), described("Their folder, by its absolute path.", or_variable(path()))),
+                "kept": with_default(json!("/var/lib/ratifyd/plugins"), described("The folder of those that are fetched, by its \
+                    absolute path.", or_variable(path()))),
                 "user": with_default(json!("ratifyd-plugins"), described("As whom they run where the daemon is root, by name or \
                     number; never root.", or_variable(json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]+$",
                     "maxLength": limits::USER_NAME_BYTES, "not": { "pattern": "^(root|0+)$" } })))),
                 "socket": with_default(json!("/run/ratifyd/plugins.sock"), described("The socket of who runs them where it is not.",
                     or_variable(path()))),
                 "timeout": duration(limits::PLUGIN_TIMEOUT, limits::PLUGIN_TIMEOUT_MAX, "How long each may take"),
+                "sandbox": word(&["best-effort", "strict"], "best-effort", "Whether plugins of Ratify's protocol are not run where the kernel cannot confine them wholly."),
             })),
             "executors": {
                 "description": "Who answers for which scopes.",
@@ -107,8 +110,18 @@ pub fn schema() -> Value {
             "tuf": cosign::tuf(),
             "cosignKey": cosign::key(),
             "certificateIdentity": cosign::identity(),
+            "told": { "type": "object", "additionalProperties": { "$ref": "#/$defs/toldValue" } },
+            "toldValue": { "anyOf": [
+                { "type": "string", "maxLength": limits::EXPANDED_BYTES },
+                { "type": "integer" },
+                { "type": "boolean" },
+                { "type": "array", "items": { "$ref": "#/$defs/toldValue" } },
+                { "$ref": "#/$defs/told" },
+            ] },
             "predicateType": { "type": "string", "not": { "pattern": r"\$\{|^https://sigstore\.dev/cosign/sign/v1$" } },
             "store": store(),
+            "registryStore": registry_store(),
+            "pluginSource": plugin_source(),
             "credential": credentials::credential(),
             "vault": vault::vault("certificates"),
             "vaultOfKeys": vault::vault("keys"),
@@ -138,6 +151,13 @@ fn executor() -> Value {
         "properties": {
             "scopes": literals("Patterns of repositories: a repository, all below one (ghcr.io/acme/*), a registry, the \
                 hosts one label below a domain (*.acme.example), or * for all. The most specific one wins."),
+            "name": { "description": "Its name, by which the source of a plugin names it.", "type": "string", "pattern": "^[A-Za-z0-9._-]+$",
+                "maxLength": limits::VERIFIER_NAME_BYTES },
+            "pluginTypes": {
+                "description": "What kinds of artifacts are plugins to it.",
+                "type": "array", "minItems": 1, "maxItems": limits::PLUGIN_TYPES, "default": [crate::artifact::PLUGIN],
+                "items": { "type": "string", "pattern": "^[!-+.-~-]+$", "maxLength": limits::NAME_BYTES, "not": { "pattern": r"\$\{" } },
+            },
             "mode": word(&["enforce", "audit", "allow", "deny"], "enforce", "enforce refuses what is not verified, audit reports it; allow and deny ask nobody."),
             "digests": {
                 "description": "Images that are exempt from verification.",
@@ -195,16 +215,76 @@ fn verifier() -> Value {
             },
         })
     };
-    json!({ "anyOf": [of_type("notation", notation::parameters()), of_type("cosign", cosign::parameters())] })
+    json!({ "anyOf": [
+        of_type("notation", notation::parameters()), of_type("cosign", cosign::parameters()), of_type("plugin", plugin(true)),
+    ] })
+}
+
+/// The parameters of a plugin: of a verifier, or of a store.
+fn plugin(of_verifier: bool) -> Value {
+    let names = |what: &str, pattern: &str, least: usize| {
+        json!({
+            "description": what, "type": "array", "minItems": least, "maxItems": limits::PLUGIN_CONFIG,
+            "items": { "type": "string", "pattern": pattern, "maxLength": limits::NAME_BYTES, "not": { "pattern": r"\$\{" } },
+        })
+    };
+    let name = match of_verifier {
+        true => "The name of its file in the folder of plugins; left out, the verifier's own.",
+        false => "The name of its file in the folder of plugins.",
+    };
+    let mut properties = json!({
+        "plugin": described(name, json!({
+            "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", "maxLength": limits::PLUGIN_NAME_BYTES,
+        })),
+        "source": { "$ref": "#/$defs/pluginSource" },
+        "config": described("What it is told, as written.", json!({ "$ref": "#/$defs/told" })),
+        "environment": names("The variables of the daemon's environment that it gets.", "^[A-Za-z0-9_]+$", 0),
+        "network": { "description": "Whether it may reach others over the network.", "type": "boolean", "default": false },
+    });
+    if of_verifier {
+        let types = names("The types of artifacts that it judges; * is all.", "^[!-+.-~-]+$", 1);
+        properties = with("artifactTypes", types, properties);
+        let what = "Which program of Ratify's plugin protocol judges, what it judges, and how it is run.";
+        return with("required", json!(["artifactTypes"]), table(what, properties));
+    }
+    let what = "Which program of Ratify's plugin protocol answers, and how it is run.";
+    with("required", json!(["plugin"]), table(what, properties))
+}
+
+/// Where a plugin is fetched from.
+fn plugin_source() -> Value {
+    let artifact = r"^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|localhost|\[[0-9A-Fa-f:.]+\](:[0-9]+)?)/[a-z0-9]\S*$";
+    let mut source = table(
+        "A registry that the plugin is fetched from, and why it may be run. One of trust, a digest in artifact and \
+         allowUnverified must be there.",
+        json!({
+            "artifact": described("Its reference, by tag or by digest.", or_variable(json!({
+                "type": "string", "pattern": artifact, "maxLength": limits::EXPANDED_BYTES }))),
+            "trust": { "$ref": "#/$defs/literal", "description": "The executor, by its name, whose policy it must satisfy." },
+            "allowUnverified": { "description": "Whether it is run though nobody vouches for it.", "type": "boolean", "default": false },
+            "title": { "$ref": "#/$defs/literal", "description": "The title of its blob; left out, the one called as the plugin, or the first." },
+            "refreshInterval": duration(limits::PLUGIN_REFRESH, limits::PLUGIN_REFRESH_RANGE[1], "How often it is asked for"),
+            "maxBytes": bytes(1, limits::PLUGIN_FETCH_BYTES, limits::PLUGIN_FILE_BYTES, "Largest program."),
+            "authProvider": { "$ref": "#/$defs/credential" },
+            "store": { "$ref": "#/$defs/registryStore" },
+        }),
+    );
+    if let Some(members) = source.as_object_mut() {
+        let allowed =
+            json!({ "required": ["allowUnverified"], "properties": { "allowUnverified": { "const": true } } });
+        let pinned = json!({ "properties": { "artifact": { "pattern": r"@|\$\{" } } });
+        members.insert("required".to_owned(), json!(["artifact"]));
+        members.insert("anyOf".to_owned(), json!([{ "required": ["trust"] }, pinned, allowed]));
+        members.insert(
+            "not".to_owned(),
+            json!({ "required": ["trust", "allowUnverified"],
+            "properties": { "allowUnverified": { "const": true } } }),
+        );
+    }
+    source
 }
 
 fn store() -> Value {
-    let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
-    let folders = or_variable(
-        json!({ "type": "string", "pattern": "^:*(/[^:]*(:+/[^:]*)*:*)?$", "maxLength": limits::EXPANDED_BYTES }),
-    );
-    let config_path = json!({ "anyOf": [folders, { "type": "array", "items": folders }] });
-    let base64 = r"^[\r\n]*(([A-Za-z0-9+/][\r\n]*){4})*(([A-Za-z0-9+/][\r\n]*){2}=[\r\n]*=[\r\n]*|([A-Za-z0-9+/][\r\n]*){3}=[\r\n]*)?$";
     let layout = json!({
         "description": "Where the OCI layout is.",
         "type": "object",
@@ -222,9 +302,29 @@ fn store() -> Value {
     };
     json!({
         "anyOf": [
-            of_type("registry-store", json!(["type"]), with("not", json!({ "anyOf": [
-                { "required": ["credential", "credentials"] }, { "required": ["allowCosignTag", "cosignEnabled"] },
-            ] }), table("How registries are asked.", json!({
+            of_type("registry-store", json!(["type"]), json!({ "$ref": "#/$defs/registryStore" })),
+            of_type("filesystem-oci-store", json!(["type", "parameters"]), layout),
+            of_type("plugin", json!(["type", "parameters"]), plugin(false)),
+        ],
+    })
+}
+
+/// The parameters of a registry store.
+fn registry_store() -> Value {
+    let user_agent = json!({ "type": "string", "maxLength": limits::USER_AGENT_BYTES, "pattern": "^[ -~]*$" });
+    let folders = or_variable(
+        json!({ "type": "string", "pattern": "^:*(/[^:]*(:+/[^:]*)*:*)?$", "maxLength": limits::EXPANDED_BYTES }),
+    );
+    let config_path = json!({ "anyOf": [folders, { "type": "array", "items": folders }] });
+    let base64 = r"^[\r\n]*(([A-Za-z0-9+/][\r\n]*){4})*(([A-Za-z0-9+/][\r\n]*){2}=[\r\n]*=[\r\n]*|([A-Za-z0-9+/][\r\n]*){3}=[\r\n]*)?$";
+    with(
+        "not",
+        json!({ "anyOf": [
+        { "required": ["credential", "credentials"] }, { "required": ["allowCosignTag", "cosignEnabled"] },
+    ] }),
+        table(
+            "How registries are asked.",
+            json!({
                 "plainHttp": {
                     "description": "Plain http for every registry of the executor; loopback never needs it.",
                     "type": "boolean",
@@ -246,10 +346,9 @@ fn store() -> Value {
                 "credential": { "$ref": "#/$defs/credential" },
                 "credentials": credentials::credentials(),
                 "allowedRealms": credentials::allowed_realms(),
-            })))),
-            of_type("filesystem-oci-store", json!(["type", "parameters"]), layout),
-        ],
-    })
+            }),
+        ),
+    )
 }
 
 fn policy_enforcer() -> Value {

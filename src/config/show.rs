@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use crate::artifact::Digest;
 use crate::config::{
-    Checks, Config, CredentialSource, Direct, Executor, Folder, Listen, LogFormat, LogLevel, Mode, Password, ProxyUrl,
-    Realm, Rule, Store, Unmatched, Verifier, VerifierKind,
+    Checks, Config, Confinement, CredentialSource, Direct, Executor, Folder, Listen, LogFormat, LogLevel, Mode,
+    Password, PluginProgram, PluginSource, PluginVerifier, ProxyUrl, Realm, RegistryStore, Rule, Store, Unmatched,
+    Verifier, VerifierKind,
 };
 use crate::secret::Secret;
 
@@ -89,9 +90,14 @@ fn file(config: &Config) -> File<'_> {
         },
         plugins: PluginsTable {
             path: unexpanded(&config.plugins.path.to_string_lossy()),
+            kept: unexpanded(&config.plugins.kept.to_string_lossy()),
             user: &config.plugins.user,
             socket: unexpanded(&config.plugins.socket.to_string_lossy()),
             timeout: humantime::format_duration(config.plugins.timeout).to_string(),
+            sandbox: match config.plugins.sandbox {
+                Confinement::BestEffort => "best-effort",
+                Confinement::Strict => "strict",
+            },
         },
         executors: config.executors.iter().map(executor).collect(),
     }
@@ -110,6 +116,8 @@ fn executor(executor: &Executor) -> ExecutorTable<'_> {
         Mode::Deny => ("deny", None),
     };
     ExecutorTable {
+        name: executor.name.as_ref().map(|name| name.value.as_str()),
+        plugin_types: &executor.plugin_types,
         scopes: executor.scopes.iter().map(|scope| scope.value.as_str()).collect(),
         mode,
         digests: &executor.digests,
@@ -130,32 +138,73 @@ fn verifier(verifier: &Verifier) -> VerifierTable<'_> {
     let (r#type, parameters) = match &verifier.kind {
         VerifierKind::Notation(notation) => ("notation", Parameters::Notation(notation::table(notation))),
         VerifierKind::Cosign(cosign) => ("cosign", Parameters::Cosign(cosign::table(cosign))),
+        VerifierKind::Plugin(plugin) => ("plugin", Parameters::Plugin(plugin_table(plugin))),
     };
     VerifierTable { name: &verifier.name, r#type, parameters }
 }
 
+fn plugin_table(plugin: &PluginVerifier) -> PluginTable<'_> {
+    let PluginVerifier { artifact_types, program } = plugin;
+    PluginTable { artifact_types, program: program_table(program) }
+}
+
+fn program_table(program: &PluginProgram) -> ProgramTable<'_> {
+    let PluginProgram { plugin, source, config, environment, network } = program;
+    let config = unexpanded_json(&serde_json::Value::Object(config.clone()));
+    let source = source.as_deref().map(source_table);
+    ProgramTable { plugin: &plugin.value, source, environment, network: *network, config }
+}
+
+fn source_table(source: &PluginSource) -> SourceTable<'_> {
+    SourceTable {
+        artifact: unexpanded(&source.artifact.value),
+        title: source.title.as_deref(),
+        trust: source.trust.as_ref().map(|trust| trust.value.as_str()),
+        allow_unverified: source.allow_unverified,
+        refresh_interval: humantime::format_duration(source.refresh).to_string(),
+        max_bytes: source.max_bytes,
+        store: source.store.as_ref().map(registry_table),
+    }
+}
+
+fn unexpanded_json(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Value::String(unexpanded(text)),
+        Value::Array(items) => Value::Array(items.iter().map(unexpanded_json).collect()),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(key, value)| (key.clone(), unexpanded_json(value))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
 fn store(store: &Store) -> Typed<StoreTable<'_>> {
     match store {
-        Store::Registry(store) => {
-            // No folder has a colon in its name: it would have been two.
-            let folders: Vec<_> = store.config_path.iter().map(|folder| folder.to_string_lossy()).collect();
-            let parameters = StoreTable::Registry {
-                plain_http: store.plain_http,
-                config_path: unexpanded(&folders.join(":")),
-                ca_pem: store.ca.as_deref(),
-                user_agent: store.user_agent.as_deref().map(unexpanded),
-                max_blob_bytes: store.max_blob_bytes,
-                max_manifest_bytes: store.max_manifest_bytes,
-                allowed_realms: &store.allowed_realms,
-                allow_cosign_tag: store.cosign_tags,
-                credentials: store.credentials.iter().map(credential).collect(),
-            };
-            Typed { r#type: "registry-store", parameters }
-        }
+        Store::Registry(store) => Typed { r#type: "registry-store", parameters: registry_table(store) },
         Store::Layout(path) => Typed {
             r#type: "filesystem-oci-store",
             parameters: StoreTable::Layout { path: unexpanded(&path.value.to_string_lossy()) },
         },
+        Store::Plugin(program) => {
+            Typed { r#type: "plugin", parameters: StoreTable::Plugin(Box::new(program_table(program))) }
+        }
+    }
+}
+
+fn registry_table(store: &RegistryStore) -> StoreTable<'_> {
+    // No folder has a colon in its name: it would have been two.
+    let folders: Vec<_> = store.config_path.iter().map(|folder| folder.to_string_lossy()).collect();
+    StoreTable::Registry {
+        plain_http: store.plain_http,
+        config_path: unexpanded(&folders.join(":")),
+        ca_pem: store.ca.as_deref(),
+        user_agent: store.user_agent.as_deref().map(unexpanded),
+        max_blob_bytes: store.max_blob_bytes,
+        max_manifest_bytes: store.max_manifest_bytes,
+        allowed_realms: &store.allowed_realms,
+        allow_cosign_tag: store.cosign_tags,
+        credentials: store.credentials.iter().map(credential).collect(),
     }
 }
 
@@ -257,9 +306,11 @@ struct RevocationTable {
 #[derive(Serialize)]
 struct PluginsTable<'a> {
     path: String,
+    kept: String,
     user: &'a str,
     socket: String,
     timeout: String,
+    sandbox: &'static str,
 }
 
 #[derive(Serialize)]
@@ -276,7 +327,11 @@ struct ProxyTable<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ExecutorTable<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    plugin_types: &'a [String],
     scopes: Vec<&'a str>,
     mode: &'static str,
     digests: &'a BTreeSet<Digest>,
@@ -311,6 +366,40 @@ struct VerifierTable<'a> {
 enum Parameters<'a> {
     Notation(notation::NotationTable<'a>),
     Cosign(cosign::CosignTable<'a>),
+    Plugin(PluginTable<'a>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PluginTable<'a> {
+    artifact_types: &'a [String],
+    #[serde(flatten)]
+    program: ProgramTable<'a>,
+}
+
+#[derive(Serialize)]
+struct ProgramTable<'a> {
+    plugin: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SourceTable<'a>>,
+    environment: &'a [String],
+    network: bool,
+    config: serde_json::Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceTable<'a> {
+    artifact: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<&'a str>,
+    allow_unverified: bool,
+    refresh_interval: String,
+    max_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreTable<'a>>,
 }
 
 #[derive(Serialize)]
@@ -333,6 +422,7 @@ enum StoreTable<'a> {
     Layout {
         path: String,
     },
+    Plugin(Box<ProgramTable<'a>>),
 }
 
 #[derive(Default, Serialize)]

@@ -9,6 +9,7 @@ mod cosign;
 mod credentials;
 mod formats;
 mod notation;
+mod plugin;
 mod schema;
 mod show;
 mod vault;
@@ -509,7 +510,7 @@ fn what_a_store_cannot_heed_is_refused_by_its_key() {
 fn registry(config: &Config) -> &RegistryStore {
     match &config.executors[0].store {
         Store::Registry(store) => store,
-        Store::Layout(path) => panic!("{path:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -599,16 +600,21 @@ fn revocation_is_asked_within_its_bounds() {
 fn plugins_lie_in_an_absolute_folder_and_never_run_as_root() {
     let plugins = |text: &str| good(&format!("{}[plugins]\n{text}", executor(""))).plugins;
     assert_eq!(plugins(""), Plugins::default());
-    let given = plugins("path = \"/opt/plugins\"\nuser = \"nobody\"\nsocket = \"/run/p.sock\"\ntimeout = \"30s\"");
+    let given = plugins(
+        "path = \"/opt/plugins\"\nkept = \"/opt/kept\"\nuser = \"nobody\"\nsocket = \"/run/p.sock\"\ntimeout = \"30s\"\nsandbox = \"strict\"",
+    );
     let expected = Plugins {
         path: "/opt/plugins".into(),
+        kept: "/opt/kept".into(),
         user: "nobody".to_owned(),
         socket: "/run/p.sock".into(),
         timeout: Duration::from_secs(30),
+        sandbox: Confinement::Strict,
     };
     assert_eq!(given, expected);
     for (text, expected) in [
         ("path = \"plugins\"", "plugins.path: \"plugins\" is not an absolute path"),
+        ("kept = \"kept\"", "plugins.kept: \"kept\" is not an absolute path"),
         ("socket = \"\"", "plugins.socket: \"\" is not an absolute path"),
         ("user = \"root\"", "plugins.user: plugins must not run as root"),
         ("user = \"00\"", "plugins.user: plugins must not run as root"),
@@ -617,6 +623,7 @@ fn plugins_lie_in_an_absolute_folder_and_never_run_as_root() {
         ("user = 65534", "plugins.user: expected a string"),
         ("timeout = \"31s\"", "plugins.timeout: \"31s\" is above the limit of 30s"),
         ("folder = \"/x\"", "plugins.folder: unknown key"),
+        ("sandbox = \"none\"", "plugins.sandbox: unknown value \"none\""),
     ] {
         let found = problems(&format!("{}[plugins]\n{text}", executor("")));
         assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
@@ -704,7 +711,7 @@ fn one_store_per_executor_of_a_known_type() {
         ),
         (
             "[{ type = \"oras\" }]",
-            "2:20: executors[0].stores[0].type: unknown store type \"oras\" (known: filesystem-oci-store, registry-store)",
+            "2:20: executors[0].stores[0].type: unknown store type \"oras\" (known: filesystem-oci-store, plugin, registry-store)",
         ),
         ("[{}]", "2:11: executors[0].stores[0].type: required key is missing"),
     ] {

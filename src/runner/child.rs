@@ -1,26 +1,35 @@
 //! One program under way: started with nothing of ours but three pipes, bounded, and killed with all that it started, at
 //! its end, past its time, and when nobody waits any more.
 
+use std::fs::Permissions;
+use std::future::pending;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::limits;
 use crate::report::Fault;
+use crate::runner::keeper::{self, Kept};
+use crate::runner::sandbox::{self, Confined};
 use crate::runner::user::User;
-use crate::runner::{Program, Ran, environment};
+use crate::runner::{Program, Ran, Sandbox, environment};
 use crate::verdict::Class;
 
 /// Runs a program until then. `user` is whom it runs as; none: this process's own, which is a runner's.
 pub(super) async fn run(program: &Program, user: Option<User>, until: Instant) -> Result<Ran, Fault> {
     let start = Instant::now();
-    let mut running = start_as(program, user).await.map_err(|error| Fault::new(format!("cannot be run: {error}")))?;
+    let mut running = begin(program, user, until).await?;
     let (stdin, stdout, stderr) =
         (running.child.stdin.take(), running.child.stdout.take(), running.child.stderr.take());
     let write = async {
@@ -30,16 +39,32 @@ pub(super) async fn run(program: &Program, user: Option<User>, until: Instant) -
         }
         Ok(())
     };
+    let (child, group) = (&mut running.child, &running.group);
+    let (excess, over) = running.keeper.as_mut().map(|keeper| (&mut keeper.excess, &mut keeper.end)).unzip();
     let end = async {
-        let status =
-            running.child.wait().await.map_err(|error| Fault::new(format!("cannot be waited for: {error}")))?;
+        let status = child.wait().await.map_err(|error| Fault::new(format!("cannot be waited for: {error}")))?;
         // What it leaves behind would hold its output open.
-        running.group.kill();
+        group.kill();
+        drop(over.and_then(Option::take));
         Ok(status)
     };
-    let output = bounded(stdout, "printed", limits::PLUGIN_OUTPUT_BYTES);
+    let excess = async {
+        match excess {
+            Some(excess) => match excess.await {
+                Ok(excess) => excess,
+                Err(_) => pending().await,
+            },
+            None => pending().await,
+        }
+    };
+    let output = bounded(stdout, "printed", program.most_output.min(limits::PLUGIN_OUTPUT_MAX));
     let errors = bounded(stderr, "wrote to stderr", limits::PLUGIN_ERROR_BYTES);
-    match timeout_at(until, async { tokio::try_join!(end, write, output, errors) }).await {
+    let ran = tokio::select! {
+        biased;
+        excess = excess => Ok(Err(Fault::of(Class::Malformed, excess))),
+        ran = timeout_at(until, async { tokio::try_join!(end, write, output, errors) }) => ran,
+    };
+    let ran = match ran {
         Ok(Ok((status, (), output, errors))) => {
             Ok(Ran { code: status.code(), ended: in_words(status), output, errors })
         }
@@ -47,6 +72,22 @@ pub(super) async fn run(program: &Program, user: Option<User>, until: Instant) -
         Err(_) => {
             let took = start.elapsed().as_millis();
             Err(Fault::of(Class::Time, format!("killed, it had not ended after {took} ms")))
+        }
+    };
+    running.clear().await;
+    ran
+}
+
+/// Starts a program. One that somebody is still writing is tried again: whoever lays it in is about to be done.
+async fn begin(program: &Program, user: Option<User>, until: Instant) -> Result<Running, Fault> {
+    loop {
+        let again = Instant::now().checked_add(limits::PLUGIN_BUSY).filter(|again| *again < until);
+        match (start_as(program, user).await, again) {
+            (Ok(running), _) => return Ok(running),
+            (Err(error), Some(again)) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                sleep_until(again).await
+            }
+            (Err(error), _) => return Err(Fault::new(format!("cannot be run: {error}"))),
         }
     }
 }
@@ -73,16 +114,94 @@ fn in_words(status: ExitStatus) -> String {
 
 /// A program that was started. Killed when this goes out of scope.
 struct Running {
-    // In this order: the group goes before its leader is waited for.
+    // In this order: the group goes before its leader is waited for, and what it has written after both.
     group: Group,
     child: Child,
+    keeper: Option<Keeper>,
 }
 
+/// The thread that looks after a confined program, for as long as this is there.
+struct Keeper {
+    leader: Pid,
+    /// What the program has taken too much of.
+    excess: oneshot::Receiver<String>,
+    /// Hung up once all of it is to be gone.
+    end: Option<Sender<()>>,
+    /// Hung up once it is.
+    gone: Option<oneshot::Receiver<()>>,
+    folder: Option<TempDir>,
+}
+
+impl Running {
+    /// Kills what there is of it, and takes its folder away.
+    async fn clear(mut self) {
+        self.group.kill();
+        if let Some(cleared) = self.keeper.as_mut().and_then(Keeper::clear) {
+            cleared.await;
+        }
+    }
+}
+
+impl Keeper {
+    /// What has it all gone, once.
+    fn clear(&mut self) -> Option<impl Future<Output = ()> + use<>> {
+        self.end.take();
+        let (gone, folder, leader) = (self.gone.take()?, self.folder.take(), self.leader);
+        Some(async move {
+            // Where nothing began after it, nothing else of it is there to write into its folder.
+            if keeper::last() != Some(leader.as_raw_nonzero().get()) {
+                let _ = gone.await;
+            }
+            drop(folder);
+        })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Where nobody waits for it: whatever still runs would write into a folder that is being taken away.
+        if let (Some(cleared), Ok(runtime)) = (self.clear(), Handle::try_current()) {
+            runtime.spawn(cleared);
+        }
+    }
+}
+
+/// Makes a program's own folder, and lays out in it what it is given.
+fn lay_out(sandbox: &Sandbox, user: Option<User>) -> std::io::Result<TempDir> {
+    let folder =
+        tempfile::Builder::new().prefix("ratifyd-plugin-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+    let own = |path: &Path| match user {
+        Some(user) => chown(path, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
+    };
+    for (name, bytes) in &sandbox.files {
+        let mut place = folder.path().to_owned();
+        let mut parts = name.split('/').peekable();
+        while let Some(part) = parts.next() {
+            if part.is_empty() || part.starts_with('.') {
+                return Err(std::io::Error::other(format!("{name:?} is no path below a plugin's folder")));
+            }
+            place.push(part);
+            if parts.peek().is_some() && !place.is_dir() {
+                std::fs::create_dir(&place)?;
+                own(&place)?;
+            }
+        }
+        std::fs::write(&place, bytes)?;
+        own(&place)?;
+    }
+    own(folder.path())?;
+    Ok(folder)
+}
+
+const NOT_CONFINED: &str =
+    "the kernel cannot confine it wholly (it needs Landlock as of Linux 6.12), and plugins.sandbox is \"strict\"";
+
 /// Starts a program from a thread of its own, which gives up every way to more rights first: that is passed on to what
-/// it starts (prctl(2), `PR_SET_NO_NEW_PRIVS`), and to nothing else here.
+/// it starts (prctl(2), `PR_SET_NO_NEW_PRIVS`), and to nothing else here. That thread looks after it to its end.
 async fn start_as(program: &Program, user: Option<User>) -> std::io::Result<Running> {
     let mut command = Command::new(&program.path);
-    command.args(&program.arguments).env_clear().envs(environment()).current_dir("/");
+    command.args(&program.arguments).env_clear().envs(environment()).envs(&program.environment).current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A group of its own, so that all that it starts can be killed with it.
     command.process_group(0).kill_on_drop(true);
@@ -92,18 +211,114 @@ async fn start_as(program: &Program, user: Option<User>) -> std::io::Result<Runn
     }
     let (tell, told) = oneshot::channel();
     let runtime = Handle::current();
-    std::thread::Builder::new().name("plugin".to_owned()).spawn(move || {
+    let (path, sandbox) = (program.path.clone(), program.sandbox.clone());
+    let nursery = sandbox.as_ref().and_then(|sandbox| nursery(sandbox.network));
+    let has_calls = nursery.is_none();
+    let work = move || {
         let _runtime = runtime.enter();
-        let started = rustix::thread::set_no_new_privs(true).map_err(Into::into).and_then(|()| command.spawn());
-        let running = started.map(|child| {
-            let group = Group::of(&child);
-            group.limit();
-            Running { group, child }
-        });
         // Where nobody waits any more, what was started goes with the message.
-        let _ = tell.send(running);
-    })?;
-    told.await.map_err(std::io::Error::other)?
+        let _ = match sandbox {
+            None => tell.send(given_up().and_then(|()| spawn(&mut command))),
+            Some(sandbox) => match confined(&mut command, &path, &sandbox, user, has_calls) {
+                Err(error) => tell.send(Err(error)),
+                Ok((running, kept, looks)) => {
+                    let told = tell.send(Ok(running));
+                    looks.after(&kept);
+                    told
+                }
+            },
+        };
+    };
+    match nursery {
+        // Where it is gone, the work goes, and there is nothing to be told.
+        Some(nursery) => drop(nursery.send(Box::new(work))),
+        None => drop(thread("plugin").spawn(work)?),
+    }
+    told.await.map_err(|_| std::io::Error::other("there is no thread for it"))?
+}
+
+/// Where threads for programs are started, by whether these may reach others: threads that have given up already the calls
+/// that such a program may not make. A thread hands that on to the threads that it starts, and having the kernel compile it
+/// for each takes as long as a small program. None where the kernel cannot do it, or could not at first.
+fn nursery(network: bool) -> Option<&'static Sender<Work>> {
+    static ALONE: LazyLock<Option<Sender<Work>>> = LazyLock::new(|| found(false));
+    static WITH_NETWORK: LazyLock<Option<Sender<Work>>> = LazyLock::new(|| found(true));
+    if network { WITH_NETWORK.as_ref() } else { ALONE.as_ref() }
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+fn found(network: bool) -> Option<Sender<Work>> {
+    let ((ask, asked), (tell, told)) = (channel::<Work>(), channel());
+    let serve = move || {
+        let _ = tell.send(given_up().and_then(|()| sandbox::refuse(network)).is_ok());
+        for work in asked {
+            // Where there is none, the work goes, and whoever waits for it is told.
+            let _ = thread("plugin").spawn(work);
+        }
+    };
+    thread("plugins").spawn(serve).ok()?;
+    told.recv().ok()?.then_some(ask)
+}
+
+fn thread(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new().name(name.to_owned())
+}
+
+/// The other ends of a [`Keeper`].
+struct Looks {
+    excess: oneshot::Sender<String>,
+    end: Receiver<()>,
+    _gone: oneshot::Sender<()>,
+}
+
+impl Looks {
+    fn after(self, kept: &Kept) {
+        if let Some(excess) = kept.watch(&self.end) {
+            // Before it is killed: that it was says less.
+            let _ = self.excess.send(excess);
+        }
+        kept.sweep();
+    }
+}
+
+/// Starts a program that is confined, with this thread.
+fn confined(
+    command: &mut Command,
+    path: &Path,
+    sandbox: &Sandbox,
+    user: Option<User>,
+    has_calls: bool,
+) -> std::io::Result<(Running, Kept, Looks)> {
+    let folder = lay_out(sandbox, user)?;
+    let place = folder.path().to_owned();
+    command.current_dir(&place).env("HOME", &place).env("TMPDIR", &place);
+    given_up()?;
+    let confined = sandbox::enter(path, &place, sandbox.network)?;
+    if confined == Confined::Partly && sandbox.strict {
+        return Err(std::io::Error::other(NOT_CONFINED));
+    }
+    if has_calls {
+        sandbox::refuse(sandbox.network)?;
+    }
+    let running = spawn(command)?;
+    let leader = running.group.0.ok_or_else(|| std::io::Error::other("it has no number"))?;
+    let uid = user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
+    let ((excess, exceeds), (hang_up, end), (gone, is_gone)) = (oneshot::channel(), channel(), oneshot::channel());
+    let keeper = Keeper { leader, excess: exceeds, end: Some(hang_up), gone: Some(is_gone), folder: Some(folder) };
+    let kept = Kept { leader, uid, folder: place, confined };
+    Ok((Running { keeper: Some(keeper), ..running }, kept, Looks { excess, end, _gone: gone }))
+}
+
+fn given_up() -> std::io::Result<()> {
+    rustix::thread::set_no_new_privs(true).map_err(Into::into)
+}
+
+fn spawn(command: &mut Command) -> std::io::Result<Running> {
+    let child = command.spawn()?;
+    let group = Group::of(&child);
+    group.limit();
+    Ok(Running { group, child, keeper: None })
 }
 
 /// A process group that is killed when this goes out of scope.
@@ -121,7 +336,9 @@ impl Group {
             (Resource::Core, 0),
             (Resource::Data, limits::PLUGIN_MEMORY_BYTES),
             (Resource::Nofile, limits::PLUGIN_OPEN_FILES),
-            // What escapes from its group ends by itself, sooner or later.
+            (Resource::Fsize, limits::PLUGIN_WRITTEN_BYTES),
+            (Resource::Nproc, limits::PLUGIN_PROCESSES),
+            // What escapes from its group, where nobody looks after it, ends by itself, sooner or later.
             (Resource::Cpu, limits::PLUGIN_TIMEOUT_MAX.as_secs()),
         ] {
             // It may have ended already.

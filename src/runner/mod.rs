@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +18,11 @@ use crate::verdict::Class;
 
 mod child;
 mod frames;
+mod keeper;
+mod mappings;
 mod remote;
+mod sandbox;
+pub mod ratify;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -26,6 +31,7 @@ mod user;
 
 pub use frames::{Head, Reply};
 pub use remote::serve;
+pub use sandbox::Confined;
 pub use user::{NoUser, User};
 
 /// How programs are run.
@@ -55,10 +61,30 @@ pub struct Runner {
 pub struct Program {
     /// The executable, by its absolute path.
     pub path: PathBuf,
+    /// Whether it was fetched: then it may belong to this process's user, and not to root alone.
+    pub fetched: bool,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// What it reads from stdin; at most [`limits::PLUGIN_INPUT_BYTES`].
     pub input: Vec<u8>,
+    /// Variables of its environment, besides those that every program gets.
+    pub environment: BTreeMap<String, String>,
+    /// What confines it; none: its user, its bounds and whatever systemd does.
+    pub sandbox: Option<Sandbox>,
+    /// Most bytes that it may print; no more than [`limits::PLUGIN_OUTPUT_MAX`] counts.
+    pub most_output: u64,
+}
+
+/// A folder of its own, where it begins and which alone it may write into; gone when it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// What lies in the folder: paths below it, and bytes. At most [`limits::SANDBOX_FILES`] and
+    /// [`limits::SANDBOX_BYTES`].
+    pub files: Vec<(String, Bytes)>,
+    /// Whether it may reach others over the network.
+    pub network: bool,
+    /// Whether it is not run where the kernel can confine it in part only.
+    pub strict: bool,
 }
 
 /// What came of it.
@@ -83,11 +109,23 @@ pub enum NotRun {
     Fault(Fault),
 }
 
+impl Program {
+    /// One without arguments, variables and sandbox, that prints no more than [`limits::PLUGIN_OUTPUT_BYTES`].
+    #[must_use]
+    pub fn new(path: PathBuf, input: Vec<u8>) -> Self {
+        let (arguments, environment, most_output) = (Vec::new(), BTreeMap::new(), limits::PLUGIN_OUTPUT_BYTES);
+        Self { path, fetched: false, arguments, input, environment, sandbox: None, most_output }
+    }
+}
+
 impl Runner {
     /// A runner. Which way it goes is settled here: by the user that this process runs as.
     #[must_use]
     pub fn new(options: Options) -> Self {
         let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            user::bound_processes();
+        }
         Self { options, is_root, owner: 0, seats: Semaphore::new(limits::PLUGINS) }
     }
 
@@ -103,24 +141,31 @@ impl Runner {
             return Err(NotRun::Fault(Fault::of(Class::Time, cause)));
         };
         let until = deadline.min(Instant::now().checked_add(self.options.timeout).unwrap_or(deadline));
-        let (path, owner) = (program.path.clone(), self.owner);
-        let before = blocking(move || trust::check_program(&path, owner)).await?.map_err(NotRun::Untrusted)?;
+        let owner = if program.fetched { rustix::process::geteuid().as_raw() } else { self.owner };
+        let (path, name) = (program.path.clone(), self.is_root.then(|| self.options.user.clone()));
+        let look = move || (trust::check_program(&path, owner), name.map(|name| User::find(&name)).transpose());
+        let (before, user) = blocking(look).await?;
+        let (before, user) = (before.map_err(NotRun::Untrusted)?, user.map_err(fault)?);
         let path = program.path.clone();
-        let ran = if self.is_root {
-            let name = self.options.user.clone();
-            let user = blocking(move || User::find(&name)).await?.map_err(fault)?;
-            child::run(&program, Some(user), until).await
-        } else {
-            remote::ask(&self.options.socket, &program, until).await
+        let ran = match user {
+            Some(user) => child::run(&program, Some(user), until).await,
+            None => remote::ask(&self.options.socket, &program, until).await,
         };
         let ran =
             ran.map_err(|fault| NotRun::Fault(Fault::of(fault.class(), format!("{}: {fault}", path.display()))))?;
-        let looked = path.clone();
-        if blocking(move || Stamp::of(&looked)).await? == before {
+        // One look at a file that was only just read costs less here than on another thread.
+        if Stamp::of(&path) == before {
             Ok((ran, before))
         } else {
             Err(fault(format!("{}: it was replaced while it ran; try again", path.display())))
         }
+    }
+
+    /// How far this kernel confines what is run.
+    #[must_use]
+    pub fn extent(&self) -> Confined {
+        // Who asks a runner may be forbidden the very calls that would tell.
+        if self.is_root { sandbox::extent() } else { sandbox::by_version() }
     }
 
     /// The SHA-256 of a program that may be run. Blocks on files.

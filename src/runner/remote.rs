@@ -34,7 +34,8 @@ pub(super) async fn ask(socket: &Path, program: &Program, until: Instant) -> Res
         let left = until.saturating_duration_since(Instant::now()).saturating_sub(limits::PLUGIN_MARGIN);
         let broken = |cause: String| Fault::new(format!("whoever runs plugins gave no whole answer: {cause}"));
         frames::request(&mut stream, program, left).await.map_err(broken)?;
-        let ran = frames::replied(&mut stream).await.map_err(|cause| broken(printable(&cause)))?;
+        let replied = frames::replied(&mut stream, program.most_output).await;
+        let ran = replied.map_err(|cause| broken(printable(&cause)))?;
         ran.map_err(|cause| Fault::new(printable(&cause)))
     });
     asked.await.unwrap_or_else(|_| Err(Fault::of(Class::Time, "whoever runs plugins did not answer in time")))
@@ -45,12 +46,13 @@ pub(super) async fn ask(socket: &Path, program: &Program, until: Instant) -> Res
 /// # Errors
 /// Why there was nobody to answer.
 pub async fn serve(mut stream: UnixStream) -> Result<(), String> {
+    let asker = stream.peer_cred().map_err(|error| error.to_string())?.uid();
     let asked = timeout(limits::RUNNER_PATIENCE, frames::requested(&mut stream)).await;
     let ran = match asked {
         Err(_) => Err("the request did not come in time".to_owned()),
         Ok(Err(cause)) => Err(format!("the request cannot be read: {cause}")),
         Ok(Ok((program, limit))) => tokio::select! {
-            ran = run(&program, limit) => ran,
+            ran = run(&program, asker, limit) => ran,
             () = gone(&mut stream) => return Err("whoever asked went away".to_owned()),
         },
     };
@@ -60,15 +62,16 @@ pub async fn serve(mut stream: UnixStream) -> Result<(), String> {
     }
 }
 
-/// Runs a program that root alone can have put there, whatever the one who asks has checked.
-async fn run(program: &Program, limit: Duration) -> Result<Ran, String> {
+/// Runs a program that root alone can have put there, or whoever asks where it says so, whatever that one has checked.
+async fn run(program: &Program, asker: u32, limit: Duration) -> Result<Ran, String> {
     let own = rustix::process::geteuid();
     if own.is_root() {
         return Err("the runner runs as root, and plugins must not: it needs a user of its own".to_owned());
     }
     let until = Instant::now().checked_add(limit).ok_or("the clock has no such time")?;
     let path = program.path.clone();
-    let checked = tokio::task::spawn_blocking(move || trust::check_program(&path, 0)).await;
+    let owner = if program.fetched { asker } else { 0 };
+    let checked = tokio::task::spawn_blocking(move || trust::check_program(&path, owner)).await;
     checked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     child::run(program, None, until).await.map_err(|fault| fault.to_string())
 }

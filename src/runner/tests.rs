@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::sandbox::extent;
 use super::testing::{NOBODY, Programs, chmod, lacks_root, runner};
 use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
 
 async fn run_within(path: &Path, input: &[u8], limit: Duration) -> Result<Ran, String> {
-    let program = Program { path: path.to_owned(), arguments: vec!["get".to_owned()], input: input.to_owned() };
+    let program = Program { arguments: vec!["get".to_owned()], ..Program::new(path.to_owned(), input.to_owned()) };
     match runner(limit).run(program, Instant::now() + 2 * LONG).await {
         Ok((ran, _)) => Ok(ran),
         Err(NotRun::Untrusted(untrusted)) => Err(format!("untrusted: {untrusted}")),
@@ -58,7 +59,7 @@ async fn a_plugin_is_another_user_with_no_rights_no_files_and_no_environment_of_
     let open = fs::File::open(&secret).unwrap();
     let script = format!(
         "#!/bin/sh\nid -u; id -g; id -G; pwd\ngrep -E '^(NoNewPrivs|CapEff|CapPrm)' \
-         /proc/self/status\nls /proc/$$/fd | tr '\\n' ' '; echo\ncat {secret} /proc/{parent}/environ \
+         /proc/self/status\nls -x -w 1000 /proc/$$/fd\ncat {secret} /proc/{parent}/environ \
          2>/dev/null || echo refused\n(env | grep -v -E '^(PWD|_|OLDPWD|SHLVL)=' | sort)\n",
         secret = secret.display(),
         parent = std::process::id(),
@@ -90,7 +91,7 @@ async fn a_plugin_has_its_memory_files_and_time_of_the_processor_bounded_and_lea
     // What it reads comes once its bounds are set.
     let path =
         programs.put("program", "#!/bin/sh\nread line\nulimit -H -c; ulimit -H -n; ulimit -H -d; ulimit -H -t\n");
-    let program = Program { path, arguments: vec![], input: b"go\n".to_vec() };
+    let program = Program::new(path, b"go\n".to_vec());
     // As the same user, which needs no rights: as another one it needs CAP_SYS_RESOURCE, which not every root has.
     let ran = child::run(&program, None, Instant::now() + LONG).await.unwrap();
     assert_eq!(text(&ran.output), "0\n256\n1048576\n30\n");
@@ -154,8 +155,7 @@ async fn the_pulls_deadline_ends_a_plugin_before_its_own_time() {
         return;
     }
     let programs = Programs::new();
-    let program =
-        Program { path: programs.put("program", "#!/bin/sh\nsleep 1000\n"), arguments: vec![], input: vec![] };
+    let program = Program::new(programs.put("program", "#!/bin/sh\nsleep 1000\n"), vec![]);
     let start = Instant::now();
     let ran = runner(LONG).run(program, start + Duration::from_millis(500)).await;
     assert!(matches!(&ran, Err(NotRun::Fault(fault)) if fault.class() == Class::Time), "{ran:?}");
@@ -258,7 +258,7 @@ async fn only_so_many_plugins_run_at_once_and_who_waits_for_one_too_long_is_told
     let programs = Programs::new();
     let runner = runner(LONG);
     let seats = runner.seats.acquire_many(u32::try_from(limits::PLUGINS).unwrap()).await.unwrap();
-    let program = Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
+    let program = Program::new(programs.put("program", "#!/bin/sh\necho ran\n"), vec![]);
     let ran = runner.run(program.clone(), Instant::now() + Duration::from_millis(100)).await;
     let Err(NotRun::Fault(fault)) = ran else { panic!("{ran:?}") };
     assert!(fault.class() == Class::Time && fault.to_string().contains("while other plugins ran"), "{fault}");
@@ -274,7 +274,7 @@ async fn without_another_user_no_plugin_runs_and_the_mend_is_said() {
     let programs = Programs::new();
     let path = programs.put("program", "#!/bin/sh\necho ran\n");
     let told = async |runner: &Runner| {
-        let program = Program { path: path.clone(), arguments: vec![], input: vec![] };
+        let program = Program::new(path.clone(), vec![]);
         match runner.run(program, Instant::now() + LONG).await {
             Err(NotRun::Fault(fault)) => fault.to_string(),
             other => panic!("{other:?}"),
@@ -298,7 +298,7 @@ async fn a_runner_that_is_root_runs_nothing() {
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let mut asks = runner(LONG);
     (asks.is_root, asks.options.socket) = (false, socket);
-    let program = Program { path: programs.put("program", "#!/bin/sh\necho ran\n"), arguments: vec![], input: vec![] };
+    let program = Program::new(programs.put("program", "#!/bin/sh\necho ran\n"), vec![]);
     let serves = async { serve(listener.accept().await.unwrap().0).await };
     let (ran, served) = tokio::join!(asks.run(program, Instant::now() + LONG), serves);
     assert_eq!(served, Ok(()));
@@ -319,7 +319,7 @@ async fn garbage_on_either_end_of_the_socket_is_refused() {
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let mut asks = runner(LONG);
         (asks.is_root, asks.options.socket) = (false, socket.clone());
-        let program = Program { path: path.clone(), arguments: vec![], input: vec![] };
+        let program = Program::new(path.clone(), vec![]);
         let serves = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(answer).await.unwrap();
@@ -338,4 +338,170 @@ async fn garbage_on_either_end_of_the_socket_is_refused() {
     };
     let (served, ()) = tokio::join!(serve(theirs), asks);
     assert_eq!(served, Ok(()));
+}
+
+fn confined(path: PathBuf, network: bool) -> Program {
+    let files = vec![
+        ("given".to_owned(), bytes::Bytes::from_static(b"content")),
+        ("blobs/sha256/00".to_owned(), bytes::Bytes::from_static(b"blob")),
+    ];
+    let environment = [("ASKED".to_owned(), "yes".to_owned())].into();
+    Program {
+        environment,
+        sandbox: Some(Sandbox { files, network, strict: false }),
+        ..Program::new(path, b"go\n".into())
+    }
+}
+
+async fn run_confined(path: PathBuf, network: bool) -> Ran {
+    runner(LONG).run(confined(path, network), Instant::now() + 2 * LONG).await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_confined_plugin_has_a_folder_with_what_it_is_given_and_it_is_gone_afterwards() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let script = "#!/bin/sh\nread line\npwd; cat given blobs/sha256/00; echo; echo new > new && cat new\n\
+                  [ \"$HOME\" = \"$(pwd)\" ] && [ \"$TMPDIR\" = \"$(pwd)\" ] && echo \"$ASKED\"; stat -c %a:%u .\n";
+    let ran = run_confined(programs.put("program", script), false).await;
+    let shown = text(&ran.output);
+    let (folder, rest) = shown.split_once('\n').unwrap();
+    assert_eq!(rest, format!("contentblob\nnew\nyes\n700:{NOBODY}\n"), "{}", text(&ran.errors));
+    assert!(!Path::new(folder).exists());
+}
+
+#[tokio::test]
+async fn a_confined_plugin_writes_nowhere_else_reads_no_other_files_and_reaches_nobody() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let open = programs.open_folder();
+    fs::write(open.join("readable"), "secret").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!(
+        "#!/bin/bash\nread line\ncat {open}/readable && echo READ\necho x > {open}/new && echo WROTE\n\
+         echo x > /tmp/ratifyd-test-$$ && echo WROTE\nls /root /home /var && echo LISTED\n\
+         exec 3<>/dev/tcp/127.0.0.1/{port} && echo REACHED\nunshare -r true && echo UNSHARED\necho end\n",
+        open = open.display(),
+    );
+    let path = programs.put("program", &script);
+    let ran = run_confined(path.clone(), false).await;
+    assert_eq!(text(&ran.output), "end\n", "{}", text(&ran.errors));
+    assert!(!open.join("new").exists());
+    // Only where it is configured.
+    let ran = run_confined(path.clone(), true).await;
+    assert_eq!(text(&ran.output), "REACHED\nend\n", "{}", text(&ran.errors));
+    // And unconfined it can do more than that, or this shows nothing.
+    let free = Program::new(path, b"go\n".to_vec());
+    let (ran, _) = runner(LONG).run(free, Instant::now() + 2 * LONG).await.unwrap();
+    assert!(text(&ran.output).starts_with("secretREAD\nWROTE\n"), "{}", text(&ran.output));
+}
+
+#[tokio::test]
+async fn files_for_a_confined_plugin_lie_below_its_folder_or_it_is_not_run() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let path = programs.put("program", "#!/bin/sh\necho ran\n");
+    for name in ["", "/etc/x", "../x", "a/../x", "a//b", ".", ".hidden", "a/"] {
+        let mut program = confined(path.clone(), false);
+        program.sandbox.as_mut().unwrap().files.push((name.to_owned(), bytes::Bytes::new()));
+        let found = runner(LONG).run(program, Instant::now() + 2 * LONG).await;
+        assert!(matches!(&found, Err(NotRun::Fault(fault)) if fault.to_string().contains("no path below")), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_strict_has_nothing_run_that_this_kernel_cannot_confine() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let mut program = confined(programs.put("program", "#!/bin/sh\necho ran\n"), false);
+    program.sandbox.as_mut().unwrap().strict = true;
+    let found = runner(LONG).run(program, Instant::now() + 2 * LONG).await;
+    match (extent(), found) {
+        (Confined::Wholly, Ok((ran, _))) => assert_eq!(text(&ran.output), "ran\n"),
+        (Confined::Partly, Err(NotRun::Fault(fault))) => assert!(fault.to_string().contains("plugins.sandbox")),
+        other => panic!("{other:?}"),
+    }
+    // Who asked is not confined by it.
+    fs::write(programs.folder().join("mine"), "x").unwrap();
+}
+
+/// Why a confined plugin was killed.
+async fn killed(script: &str) -> String {
+    let programs = Programs::new();
+    let path = programs.put("program", &format!("#!/usr/bin/perl\nuse strict;\n{script}\nsleep 1000;\n"));
+    match runner(LONG).run(confined(path, false), Instant::now() + 2 * LONG).await {
+        Err(NotRun::Fault(fault)) => fault.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_whose_folders_cannot_be_looked_into_is_killed() {
+    if lacks_root() {
+        return;
+    }
+    // Past the longest path that a kernel takes (PATH_MAX, limits.h).
+    let deep = "for (1..20) { my $name = 'd' x 240; mkdir $name or die; chdir $name or die }";
+    let cause = killed(deep).await;
+    assert!(cause.contains("killed, its folder cannot be looked into: File name too long"), "{cause}");
+}
+
+#[tokio::test]
+async fn memory_that_a_plugin_shares_counts_though_no_process_has_it_in_use() {
+    if lacks_root() {
+        return;
+    }
+    let (map, protect, advise) = if cfg!(target_arch = "aarch64") { (222, 226, 233) } else { (9, 10, 28) };
+    // Written to, then put away (MADV_POPULATE_WRITE, MADV_DONTNEED): it is held on. 1152 MiB.
+    let holds = |then: &str| {
+        format!(
+            "for (1..18) {{ my $at = syscall({map}, 0, 1 << 26, 3, 0x21, -1, 0); die if $at == -1;\n\
+             syscall({advise}, $at, 1 << 26, 23) == 0 or die; syscall({advise}, $at, 1 << 26, 4) == 0 or die; {then} }}"
+        )
+    };
+    // Or never to be written to again.
+    for then in [String::new(), format!("syscall({protect}, $at, 1 << 26, 0) == 0 or die")] {
+        let cause = killed(&holds(&then)).await;
+        assert!(cause.contains("killed, it took more than 1073741824 bytes of memory"), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_a_plugin_has_in_its_memory_alone_count() {
+    if lacks_root() {
+        return;
+    }
+    let map = if cfg!(target_arch = "aarch64") { 222 } else { 9 };
+    let holds = format!(
+        "for my $n (1..6) {{ system('fallocate', '-l', '60M', \"f$n\") == 0 or die; open(my $f, '+<', \"f$n\") or die;\n\
+         syscall({map}, 0, 4096, 1, 1, fileno($f), 0) == -1 and die; unlink \"f$n\"; close $f }}"
+    );
+    let cause = killed(&holds).await;
+    assert!(cause.contains("killed, its files came to more than 268435456 bytes"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_plugin_may_not_make_the_calls_that_hide_it_or_look_into_others() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let (prctl, kcmp) = if cfg!(target_arch = "aarch64") { (167, 272) } else { (157, 312) };
+    let script = format!(
+        "#!/usr/bin/perl\nmy @calls = ([{prctl}, 4, 0], [{kcmp}, $$, $$, 1, 0, 0], [438, -1, 0, 0], [{prctl}, 3, 0]);\n\
+         for (@calls) {{ my $did = syscall($_->[0], map {{ $_ + 0 }} @$_[1..$#$_]); print $did < 0 ? $! + 0 : 'did', ' ' }}\n"
+    );
+    let path = programs.put("program", &script);
+    // Refused all three, and what prctl is for besides is not; a kernel without kcmp refuses it in another way.
+    let ran = run_confined(path, false).await;
+    assert_eq!(text(&ran.output), "1 1 1 did ", "{}", text(&ran.errors));
 }

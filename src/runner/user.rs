@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io::Read as _;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::limits;
+
 /// Another user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
@@ -54,6 +58,19 @@ impl User {
             Some(Self { uid: 0 | u32::MAX, .. } | Self { gid: 0 | u32::MAX, .. }) => Err(NoUser::Root(name.to_owned())),
             Some(user) => Ok(user),
         }
+    }
+}
+
+/// Bounds how many processes another user may have that is started from here, before it has begun: to bind another user's
+/// process takes a right that not every root has, and comes when it runs already. Root itself is not bound by it
+/// (getrlimit(2), `RLIMIT_NPROC`).
+pub(super) fn bound_processes() {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    // Root of a user namespace is somebody else outside of it (user_namespaces(7)).
+    if map.split_whitespace().eq(["0", "0", "4294967295"]) {
+        let most = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX).min(limits::PLUGIN_PROCESSES);
+        // It is never more than it was, so there is nothing that could refuse it.
+        let _ = setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: Some(most) });
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "layout")]
 pub mod layout;
+#[cfg(feature = "runner")]
+pub mod plugin;
 #[cfg(feature = "registry")]
 pub mod registry;
 
@@ -153,6 +155,14 @@ pub enum Error {
         /// The unit of the bound.
         unit: &'static str,
     },
+    /// A plugin that is a store was not run, or gave no answer.
+    #[error("{what}: {cause}")]
+    Plugin {
+        /// What was asked of whom.
+        what: String,
+        /// What went wrong.
+        cause: Fault,
+    },
     /// An answer that cannot be read.
     #[error("{what}: {cause}")]
     Malformed {
@@ -177,6 +187,7 @@ impl Error {
             | Self::Digest { .. }
             | Self::Size { .. }
             | Self::TooLarge { .. }
+            | Self::Plugin { .. }
             | Self::Malformed { .. } => false,
         }
     }
@@ -190,6 +201,7 @@ impl Error {
             Self::Refused { .. } => Class::Refused,
             Self::NotFound { .. } => Class::NotFound,
             Self::Status { .. } => Class::Status,
+            Self::Plugin { cause, .. } => cause.class(),
             Self::Digest { .. } | Self::Size { .. } | Self::TooLarge { .. } | Self::Malformed { .. } => {
                 Class::Malformed
             }

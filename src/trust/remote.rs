@@ -174,8 +174,12 @@ impl<T: PartialEq + Send + Sync + 'static> Remote<T> {
     /// # Errors
     /// Why nothing is.
     pub fn now(&self) -> (Result<Arc<T>, String>, Revision) {
+        self.now_within(limits::REMOTE_FIRST.saturating_sub(self.opened.elapsed()))
+    }
+
+    /// The same, but the first answer is waited for no longer than that; blocks.
+    pub fn now_within(&self, left: Duration) -> (Result<Arc<T>, String>, Revision) {
         let state = self.shared.lock();
-        let left = limits::REMOTE_FIRST.saturating_sub(self.opened.elapsed());
         let (state, _) = self
             .shared
             .read

@@ -17,6 +17,8 @@ use crate::store::Store;
 pub mod cosign;
 #[cfg(feature = "notation")]
 pub mod notation;
+#[cfg(feature = "runner")]
+pub mod plugin;
 
 /// One referrer to be judged, and all that may be used for it.
 #[derive(Clone, Copy)]

@@ -302,6 +302,12 @@ impl Registry {
         Http::request("GET", &self.host, path, &format!("{header}\r\n"), b"").status
     }
 
+    /// Stores bytes, and says where whoever asks gets them.
+    pub fn serves(&self, place: &str, bytes: &[u8]) -> String {
+        let blob = Http::push_blob(&self.host, place, "", bytes);
+        format!("http://{}/v2/{place}/blobs/{}", self.host, blob["digest"].as_str().unwrap())
+    }
+
     /// Pushes an image of one platform, this machine's, unlike any other, to a repository of its own below `place`.
     pub fn image(&self, place: &str) -> Image {
         let name = unique(place);

@@ -26,8 +26,8 @@ macro_rules! needs {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The programs that these tests drive, besides the host's own.
-const PROGRAMS: [&str; 7] =
-    ["containerd", "ctr", "notation", "cosign", "crane", "docker-registry", "referrers-registry"];
+const PROGRAMS: [&str; 8] =
+    ["approval", "containerd", "ctr", "notation", "cosign", "crane", "docker-registry", "referrers-registry"];
 
 /// Whether the calling test cannot run here. Says so where the harness does not swallow it.
 pub fn pass_over() -> bool {

@@ -16,6 +16,8 @@ pub enum Rule {
     FailTags,
     /// The first request for referrers, and everything after it, finds nobody.
     VanishAtReferrers,
+    /// The last byte of every blob is another one.
+    SpoilBlobs,
 }
 
 /// A running proxy.
@@ -94,6 +96,7 @@ impl State {
         let request = request.join(" ");
         let for_referrers = request.contains("/referrers/");
         let mut inner = self.inner.lock().unwrap();
+        let spoil = inner.rule == Rule::SpoilBlobs && request.contains("/blobs/");
         inner.requests.push(request);
         if for_referrers && inner.rule == Rule::VanishAtReferrers {
             inner.closed = true;
@@ -112,7 +115,12 @@ impl State {
         let kept = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
         let head: String = kept.take_while(|line| !line.is_empty()).flat_map(|line| [line, "\r\n"]).collect();
         registry.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
-        io::copy(&mut registry, &mut client)?;
+        let mut answer = Vec::new();
+        registry.read_to_end(&mut answer)?;
+        if spoil && let Some(last) = answer.last_mut() {
+            *last ^= 1;
+        }
+        client.write_all(&answer)?;
         client.shutdown(Shutdown::Both)
     }
 }

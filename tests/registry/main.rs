@@ -116,7 +116,7 @@ async fn a_manifest_of_two_readings_or_of_none_is_not_resolved() {
     let registry = Registry::start().await;
     for (reply, words) in [
         (Reply::ok(IMAGE_INDEX, format!(r#"{{"schemaVersion":2,"mediaType":"{IMAGE_MANIFEST}"}}"#)), "its descriptor"),
-        (Reply::ok(IMAGE_INDEX, r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#), "both"),
+        (Reply::ok(IMAGE_INDEX, r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#), "members of two types"),
         (Reply::ok(IMAGE_MANIFEST, r#"{"schemaVersion":2,"layers":[],"layers":[]}"#), "given twice"),
         (Reply::ok("application/json", r#"{"schemaVersion":2}"#), "no manifest type"),
         (Reply::ok("text/html", "<html>"), "no manifest type"),

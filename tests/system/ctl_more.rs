@@ -177,7 +177,10 @@ async fn what_one_image_was_told_is_no_answer_for_the_same_image_in_another_plac
 fn completions_and_man_pages_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run(Command::new(CTL).args(["completion", shell])).ended(0);
-        assert!(["verify", "discover", "verdicts"].iter().all(|command| script.contains(command)), "{script}");
+        assert!(
+            ["verify", "discover", "verdicts", "plugin"].iter().all(|command| script.contains(command)),
+            "{script}"
+        );
     }
     let page = run(Command::new(CTL).arg("man")).ended(0);
     assert!(page.contains(".TH ratifyctl 1") && page.contains("verify"), "{page}");

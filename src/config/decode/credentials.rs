@@ -64,7 +64,7 @@ fn realm_url(text: &str) -> Option<(String, String)> {
 }
 
 /// A table with a provider, all of its keys taken. `Some(None)`: anonymous.
-fn source(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<Option<CredentialSource>> {
+pub fn source(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<Option<CredentialSource>> {
     let mut table = decoder.table(item)?;
     let provider = decoder.required(&mut table, "provider")?;
     let word = decoder.string(&provider)?;

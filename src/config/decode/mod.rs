@@ -6,6 +6,7 @@ mod cosign_signers;
 mod credentials;
 mod node;
 mod notation;
+mod plugin;
 mod policy;
 mod proxy;
 mod store;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 pub use trust_policy::trust_policy;
 
-use crate::artifact::Digest;
+use crate::artifact::{Digest, PLUGIN};
 use crate::config::decode::trust_store::Providers;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
 use crate::config::{
@@ -144,13 +145,20 @@ const LEVELS: [(&str, LogLevel); 5] = [
 
 fn executors(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers) -> Option<Vec<Executor>> {
     let items = decoder.filled_array(item)?;
-    let mut seen = BTreeMap::new();
+    let mut seen = Seen::default();
     let executors: Vec<_> = items.iter().map(|item| executor(decoder, item, providers, &mut seen)).collect();
     executors.into_iter().collect()
 }
 
 /// The scopes of all executors so far, and where each stands.
 type Scopes = BTreeMap<String, Place>;
+
+/// What no two executors have.
+#[derive(Default)]
+struct Seen {
+    scopes: Scopes,
+    names: Vec<Spanned<String>>,
+}
 
 /// The modes, as words.
 #[derive(Clone, Copy)]
@@ -164,15 +172,26 @@ enum ModeWord {
 const MODES: [(&str, ModeWord); 4] =
     [("enforce", ModeWord::Enforce), ("audit", ModeWord::Audit), ("allow", ModeWord::Allow), ("deny", ModeWord::Deny)];
 
-fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, seen: &mut Scopes) -> Option<Executor> {
+fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, seen: &mut Seen) -> Option<Executor> {
     let mut table = decoder.table(item)?;
     let scopes = match decoder.required(&mut table, "scopes") {
-        Some(item) => scopes(decoder, &item, seen),
+        Some(item) => scopes(decoder, &item, &mut seen.scopes),
         None => None,
     };
     let word = match table.optional("mode") {
         Some(item) => decoder.choice(&item, &MODES),
         None => Some(ModeWord::Enforce),
+    };
+    let name = match table.optional("name") {
+        Some(item) => {
+            let place = item.place();
+            verifier::name(decoder, &item, &mut seen.names, "executor").map(|value| Some(Spanned { value, place }))
+        }
+        None => Some(None),
+    };
+    let plugin_types = match table.optional("pluginTypes") {
+        Some(item) => plugin::types(decoder, &item),
+        None => Some(vec![PLUGIN.to_owned()]),
     };
     let digests = match table.optional("digests") {
         Some(item) => digests(decoder, &item),
@@ -206,7 +225,7 @@ fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, s
         ModeWord::Deny => Mode::Deny,
     };
     concurrency?;
-    Some(Executor { scopes: scopes?, mode, digests: digests?, store: store? })
+    Some(Executor { scopes: scopes?, mode, digests: digests?, store: store?, name: name?, plugin_types: plugin_types? })
 }
 
 /// Whether anything is written that [`checks`] could take.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::decode::duration;
 use crate::config::file::decoder::{Decoder, Item, Table, quote};
-use crate::config::{Cache, Folder, Listen, Metrics, Plugins, Revocation};
+use crate::config::{Cache, Confinement, Folder, Listen, Metrics, Plugins, Revocation};
 use crate::limits;
 
 /// What is remembered by digest.
@@ -86,6 +86,7 @@ pub fn absolute(decoder: &mut Decoder<'_>, item: &Item<'_>, text: &str) -> Optio
 pub fn plugins(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Plugins> {
     let default = Plugins::default();
     let path = path(decoder, table, "path", default.path);
+    let kept = self::path(decoder, table, "kept", default.kept);
     let user = match table.optional("user") {
         Some(item) => user(decoder, &item),
         None => Some(default.user),
@@ -95,8 +96,14 @@ pub fn plugins(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Plugi
         Some(item) => duration(decoder, &item, limits::PLUGIN_TIMEOUT_MAX),
         None => Some(default.timeout),
     };
-    Some(Plugins { path: path?, user: user?, socket: socket?, timeout: timeout? })
+    let sandbox = match table.optional("sandbox") {
+        Some(item) => decoder.choice(&item, &SANDBOX),
+        None => Some(default.sandbox),
+    };
+    Some(Plugins { path: path?, kept: kept?, user: user?, socket: socket?, timeout: timeout?, sandbox: sandbox? })
 }
+
+const SANDBOX: [(&str, Confinement); 2] = [("best-effort", Confinement::BestEffort), ("strict", Confinement::Strict)];
 
 fn path(decoder: &mut Decoder<'_>, table: &mut Table<'_>, key: &'static str, default: PathBuf) -> Option<PathBuf> {
     let Some(item) = table.optional(key) else { return Some(default) };

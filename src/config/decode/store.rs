@@ -1,4 +1,4 @@
-//! Stores, as written in the file: one per executor, a registry store or an OCI layout.
+//! Stores, as written in the file: one per executor, a registry store, an OCI layout or a plugin.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use base64::alphabet;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::PAD;
 
-use crate::config::decode::credentials;
 use crate::config::decode::node::absolute;
+use crate::config::decode::{credentials, plugin};
 use crate::config::file::decoder::{Decoder, Item, Table, quote, suggest};
 use crate::config::{RegistryStore, Spanned, Store};
 use crate::limits;
@@ -32,18 +32,19 @@ fn store(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<S
     };
     decoder.refused(&mut table, "scopes", "a store's own scopes are not supported yet: the executor's scopes hold");
     let parameters = match known_type {
-        Some(Kind::Layout) => decoder.required(&mut table, "parameters"),
+        Some(Kind::Layout | Kind::Plugin) => decoder.required(&mut table, "parameters"),
         Some(Kind::Registry) | None => table.optional("parameters"),
     };
     decoder.finish(table);
     match (known_type?, parameters) {
         (Kind::Registry, None) => Some(Store::default()),
-        (Kind::Layout, None) => None,
+        (Kind::Layout | Kind::Plugin, None) => None,
         (kind, Some(item)) => {
             let mut table = decoder.table(&item)?;
             let store = match kind {
                 Kind::Registry => registry(decoder, &mut table, any_host).map(Store::Registry),
                 Kind::Layout => layout(decoder, &mut table),
+                Kind::Plugin => plugin::of_store(decoder, &mut table).map(Store::Plugin),
             };
             decoder.finish(table);
             store
@@ -55,7 +56,11 @@ fn store(decoder: &mut Decoder<'_>, item: &Item<'_>, any_host: bool) -> Option<S
 enum Kind {
     Registry,
     Layout,
+    Plugin,
 }
+
+const KINDS: [(&str, Kind); 3] =
+    [("registry-store", Kind::Registry), ("filesystem-oci-store", Kind::Layout), ("plugin", Kind::Plugin)];
 
 fn layout(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Store> {
     let item = decoder.required(table, "path")?;
@@ -65,18 +70,17 @@ fn layout(decoder: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Store> {
 }
 
 fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Kind> {
-    match decoder.string(item)?.as_str() {
-        "registry-store" => Some(Kind::Registry),
-        "filesystem-oci-store" => Some(Kind::Layout),
-        other => {
-            let hint = suggest(other, &["registry-store", "filesystem-oci-store"], "known");
-            decoder.problems.push_with_hint(&item.place(), format!("unknown store type {}", quote(other)), hint);
-            None
-        }
+    let found = decoder.string(item)?;
+    let known = KINDS.iter().find(|(name, _)| *name == found).map(|(_, known)| *known);
+    if known.is_none() {
+        let hint = suggest(&found, &KINDS.map(|(name, _)| name), "known");
+        decoder.problems.push_with_hint(&item.place(), format!("unknown store type {}", quote(&found)), hint);
     }
+    known
 }
 
-fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>, any_host: bool) -> Option<RegistryStore> {
+/// The parameters of a registry store. `any_host`: image names choose the host.
+pub fn registry(decoder: &mut Decoder<'_>, table: &mut Table<'_>, any_host: bool) -> Option<RegistryStore> {
     let default = RegistryStore::default();
     let plain_http = match table.optional("plainHttp") {
         Some(item) => decoder.boolean(&item),

@@ -2,6 +2,7 @@
 
 use crate::config::decode::cosign::cosign;
 use crate::config::decode::notation::notation;
+use crate::config::decode::plugin;
 use crate::config::decode::trust_store::Providers;
 use crate::config::file::decoder::{Decoder, Item, quote, suggest};
 use crate::config::{Spanned, Verifier, VerifierKind};
@@ -12,9 +13,10 @@ use crate::limits;
 enum Type {
     Cosign,
     Notation,
+    Plugin,
 }
 
-const TYPES: [(&str, Type); 2] = [("cosign", Type::Cosign), ("notation", Type::Notation)];
+const TYPES: [(&str, Type); 3] = [("cosign", Type::Cosign), ("notation", Type::Notation), ("plugin", Type::Plugin)];
 
 /// The verifiers of an executor.
 pub struct Verifiers {
@@ -40,7 +42,7 @@ fn verifier(
 ) -> Option<Verifier> {
     let mut table = decoder.table(item)?;
     let name = match decoder.required(&mut table, "name") {
-        Some(item) => name(decoder, &item, names),
+        Some(item) => name(decoder, &item, names, "verifier"),
         None => None,
     };
     let known_type = match decoder.required(&mut table, "type") {
@@ -60,16 +62,27 @@ fn verifier(
     let kind = match known_type {
         Type::Cosign => cosign(decoder, &parameters, providers).map(VerifierKind::Cosign),
         Type::Notation => notation(decoder, &parameters, providers).map(VerifierKind::Notation),
+        Type::Plugin => plugin::of_verifier(decoder, &parameters, name.as_deref()).map(VerifierKind::Plugin),
     };
     Some(Verifier { name: name?, kind: kind? })
 }
 
-fn name(decoder: &mut Decoder<'_>, item: &Item<'_>, names: &mut Vec<Spanned<String>>) -> Option<String> {
+/// A name that only one of its kind has.
+pub fn name(
+    decoder: &mut Decoder<'_>,
+    item: &Item<'_>,
+    names: &mut Vec<Spanned<String>>,
+    kind: &str,
+) -> Option<String> {
     let name = decoder.string(item)?;
     let of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() || name.len() > limits::VERIFIER_NAME_BYTES || !name.chars().all(of_name) {
         let hint = format!("1 to {} letters, digits, dots, underscores and hyphens", limits::VERIFIER_NAME_BYTES);
-        decoder.problems.push_with_hint(&item.place(), format!("{} is not a verifier's name", quote(&name)), hint);
+        decoder.problems.push_with_hint(
+            &item.place(),
+            format!("{} is not {} {kind}'s name", quote(&name), article(kind)),
+            hint,
+        );
         return None;
     }
     if let Some(first) = names.iter().find(|first| first.value == name) {
@@ -79,6 +92,10 @@ fn name(decoder: &mut Decoder<'_>, item: &Item<'_>, names: &mut Vec<Spanned<Stri
     }
     names.push(Spanned { value: name.clone(), place: item.place() });
     Some(name)
+}
+
+fn article(kind: &str) -> &'static str {
+    if kind.starts_with('e') { "an" } else { "a" }
 }
 
 fn known_type(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Type> {

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use serde_json::{Map, Value as Json};
+
 use crate::config::expand;
 use crate::config::file::{Entry, Node, Position, Value};
 use crate::config::problem::{Place, Problems, Spanned};
@@ -189,6 +191,27 @@ impl<'e> Decoder<'e> {
                 }
                 None
             }
+        }
+    }
+
+    /// A table of values of any kind that JSON has, with the environment's variables put into strings.
+    pub fn object(&mut self, item: &Item<'_>) -> Option<Map<String, Json>> {
+        let entries = self.entries(item)?;
+        let values: Vec<_> = entries.iter().map(|(key, item)| Some((key.value.clone(), self.json(item)?))).collect();
+        values.into_iter().collect()
+    }
+
+    fn json(&mut self, item: &Item<'_>) -> Option<Json> {
+        match &item.node.value {
+            Value::Bool(value) => Some(Json::Bool(*value)),
+            Value::Integer(value) => Some(Json::from(*value)),
+            Value::String(_) => self.string(item).map(Json::String),
+            Value::Array(_) => {
+                let items: Vec<_> = self.array(item)?.iter().map(|item| self.json(item)).collect();
+                items.into_iter().collect::<Option<_>>().map(Json::Array)
+            }
+            Value::Table(_) => self.object(item).map(Json::Object),
+            Value::Other(_) => self.unexpected(item, "a string, a whole number, a boolean, an array or a table"),
         }
     }
 

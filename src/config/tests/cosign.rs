@@ -21,7 +21,7 @@ fn taken(text: &str) -> Cosign {
     let config = good(text);
     match &checks(&config.executors[0]).verifiers[0].kind {
         VerifierKind::Cosign(cosign) => cosign.clone(),
-        VerifierKind::Notation(other) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -214,7 +214,7 @@ fn whether_tags_are_looked_at_is_said_in_either_version_s_word() {
         let config = good(&format!("{}{store}", written("key = \"/a\"")));
         match &config.executors[0].store {
             Store::Registry(store) => store.cosign_tags,
-            Store::Layout(_) => panic!("a layout"),
+            other => panic!("{other:?}"),
         }
     };
     assert!(tags(""));

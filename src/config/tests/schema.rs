@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What the decoder refuses and no schema can: it is about other places, about sums, or about variables.
-const UNSAYABLE: [&str; 37] = [
+const UNSAYABLE: [&str; 38] = [
     "nothing defines the trust store",
     "no trust store vouches for signers",
     "no key management provider is named",
@@ -28,6 +28,7 @@ const UNSAYABLE: [&str; 37] = [
     "\"99999999999999999999y\" is not a duration",
     "environment variable",
     "longer than the limit",
+    "below the least",
     "is given too: leave one of them out",
     "without its issuer",
     "without an identity",
@@ -174,7 +175,9 @@ fn full() -> Value {
             } },
             { "name": "ns/k", "type": "inline", "parameters": { "contentType": "certificate", "value": "PEM" } },
         ],
-        "plugins": { "path": "/plugins", "user": "65534", "socket": "/run/plugins.sock", "timeout": "1s" },
+        "plugins": {
+            "path": "/plugins", "kept": "/kept", "user": "65534", "socket": "/run/plugins.sock", "timeout": "1s", "sandbox": "strict",
+        },
         "executors": [{
             "scopes": ["a.io"],
             "mode": "audit",
@@ -250,6 +253,29 @@ fn with_cosign(parameters: Value) -> Value {
             "stores": [{ "type": "registry-store", "parameters": { "cosignEnabled": true } }],
         }],
     })
+}
+
+/// A verifier and a store that are plugins, with every key in them.
+fn with_plugin() -> Value {
+    let parameters = json!({
+        "plugin": "sbom",
+        "source": {
+            "artifact": "a.io/plugins/sbom:v1", "trust": "plugins", "allowUnverified": false, "title": "sbom",
+            "refreshInterval": "1h", "maxBytes": 1, "authProvider": { "provider": "dockerConfig", "configPath": "/a" },
+            "store": { "plainHttp": true },
+        },
+        "artifactTypes": ["application/spdx+json"],
+        "config": { "text": "x", "list": [1, { "deep": true }] },
+        "environment": ["HTTPS_PROXY"],
+        "network": true,
+    });
+    let verifiers = json!([{ "name": "v", "type": "plugin", "parameters": parameters.clone() }]);
+    let mut parameters = parameters;
+    parameters.as_object_mut().unwrap().remove("artifactTypes");
+    let stores = json!([{ "type": "plugin", "parameters": parameters }]);
+    json!({ "executors": [{
+        "name": "plugins", "scopes": ["a.io"], "pluginTypes": ["a/b"], "verifiers": verifiers, "stores": stores,
+    }] })
 }
 
 /// Parameters of a Cosign verifier with every key in them.
@@ -364,6 +390,7 @@ fn the_schema_and_the_decoder_agree_on_every_change_of_one_with_its_trust_policy
 fn the_schema_and_the_decoder_agree_on_every_change_of_one_with_a_cosign_verifier() {
     agree_on_every_change(&with_cosign(cosign()));
     agree_on_every_change(&with_cosign(json!({ "key": "/k" })));
+    agree_on_every_change(&with_plugin());
 }
 
 #[test]
@@ -436,7 +463,8 @@ fn agree_on_every_change(full: &Value) {
 fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
     let schema = super::super::schema();
     let mut visited = BTreeSet::new();
-    let files = [full(), with_document(), on_disk(json!({ "notationConfig": "/n" })), with_cosign(cosign())];
+    let files =
+        [full(), with_document(), on_disk(json!({ "notationConfig": "/n" })), with_cosign(cosign()), with_plugin()];
     let tables = files.into_iter().flat_map(|full| {
         let pointers = all_pointers(&full).into_iter();
         pointers.map(|pointer| (full.clone(), pointer)).collect::<Vec<_>>()
@@ -451,6 +479,7 @@ fn the_schema_has_the_keys_that_the_decoder_asks_for_and_no_other() {
             "/verificationCertStores/ca",
             "/annotations",
             "/certificateExtensions",
+            "/parameters/config",
         ]
         .iter()
         .any(|any| pointer.contains(any))
@@ -508,7 +537,7 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
         formats::meaning(&parse("c.json", &text, &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}")))
     };
     let executor = &schema["$defs"]["executor"]["properties"];
-    let store = &schema["$defs"]["store"]["anyOf"][0]["properties"]["parameters"]["properties"];
+    let store = &schema["$defs"]["registryStore"]["properties"];
     let verifier = &schema["$defs"]["verifier"]["anyOf"][0]["properties"]["parameters"]["properties"];
     let certificates = &schema["$defs"]["certificates"]["properties"];
     let mut count = 0;
@@ -537,7 +566,7 @@ fn defaults_of_the_schema_are_those_of_the_decoder() {
             count += 1;
         }
     }
-    assert_eq!(count, 36, "a default that no test looks at");
+    assert_eq!(count, 39, "a default that no test looks at");
 }
 
 #[test]

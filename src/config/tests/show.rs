@@ -56,11 +56,14 @@ crlFolder = ""
 
 [plugins]
 path = "/usr/libexec/ratifyd/plugins"
+kept = "/var/lib/ratifyd/plugins"
 user = "ratifyd-plugins"
 socket = "/run/ratifyd/plugins.sock"
 timeout = "5s"
+sandbox = "best-effort"
 
 [[executors]]
+pluginTypes = ["application/vnd.ratifyd.plugin.v1"]
 scopes = ["a.io"]
 mode = "enforce"
 digests = []

@@ -10,12 +10,17 @@ use super::tls::{self, Tls};
 use crate::config::{Proxy, ProxyUrl};
 use crate::limits;
 
+/// Is told how many bytes of a body have come so far.
+pub type Arrived = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// Two clients that share what they are made by.
 pub(super) struct Clients {
     user_agent: String,
     proxy: Arc<Proxy>,
     tls: Tls,
     connect_timeout: Duration,
+    /// Who wants to know how far a body has come.
+    pub(super) arrived: Option<Arrived>,
     http: OnceLock<Client>,
     https: OnceLock<Client>,
 }
@@ -27,14 +32,21 @@ impl Clients {
             proxy,
             tls,
             connect_timeout: connect_timeout.unwrap_or(limits::CONNECT_TIMEOUT),
+            arrived: None,
             http: OnceLock::new(),
             https: OnceLock::new(),
         }
     }
 
+    /// The same, telling somebody how far bodies have come.
+    pub(super) fn telling(self, arrived: Option<Arrived>) -> Self {
+        Self { arrived, ..self }
+    }
+
     /// The same, but with another way of speaking TLS.
     pub(super) fn with(&self, tls: Tls, connect_timeout: Option<Duration>) -> Self {
-        Self::new(&self.user_agent, Arc::clone(&self.proxy), tls, connect_timeout)
+        let arrived = self.arrived.clone();
+        Self { arrived, ..Self::new(&self.user_agent, Arc::clone(&self.proxy), tls, connect_timeout) }
     }
 
     /// Through whom hosts are asked.
@@ -87,4 +99,18 @@ pub(super) fn deepest(error: &reqwest::Error) -> String {
         deepest = source;
     }
     deepest.to_string()
+}
+
+/// An error with its causes, each once.
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_told = cause.to_string();
+        if !told.contains(&cause_told) {
+            told = format!("{told}: {cause_told}");
+        }
+        next = cause.source();
+    }
+    told
 }

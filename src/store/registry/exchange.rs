@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use url::form_urlencoded;
 
 use super::auth::challenge::{self, Challenge};
-use super::clients::{Clients, deepest};
+use super::clients::{Arrived, Clients, deepest};
 use super::redirect;
 use super::tls;
 use crate::artifact::Descriptor;
@@ -66,6 +66,18 @@ pub(super) enum Bound {
     Exactly(u64),
     /// At most so long.
     AtMost(u64),
+}
+
+impl Bound {
+    /// How long the answer may take, at most: longer where it is known to be long.
+    fn patience(self) -> Duration {
+        let mebibytes = match self {
+            Self::Exactly(size) => size >> 20,
+            Self::AtMost(_) => 0,
+        };
+        limits::REQUEST_TIMEOUT
+            .saturating_add(limits::MEBIBYTE_TIMEOUT.saturating_mul(mebibytes.try_into().unwrap_or(u32::MAX)))
+    }
 }
 
 /// A whole answer of status 200.
@@ -129,7 +141,7 @@ impl Exchange {
     /// Sends a request with these headers and takes in the whole answer, redirects included.
     pub(super) async fn run(&self, get: &Get, headers: &HeaderMap) -> Result<Answer, Failed> {
         let now = Instant::now();
-        let patience = now.checked_add(limits::REQUEST_TIMEOUT).unwrap_or(get.deadline).min(get.deadline);
+        let patience = now.checked_add(get.bound.patience()).unwrap_or(get.deadline).min(get.deadline);
         match timeout_at(patience, self.follow(get, headers)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -178,7 +190,8 @@ impl Exchange {
             match self.next(get, &response, &what)? {
                 Some(next) => url = next,
                 None => {
-                    let answer = answer(response, what, get.bound, proxy, &secrets).await;
+                    let answer =
+                        answer(response, what, get.bound, proxy, &secrets, self.clients.arrived.as_ref()).await;
                     return if is_first { answer } else { answer.map_err(Failed::elsewhere) };
                 }
             }
@@ -230,7 +243,7 @@ fn refusal(status: StatusCode, what: &str, said: String, after: Option<Duration>
 /// What a registry says of its refusal (OCI distribution specification, "Error Codes"); nothing if it says it in
 /// another way.
 async fn said(response: Response) -> String {
-    let bytes = body(response, "", Bound::AtMost(limits::REFUSAL_BYTES), None).await.unwrap_or_default();
+    let bytes = body(response, "", Bound::AtMost(limits::REFUSAL_BYTES), None, None).await.unwrap_or_default();
     let envelope: Option<OciEnvelope> = json::from_slice(&bytes).ok();
     let first = envelope.and_then(|envelope| envelope.errors.into_iter().next());
     first.map(|error| brief(&error.message)).unwrap_or_default()
@@ -242,6 +255,7 @@ async fn answer(
     bound: Bound,
     proxy: Option<&ProxyUrl>,
     secrets: &[Secret],
+    arrived: Option<&Arrived>,
 ) -> Result<Answer, Failed> {
     if response.status() != StatusCode::OK {
         return Err(refused(response, what, proxy, secrets).await);
@@ -253,7 +267,7 @@ async fn answer(
         let cause = format!("the content is encoded ({:?}), which was not asked for", brief(encoding));
         return Err(Error::Malformed { what, cause }.into());
     }
-    let body = body(response, &what, bound, proxy).await?;
+    let body = body(response, &what, bound, proxy, arrived).await?;
     Ok(Answer { url, what, headers, body })
 }
 
@@ -309,7 +323,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Reads a body and stops at the first byte too many. A promised length can only make the refusal earlier.
-async fn body(mut response: Response, what: &str, bound: Bound, proxy: Option<&ProxyUrl>) -> Result<Bytes, Failed> {
+async fn body(
+    mut response: Response,
+    what: &str,
+    bound: Bound,
+    proxy: Option<&ProxyUrl>,
+    arrived: Option<&Arrived>,
+) -> Result<Bytes, Failed> {
     let promised = response.content_length().unwrap_or_default();
     bound.check(what, promised)?;
     let mut body = BytesMut::new();
@@ -317,8 +337,12 @@ async fn body(mut response: Response, what: &str, bound: Bound, proxy: Option<&P
         let chunk = response.chunk().await;
         let chunk = chunk.map_err(|error| broken(what.to_owned(), &error, proxy))?;
         let Some(chunk) = chunk else { return Ok(body.freeze()) };
-        bound.check(what, u64::try_from(body.len().saturating_add(chunk.len())).unwrap_or(u64::MAX))?;
+        let length = u64::try_from(body.len().saturating_add(chunk.len())).unwrap_or(u64::MAX);
+        bound.check(what, length)?;
         body.extend_from_slice(&chunk);
+        if let Some(arrived) = arrived {
+            arrived(length);
+        }
     }
 }
 

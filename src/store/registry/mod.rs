@@ -14,6 +14,7 @@ pub mod auth;
 pub mod credentials;
 mod exchange;
 mod clients;
+pub mod push;
 pub mod hosts;
 mod tls;
 pub mod redirect;
@@ -32,6 +33,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::clients::Arrived;
 use self::clients::Clients;
 use self::credentials::Chain;
 use self::disk::Disk;
@@ -109,6 +111,8 @@ pub struct Options {
     pub disk: Option<Arc<Disk>>,
     /// Where requests and what is remembered are counted.
     pub metrics: Arc<Metrics>,
+    /// Who is told how far a body has come, if anybody.
+    pub arrived: Option<Arrived>,
 }
 
 impl Default for Options {
@@ -129,6 +133,7 @@ impl Default for Options {
             memory: limits::REMEMBERED_BYTES,
             disk: None,
             metrics: Arc::default(),
+            arrived: None,
         }
     }
 }
@@ -164,6 +169,7 @@ impl RegistryStore {
         let hosts =
             Hosts::new(options.host_folders, options.plain_http, options.ca.as_deref()).map_err(BadOptions::Ca)?;
         let clients = Clients::new(user_agent, Arc::new(options.proxy), Tls::default(), None);
+        let clients = clients.telling(options.arrived);
         let realms = options.allowed_realms.into();
         let transport = Transport::new(
             hosts,
@@ -444,7 +450,8 @@ const BLOBS: &str = "blobs";
 
 /// All that this project reads, in one `Accept`: a registry that has another type must say so instead of converting.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.oci.artifact.manifest.v1+json";
 
 const USER_AGENT: &str = concat!("ratifyd/", env!("CARGO_PKG_VERSION"));
 
@@ -456,12 +463,12 @@ const ENTRY_OVERHEAD: u64 = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::{DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
+    use crate::artifact::{ARTIFACT_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, IMAGE_INDEX, IMAGE_MANIFEST};
 
     #[test]
     fn every_manifest_type_is_asked_for() {
         let types: Vec<&str> = MANIFEST_TYPES.split(", ").collect();
-        assert_eq!(types, [IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST]);
+        assert_eq!(types, [IMAGE_INDEX, IMAGE_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, ARTIFACT_MANIFEST]);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 // the referrers API, over plain HTTP. It is a test tool: it keeps everything
 // in memory and asks nobody for a password.
 //
-// Two things the OCI distribution specification demands are missing in that
+// Three things the OCI distribution specification demands are missing in that
 // registry and are added here (see conform): the OCI-Subject answer header,
-// without which clients write the fallback tag as well, and the artifactType
-// of manifests that name one themselves.
+// without which clients write the fallback tag as well, and in lists of
+// referrers the annotations, and the artifactType of manifests that name one
+// themselves.
 package main
 
 import (
@@ -115,11 +116,16 @@ func listReferrers(inner http.Handler, w http.ResponseWriter, r *http.Request) {
 			get := r.Clone(r.Context())
 			get.URL.Path = repository + "/manifests/" + index.Manifests[i].Digest.String()
 			var manifest struct {
-				ArtifactType string `json:"artifactType"`
+				ArtifactType string            `json:"artifactType"`
+				Annotations  map[string]string `json:"annotations"`
 			}
-			if json.Unmarshal(record(inner, get).Bytes(), &manifest) == nil && manifest.ArtifactType != "" {
+			if json.Unmarshal(record(inner, get).Bytes(), &manifest) != nil {
+				continue
+			}
+			if manifest.ArtifactType != "" {
 				index.Manifests[i].ArtifactType = manifest.ArtifactType
 			}
+			index.Manifests[i].Annotations = manifest.Annotations
 		}
 		// The registry lists them in the random order of a map.
 		sort.Slice(index.Manifests, func(a, b int) bool {

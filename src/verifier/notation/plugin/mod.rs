@@ -112,7 +112,7 @@ impl Plugins {
         input: Vec<u8>,
         deadline: Instant,
     ) -> Result<(Vec<u8>, Stamp), Outcome> {
-        let program = Program { path: path.to_owned(), arguments: vec![command.to_owned()], input };
+        let program = Program { arguments: vec![command.to_owned()], ..Program::new(path.to_owned(), input) };
         match self.runner.run(program, deadline).await {
             Ok((Ran { code: Some(0), output, .. }, stamp)) => Ok((output, stamp)),
             Ok((Ran { code, ended, errors, .. }, _)) => {

@@ -1,0 +1,371 @@
+//! Looks after a confined program from the thread that it was started from: how much memory and disk all of it takes
+//! together, and that none of it is left. Landlock lets that thread signal nothing but what it started, whatever became of
+//! its group and its parents, so that no other process is ever taken for the program's.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal};
+
+use crate::limits;
+use crate::runner::mappings::{BLOCK, Mapping};
+use crate::runner::sandbox::Confined;
+
+/// A program that is looked after.
+pub(super) struct Kept {
+    /// Its first process, which leads its group.
+    pub leader: Pid,
+    /// Whose it is.
+    pub uid: u32,
+    /// The folder that it writes into.
+    pub folder: PathBuf,
+    /// How far it is confined.
+    pub confined: Confined,
+}
+
+impl Kept {
+    /// Looks until nobody is there any more to be told, or until the program has taken too much, and says of what.
+    pub fn watch(&self, ended: &Receiver<()>) -> Option<String> {
+        // Soon at first: what goes wrong goes wrong fast.
+        let mut next = limits::PLUGIN_WATCH / 16;
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(next) {
+            let excess = self.excess();
+            if excess.is_some() {
+                return excess;
+            }
+            next = next.saturating_mul(2).min(limits::PLUGIN_WATCH);
+        }
+        None
+    }
+
+    /// Kills all of it, and waits for its end.
+    pub fn sweep(&self) {
+        let start = Instant::now();
+        loop {
+            let left = self.processes();
+            if left.is_empty() || start.elapsed() > limits::PLUGIN_LAST {
+                return;
+            }
+            // Whole groups first, which cannot outrun it. It may have ended by itself.
+            let groups: HashSet<_> = left.iter().map(|process| process.group).collect();
+            let led = |group: &&i32| left.iter().any(|process| process.id.as_raw_nonzero().get() == **group);
+            for group in groups.iter().filter(led).copied().filter_map(Pid::from_raw) {
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            }
+            for process in left {
+                let _ = rustix::process::kill_process(process.id, Signal::KILL);
+            }
+            thread::park_timeout(limits::PLUGIN_WATCH / 100);
+        }
+    }
+
+    fn excess(&self) -> Option<String> {
+        self.within().err()
+    }
+
+    fn within(&self) -> Result<(), String> {
+        let processes = self.processes();
+        if u64::try_from(processes.len()).is_ok_and(|count| count > limits::PLUGIN_PROCESSES) {
+            return Err(format!("killed, it started more than {} processes", limits::PLUGIN_PROCESSES));
+        }
+        let Held { shared, unnamed } = self.held(&processes)?;
+        let shared = shared.into_values().map(|(parts, whole)| parts.max(whole));
+        if sum(processes.iter().map(|process| process.memory).chain(shared)) > limits::PLUGIN_MEMORY_BYTES {
+            return Err(format!("killed, it took more than {} bytes of memory", limits::PLUGIN_MEMORY_BYTES));
+        }
+        let (entries, bytes) = self.written()?;
+        if entries > limits::PLUGIN_FOLDER_ENTRIES {
+            return Err(format!("killed, it wrote more than {} files", limits::PLUGIN_FOLDER_ENTRIES));
+        }
+        if sum(unnamed.into_values().chain([bytes])) > limits::PLUGIN_FOLDER_BYTES {
+            return Err(format!("killed, its files came to more than {} bytes", limits::PLUGIN_FOLDER_BYTES));
+        }
+        Ok(())
+    }
+
+    fn held(&self, processes: &[Process]) -> Result<Held, String> {
+        let (mut held, mut parts) = (Held::default(), HashSet::new());
+        for process in processes {
+            for mapping in self.looked_into(Mapping::of(process.id))? {
+                let whole = mapping.held(process.id);
+                if mapping.is_memory {
+                    let shared = held.shared.entry(mapping.file).or_default();
+                    // A child has what its parent has.
+                    let is_new = parts.insert((mapping.file, mapping.offset, mapping.length));
+                    shared.0 = shared.0.saturating_add(if is_new { mapping.length } else { 0 });
+                    shared.1 = shared.1.max(whole.unwrap_or(0));
+                }
+                if mapping.is_unnamed {
+                    // Where nobody says how large it is, as large as it may be.
+                    let bytes = whole.unwrap_or_else(|| mapping.length.max(limits::PLUGIN_WRITTEN_BYTES));
+                    held.unnamed.insert(mapping.file, bytes);
+                }
+            }
+        }
+        // What is open is known better.
+        for process in processes {
+            held.unnamed.extend(self.looked_into(process.unnamed())?);
+        }
+        Ok(held)
+    }
+
+    /// What was found in a process, which may have ended. One that cannot be looked into where others can hides something.
+    fn looked_into<T: Default>(&self, found: io::Result<T>) -> Result<T, String> {
+        found.or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(T::default()),
+            _ if error.raw_os_error() == Some(libc::ESRCH) => Ok(T::default()),
+            // To look into another user's takes a right that not every root has (CAP_SYS_PTRACE).
+            io::ErrorKind::PermissionDenied if self.uid != rustix::process::geteuid().as_raw() => Ok(T::default()),
+            _ => Err(format!("killed, one of its processes cannot be looked into: {error}")),
+        })
+    }
+
+    /// How many files and folders there are in its folder, and how many bytes they take; no more than is too many.
+    fn written(&self) -> Result<(usize, u64), String> {
+        for _ in 0..limits::PLUGIN_FOLDER_LOOKS {
+            let looked = self.look_through();
+            match looked.map_err(|error| format!("killed, its folder cannot be looked into: {error}"))? {
+                Some(found) => return Ok(found),
+                // It may be gone as a whole by now.
+                None if !self.folder.exists() => return Ok((0, 0)),
+                None => (),
+            }
+        }
+        Err("killed, its files come and go faster than they can be counted".to_owned())
+    }
+
+    /// The same; none where something went away meanwhile, perhaps to where it was not looked for any more.
+    fn look_through(&self) -> io::Result<Option<(usize, u64)>> {
+        let (mut entries, mut bytes) = (0_usize, 0_u64);
+        let mut folders = vec![self.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            let Some(found) = still_there(fs::read_dir(folder))? else { return Ok(None) };
+            for entry in found {
+                entries = entries.saturating_add(1);
+                if entries > limits::PLUGIN_FOLDER_ENTRIES {
+                    return Ok(Some((entries, bytes)));
+                }
+                let entry = entry?;
+                let Some(found) = still_there(entry.metadata())? else { return Ok(None) };
+                bytes = bytes.saturating_add(found.blocks().saturating_mul(BLOCK));
+                if found.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Ok(Some((entries, bytes)))
+    }
+
+    /// What there is of it.
+    fn processes(&self) -> Vec<Process> {
+        let own = rustix::process::getpid();
+        let found = self.candidates().into_iter().filter_map(Pid::from_raw).filter(|id| *id != own);
+        found.filter_map(|id| Process::look(id, self.uid)).filter(|process| self.is_its(process)).collect()
+    }
+
+    fn is_its(&self, process: &Process) -> bool {
+        match self.confined {
+            Confined::Wholly => rustix::process::test_kill_process(process.id).is_ok(),
+            Confined::Partly => process.group == self.leader.as_raw_nonzero().get(),
+        }
+    }
+
+    /// The processes that began after it: numbers are given in turn.
+    fn candidates(&self) -> Vec<i32> {
+        let first = self.leader.as_raw_nonzero().get();
+        match last() {
+            Some(last) if (first..first.saturating_add(MANY)).contains(&last) => (first..=last).collect(),
+            // From the beginning again, or nobody says.
+            _ => {
+                let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+                all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+            }
+        }
+    }
+}
+
+/// The number of the process, or thread, that began last (proc_loadavg(5)).
+pub(super) fn last() -> Option<i32> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse().ok()
+}
+
+/// Above so many processes the list of those that there are is the shorter one.
+const MANY: i32 = 2000;
+
+fn sum(bytes: impl Iterator<Item = u64>) -> u64 {
+    bytes.fold(0, u64::saturating_add)
+}
+
+fn still_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What processes hold that nobody else can find, by device and number of each file.
+#[derive(Default)]
+struct Held {
+    /// Bytes of memory that they share: of the parts that they have, and in all as far as that is told.
+    shared: HashMap<(u64, u64), (u64, u64)>,
+    /// Bytes of files that have no name any more, or never had one.
+    unnamed: HashMap<(u64, u64), u64>,
+}
+
+struct Process {
+    id: Pid,
+    group: i32,
+    memory: u64,
+}
+
+impl Process {
+    /// One of this user that has not ended.
+    fn look(id: Pid, uid: u32) -> Option<Self> {
+        let place = format!("/proc/{}", id.as_raw_nonzero());
+        if fs::metadata(&place).ok()?.uid() != uid {
+            return None;
+        }
+        // proc_pid_stat(5): after the name the state, its parent, its group, and as the 24th the pages in memory.
+        let stat = fs::read_to_string(format!("{place}/stat")).ok()?;
+        let mut fields = stat.rsplit(')').next()?.split_whitespace();
+        if matches!(fields.next()?, "Z" | "X") {
+            return None;
+        }
+        let group = fields.nth(1)?.parse().ok()?;
+        let pages: u64 = fields.nth(18)?.parse().ok()?;
+        let page = u64::try_from(rustix::param::page_size()).ok()?;
+        Some(Self { id, group, memory: pages.saturating_mul(page) })
+    }
+
+    /// The files that it has open and that have no name any more, or never had one: device, number and bytes of each.
+    fn unnamed(&self) -> io::Result<Vec<((u64, u64), u64)>> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.id.as_raw_nonzero()))?;
+        // One may be closed by now.
+        let files = open.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
+        let unnamed = files.filter(|found| found.is_file() && found.nlink() == 0);
+        Ok(unnamed.map(|found| ((found.dev(), found.ino()), found.blocks().saturating_mul(BLOCK))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{FallocateFlags, fallocate};
+
+    use super::*;
+
+    /// A program without processes, whose folder this is.
+    fn of(folder: &tempfile::TempDir) -> Kept {
+        let leader = rustix::process::getpid();
+        Kept { leader, uid: 64_999, folder: folder.path().to_owned(), confined: Confined::Partly }
+    }
+
+    #[test]
+    fn files_at_the_limit_are_let_and_one_more_is_too_many_wherever_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("below");
+        fs::create_dir(&below).unwrap();
+        for number in 1..limits::PLUGIN_FOLDER_ENTRIES {
+            fs::write(below.join(number.to_string()), "").unwrap();
+        }
+        assert_eq!(of(&folder).excess(), None);
+        fs::write(folder.path().join("more"), "").unwrap();
+        assert_eq!(of(&folder).excess().unwrap(), "killed, it wrote more than 4096 files");
+    }
+
+    #[test]
+    fn bytes_at_the_limit_are_let_and_one_more_is_too_many_and_none_are_for_what_lies_elsewhere() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let put = |name: &str, bytes| {
+            let file = fs::File::create(folder.path().join(name)).unwrap();
+            fallocate(file, FallocateFlags::empty(), 0, bytes).unwrap();
+        };
+        fs::write(elsewhere.path().join("file"), "x").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("link")).unwrap();
+        // File systems take a few blocks of their own for it.
+        let own = limits::PLUGIN_FOLDER_BYTES / 256;
+        put("most", limits::PLUGIN_FOLDER_BYTES - own);
+        assert_eq!(of(&folder).excess(), None);
+        put("more", 1 + own);
+        assert_eq!(of(&folder).excess().unwrap(), "killed, its files came to more than 268435456 bytes");
+    }
+
+    #[test]
+    fn what_is_gone_by_now_is_nothing_and_what_cannot_be_looked_into_is_too_much() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = of(&folder);
+        kept.folder = folder.path().join("gone");
+        assert_eq!(kept.excess(), None);
+        fs::write(&kept.folder, "").unwrap();
+        assert_eq!(kept.excess().unwrap(), "killed, its folder cannot be looked into: Not a directory (os error 20)");
+    }
+
+    #[test]
+    fn a_process_that_hides_is_too_much_only_for_who_may_look_into_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let another = of(&folder);
+        let own = Kept { uid: rustix::process::geteuid().as_raw(), ..of(&folder) };
+        let found = |kept: &Kept, error| kept.looked_into::<Vec<u8>>(Err(io::Error::from_raw_os_error(error)));
+        for kept in [&another, &own] {
+            assert_eq!(found(kept, libc::ENOENT), Ok(vec![]));
+            assert_eq!(found(kept, libc::ESRCH), Ok(vec![]));
+            assert!(found(kept, libc::EIO).is_err());
+        }
+        assert_eq!(found(&another, libc::EACCES), Ok(vec![]));
+        assert!(found(&own, libc::EACCES).unwrap_err().contains("killed, one of its processes cannot be looked into"));
+    }
+
+    #[test]
+    fn files_that_go_away_while_they_are_counted_are_counted_again_and_not_for_ever() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let kept = of(&folder);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let below = |number: u32| folder.path().join(number.to_string());
+                fs::create_dir(below(0)).unwrap();
+                for number in 0.. {
+                    fs::rename(below(number), below(number + 1)).unwrap();
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+            // Every look ends, with one answer or the other.
+            let looks: Vec<_> = (0..50).map(|_| kept.written()).collect();
+            is_over.store(true, Ordering::Relaxed);
+            let faster = "killed, its files come and go faster than they can be counted";
+            assert!(looks.iter().all(|look| look.as_ref().err().is_none_or(|cause| cause == faster)), "{looks:?}");
+        });
+        assert_eq!(kept.written().unwrap().0, 1);
+    }
+
+    #[test]
+    fn what_is_of_a_program_is_found_by_its_user_and_group() {
+        use std::os::unix::process::CommandExt as _;
+        let mut child = std::process::Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let leader = Pid::from_child(&child);
+        let uid = rustix::process::geteuid().as_raw();
+        let kept = Kept { leader, uid, folder: "/nonexistent".into(), confined: Confined::Partly };
+        // What it has only just begun to use may not be told yet.
+        let start = Instant::now();
+        let mut found = kept.processes();
+        while found.iter().all(|process| process.memory == 0) && start.elapsed().as_secs() < 10 {
+            thread::yield_now();
+            found = kept.processes();
+        }
+        let seen: Vec<_> = found.iter().map(|process| (process.id, process.memory > 0)).collect();
+        assert_eq!(seen, [(leader, true)]);
+        assert!(Kept { uid: 64_999, ..kept }.processes().is_empty());
+        let kept = Kept { leader, uid, folder: "/nonexistent".into(), confined: Confined::Partly };
+        kept.sweep();
+        assert!(kept.processes().is_empty() && !child.wait().unwrap().success());
+    }
+}
