@@ -48,18 +48,18 @@ impl Kept {
     pub fn sweep(&self) {
         let start = Instant::now();
         loop {
-            let left = self.processes();
+            let left = self.tasks();
             if left.is_empty() || start.elapsed() > limits::PLUGIN_LAST {
                 return;
             }
             // Whole groups first, which cannot outrun it. It may have ended by itself.
-            let groups: HashSet<_> = left.iter().map(|process| process.group).collect();
-            let led = |group: &&i32| left.iter().any(|process| process.id.as_raw_nonzero().get() == **group);
+            let groups: HashSet<_> = left.iter().map(|task| task.group).collect();
+            let led = |group: &&i32| left.iter().any(|task| task.process.as_raw_nonzero().get() == **group);
             for group in groups.iter().filter(led).copied().filter_map(Pid::from_raw) {
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
             }
-            for process in left {
-                let _ = rustix::process::kill_process(process.id, Signal::KILL);
+            for task in left {
+                let _ = rustix::process::kill_process(task.process, Signal::KILL);
             }
             thread::park_timeout(limits::PLUGIN_WATCH / 100);
         }
@@ -70,13 +70,13 @@ impl Kept {
     }
 
     fn within(&self) -> Result<(), String> {
-        let processes = self.processes();
-        if u64::try_from(processes.len()).is_ok_and(|count| count > limits::PLUGIN_PROCESSES) {
-            return Err(format!("killed, it started more than {} processes", limits::PLUGIN_PROCESSES));
+        let tasks = self.tasks();
+        if u64::try_from(tasks.len()).is_ok_and(|count| count > limits::PLUGIN_PROCESSES) {
+            return Err(format!("killed, it started more than {} processes and threads", limits::PLUGIN_PROCESSES));
         }
-        let Held { shared, unnamed } = self.held(&processes)?;
+        let Held { shared, unnamed } = self.held(&tasks)?;
         let shared = shared.into_values().map(|(parts, whole)| parts.max(whole));
-        if sum(processes.iter().map(|process| process.memory).chain(shared)) > limits::PLUGIN_MEMORY_BYTES {
+        if sum(memory(&tasks).into_values().chain(shared)) > limits::PLUGIN_MEMORY_BYTES {
             return Err(format!("killed, it took more than {} bytes of memory", limits::PLUGIN_MEMORY_BYTES));
         }
         let (entries, bytes) = self.written()?;
@@ -89,11 +89,20 @@ impl Kept {
         Ok(())
     }
 
-    fn held(&self, processes: &[Process]) -> Result<Held, String> {
+    fn held(&self, tasks: &[Task]) -> Result<Held, String> {
         let (mut held, mut parts) = (Held::default(), HashSet::new());
-        for process in processes {
-            for mapping in self.looked_into(Mapping::of(process.id))? {
-                let whole = mapping.held(process.id);
+        let mut looked = HashSet::new();
+        for task in tasks {
+            // Threads of one process have one memory. One that ends has none any more.
+            if looked.contains(&task.process) {
+                continue;
+            }
+            let mappings = self.looked_into(task.id, Mapping::of(task.id))?;
+            if !mappings.is_empty() {
+                looked.insert(task.process);
+            }
+            for mapping in mappings {
+                let whole = mapping.held(task.id);
                 if mapping.is_memory {
                     let shared = held.shared.entry(mapping.file).or_default();
                     // A child has what its parent has.
@@ -108,20 +117,22 @@ impl Kept {
                 }
             }
         }
-        // What is open is known better.
-        for process in processes {
-            held.unnamed.extend(self.looked_into(process.unnamed())?);
+        // What is open is known better. A thread may have files open that no other thread of its process has.
+        for task in tasks {
+            held.unnamed.extend(self.looked_into(task.id, task.unnamed())?);
         }
         Ok(held)
     }
 
-    /// What was found in a process, which may have ended. One that cannot be looked into where others can hides something.
-    fn looked_into<T: Default>(&self, found: io::Result<T>) -> Result<T, String> {
+    /// What was found in a thread, which may have ended. One that cannot be looked into where others can hides something.
+    fn looked_into<T: Default>(&self, task: Pid, found: io::Result<T>) -> Result<T, String> {
         found.or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(T::default()),
             _ if error.raw_os_error() == Some(libc::ESRCH) => Ok(T::default()),
             // To look into another user's takes a right that not every root has (CAP_SYS_PTRACE).
             io::ErrorKind::PermissionDenied if self.uid != rustix::process::geteuid().as_raw() => Ok(T::default()),
+            // Once it has given up its memory it is root's, until it is gone.
+            io::ErrorKind::PermissionDenied if Stat::of(task).is_none_or(|now| now.is_ending()) => Ok(T::default()),
             _ => Err(format!("killed, one of its processes cannot be looked into: {error}")),
         })
     }
@@ -162,32 +173,54 @@ impl Kept {
         Ok(Some((entries, bytes)))
     }
 
-    /// What there is of it.
-    fn processes(&self) -> Vec<Process> {
+    /// What there is of it, thread by thread: those of a process may go on when its first one has ended.
+    fn tasks(&self) -> Vec<Task> {
         let own = rustix::process::getpid();
-        let found = self.candidates().into_iter().filter_map(Pid::from_raw).filter(|id| *id != own);
-        found.filter_map(|id| Process::look(id, self.uid)).filter(|process| self.is_its(process)).collect()
+        let found = self.candidates().into_iter().filter_map(Pid::from_raw);
+        let found = found.filter_map(|id| Task::look(id, self.uid)).filter(|task| task.process != own);
+        found.filter(|task| self.is_its(task)).collect()
     }
 
-    fn is_its(&self, process: &Process) -> bool {
+    fn is_its(&self, task: &Task) -> bool {
         match self.confined {
-            Confined::Wholly => rustix::process::test_kill_process(process.id).is_ok(),
-            Confined::Partly => process.group == self.leader.as_raw_nonzero().get(),
+            Confined::Wholly => rustix::process::test_kill_process(task.process).is_ok(),
+            Confined::Partly => task.group == self.leader.as_raw_nonzero().get(),
         }
     }
 
-    /// The processes that began after it: numbers are given in turn.
+    /// The threads that began after it: numbers are given in turn, to them as to processes.
     fn candidates(&self) -> Vec<i32> {
         let first = self.leader.as_raw_nonzero().get();
         match last() {
             Some(last) if (first..first.saturating_add(MANY)).contains(&last) => (first..=last).collect(),
             // From the beginning again, or nobody says.
             _ => {
-                let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-                all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+                let mut processes = numbers("/proc");
+                processes.retain(|id| is_of(*id, self.uid));
+                processes.into_iter().flat_map(|id| numbers(&format!("/proc/{id}/task"))).collect()
             }
         }
     }
+}
+
+/// The processes, or threads, that have a folder there.
+fn numbers(folder: &str) -> Vec<i32> {
+    let all = fs::read_dir(folder).into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn is_of(task: i32, uid: u32) -> bool {
+    fs::metadata(format!("/proc/{task}")).is_ok_and(|found| found.uid() == uid)
+}
+
+/// The bytes of memory of each process.
+fn memory(tasks: &[Task]) -> HashMap<Pid, u64> {
+    let mut memory = HashMap::new();
+    for task in tasks {
+        let most = memory.entry(task.process).or_default();
+        *most = task.memory.max(*most);
+    }
+    memory
 }
 
 /// The number of the process, or thread, that began last (proc_loadavg(5)).
@@ -219,29 +252,25 @@ struct Held {
     unnamed: HashMap<(u64, u64), u64>,
 }
 
-struct Process {
+/// A thread of the program's.
+struct Task {
     id: Pid,
+    /// That it belongs to; its first thread has the same number.
+    process: Pid,
     group: i32,
+    /// Bytes that its process has in memory.
     memory: u64,
 }
 
-impl Process {
+impl Task {
     /// One of this user that has not ended.
     fn look(id: Pid, uid: u32) -> Option<Self> {
-        let place = format!("/proc/{}", id.as_raw_nonzero());
-        if fs::metadata(&place).ok()?.uid() != uid {
+        if !is_of(id.as_raw_nonzero().get(), uid) {
             return None;
         }
-        // proc_pid_stat(5): after the name the state, its parent, its group, and as the 24th the pages in memory.
-        let stat = fs::read_to_string(format!("{place}/stat")).ok()?;
-        let mut fields = stat.rsplit(')').next()?.split_whitespace();
-        if matches!(fields.next()?, "Z" | "X") {
-            return None;
-        }
-        let group = fields.nth(1)?.parse().ok()?;
-        let pages: u64 = fields.nth(18)?.parse().ok()?;
+        let stat = Stat::of(id).filter(|stat| !stat.has_ended)?;
         let page = u64::try_from(rustix::param::page_size()).ok()?;
-        Some(Self { id, group, memory: pages.saturating_mul(page) })
+        Some(Self { id, process: process_of(id)?, group: stat.group, memory: stat.pages.saturating_mul(page) })
     }
 
     /// The files that it has open and that have no name any more, or never had one: device, number and bytes of each.
@@ -252,6 +281,39 @@ impl Process {
         let unnamed = files.filter(|found| found.is_file() && found.nlink() == 0);
         Ok(unnamed.map(|found| ((found.dev(), found.ino()), found.blocks().saturating_mul(BLOCK))).collect())
     }
+}
+
+/// What the kernel tells everybody of a thread (proc_pid_stat(5)).
+struct Stat {
+    has_ended: bool,
+    group: i32,
+    /// Bytes of addresses in use; none once its memory is given up, which comes before it has ended.
+    size: u64,
+    /// Pages in memory.
+    pages: u64,
+}
+
+impl Stat {
+    fn of(task: Pid) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", task.as_raw_nonzero())).ok()?;
+        // After the name: the state, its parent, its group, and as the 23rd and 24th the two about memory.
+        let mut fields = stat.rsplit(')').next()?.split_whitespace();
+        let has_ended = matches!(fields.next()?, "Z" | "X");
+        let group = fields.nth(1)?.parse().ok()?;
+        let (size, pages) = (fields.nth(17)?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Self { has_ended, group, size, pages })
+    }
+
+    fn is_ending(&self) -> bool {
+        self.has_ended || self.size == 0
+    }
+}
+
+/// The process of a thread (proc_pid_status(5), `Tgid`).
+fn process_of(task: Pid) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{}/status", task.as_raw_nonzero())).ok()?;
+    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    number.trim().parse().ok().and_then(Pid::from_raw)
 }
 
 #[cfg(test)]
@@ -311,7 +373,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let another = of(&folder);
         let own = Kept { uid: rustix::process::geteuid().as_raw(), ..of(&folder) };
-        let found = |kept: &Kept, error| kept.looked_into::<Vec<u8>>(Err(io::Error::from_raw_os_error(error)));
+        let here = rustix::process::getpid();
+        let found = |kept: &Kept, error| kept.looked_into::<Vec<u8>>(here, Err(io::Error::from_raw_os_error(error)));
         for kept in [&another, &own] {
             assert_eq!(found(kept, libc::ENOENT), Ok(vec![]));
             assert_eq!(found(kept, libc::ESRCH), Ok(vec![]));
@@ -319,6 +382,30 @@ mod tests {
         }
         assert_eq!(found(&another, libc::EACCES), Ok(vec![]));
         assert!(found(&own, libc::EACCES).unwrap_err().contains("killed, one of its processes cannot be looked into"));
+    }
+
+    #[test]
+    fn a_process_that_has_given_up_its_memory_ends_and_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Kept { uid: rustix::process::geteuid().as_raw(), ..of(&folder) };
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = Pid::from_child(&child);
+        while !Stat::of(ended).unwrap().has_ended {
+            thread::yield_now();
+        }
+        // This is what it is told of a process that nobody has waited for, unless it may look into root's.
+        let denied = || Err(io::Error::from_raw_os_error(libc::EACCES));
+        assert_eq!(own.looked_into::<Vec<u8>>(ended, denied()), Ok(vec![]));
+        child.wait().unwrap();
+        assert_eq!(own.looked_into::<Vec<u8>>(ended, denied()), Ok(vec![]));
+    }
+
+    #[test]
+    fn threads_of_one_process_have_its_memory_once() {
+        let (one, other) = (Pid::from_raw(10).unwrap(), Pid::from_raw(20).unwrap());
+        let task = |id: Pid, process, memory| Task { id, process, group: 10, memory };
+        let tasks = [task(one, one, 0), task(Pid::from_raw(11).unwrap(), one, 7), task(other, other, 5)];
+        assert_eq!(memory(&tasks), HashMap::from([(one, 7), (other, 5)]));
     }
 
     #[test]
@@ -356,16 +443,16 @@ mod tests {
         let kept = Kept { leader, uid, folder: "/nonexistent".into(), confined: Confined::Partly };
         // What it has only just begun to use may not be told yet.
         let start = Instant::now();
-        let mut found = kept.processes();
-        while found.iter().all(|process| process.memory == 0) && start.elapsed().as_secs() < 10 {
+        let mut found = kept.tasks();
+        while found.iter().all(|task| task.memory == 0) && start.elapsed().as_secs() < 10 {
             thread::yield_now();
-            found = kept.processes();
+            found = kept.tasks();
         }
-        let seen: Vec<_> = found.iter().map(|process| (process.id, process.memory > 0)).collect();
+        let seen: Vec<_> = found.iter().map(|task| (task.process, task.memory > 0)).collect();
         assert_eq!(seen, [(leader, true)]);
-        assert!(Kept { uid: 64_999, ..kept }.processes().is_empty());
+        assert!(Kept { uid: 64_999, ..kept }.tasks().is_empty());
         let kept = Kept { leader, uid, folder: "/nonexistent".into(), confined: Confined::Partly };
         kept.sweep();
-        assert!(kept.processes().is_empty() && !child.wait().unwrap().success());
+        assert!(kept.tasks().is_empty() && !child.wait().unwrap().success());
     }
 }

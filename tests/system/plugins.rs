@@ -111,9 +111,10 @@ fn install(path: &Path, text: &str) {
     assert!(install.wait().unwrap().success());
 }
 
-/// Whether it is a process that has ended, and that whoever started it has not looked at yet.
+/// Whether it is a process that has ended with all its threads, and that whoever started it has not looked at yet.
 fn is_zombie(process: &Path) -> bool {
-    fs::read_to_string(process.join("stat")).is_ok_and(|stat| stat.contains(") Z "))
+    let is_alone = fs::read_dir(process.join("task")).is_ok_and(|threads| threads.count() == 1);
+    is_alone && fs::read_to_string(process.join("stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -183,16 +184,23 @@ async fn nothing_that_a_plugin_starts_outlives_it_however_it_gets_away() {
                 perl -e 'fork and exit; setpgrp; fork and exit; open STDOUT, \">/dev/null\"; sleep 1000'";
     let bomb = "exec perl -e 'while (1) { defined fork or sleep 1000 }'";
     let apart = "perl -e 'setpgrp; while (1) { defined fork or sleep 1000 }' &";
+    // A process whose first thread has ended looks as if it had.
+    let exit = if cfg!(target_arch = "aarch64") { 93 } else { 60 };
+    let headless = format!(
+        "perl -Mthreads -e 'fork and exit; setpgrp; threads->create(sub {{ open F, \">on\"; sleep 1000 }}); \
+         open STDOUT, \">/dev/null\"; syscall({exit}, 0)'\nuntil [ -e on ]; do :; done"
+    );
     let plugins = [
         ("leaves", format!("{away}\n{GOOD}")),
         ("holds", format!("setsid sh -c ': > away; sleep 1000' &\nuntil [ -e away ]; do :; done\n{GOOD}")),
+        ("headless", format!("{headless}\n{GOOD}")),
         ("away", format!("{away}\nkill -9 $$")),
         ("bomb", bomb.to_owned()),
-        ("apart", format!("{apart}\nsleep 1000")),
+        ("apart", format!("{apart}\nexec sleep 1000")),
         ("good", GOOD.to_owned()),
     ];
     let host = Host::start(64002, "timeout = \"2s\"", &plugins).await;
-    for name in ["leaves", "holds"] {
+    for name in ["leaves", "holds", "headless"] {
         host.pull(name).allows("ALLOWED", "fine");
         host.is_clean();
     }
@@ -303,19 +311,32 @@ async fn a_plugin_that_attacks_gets_nowhere_and_the_daemon_does_not_notice() {
 async fn a_plugin_takes_no_more_memory_and_disk_than_it_may() {
     needs_root!();
     let fill = "head -c 60000000 /dev/zero";
+    // A third of what it may have, which each of its nine threads has.
+    let threads = "perl -Mthreads -e 'threads->create(sub { sleep 1000 })->detach for 1 .. 8; \
+                   $n = 3e8; $x = \"x\" x $n; sleep 1'";
+    // Its first thread, that has ended, has none of it.
+    let exit = if cfg!(target_arch = "aarch64") { 93 } else { 60 };
+    let headless = format!(
+        "for i in 1 2 3 4 5 6; do perl -Mthreads -e 'threads->create(sub {{ $n = 3e8; $x = \"x\" x $n; sleep 1000 }}); \
+         syscall({exit}, 0)' & done; sleep 1000"
+    );
     let plugins = [
         ("hungry", "perl -e '$x = \"x\" x 3e9'; echo $? >&2; exit 7".to_owned()),
         ("family", "for i in 1 2 3 4 5 6; do perl -e '$x = \"x\" x 3e8; sleep 1000' & done; wait".to_owned()),
         ("fills", format!("for i in 1 2 3 4 5 6 7 8; do {fill} > f$i; done; sleep 1000")),
         ("hides", format!("for i in 3 4 5 6 7 8; do eval \"exec $i>f; rm f; {fill} >&$i\"; done; sleep 1000")),
+        ("headless", headless),
+        ("threads", format!("{threads}\n{GOOD}")),
         ("many", "i=0; while :; do i=$((i+1)); : > f$i; done".to_owned()),
         ("good", GOOD.to_owned()),
     ];
     let host = Host::start(64004, "timeout = \"8s\"", &plugins).await;
+    host.pull("threads").allows("ALLOWED", "fine");
     for (name, words) in [
         // Where the daemon may set limits it gets none; where not it is seen.
         ("hungry", String::new()),
         ("family", format!("killed, it took more than {} bytes of memory", limits::PLUGIN_MEMORY_BYTES)),
+        ("headless", format!("killed, it took more than {} bytes of memory", limits::PLUGIN_MEMORY_BYTES)),
         ("fills", format!("killed, its files came to more than {} bytes", limits::PLUGIN_FOLDER_BYTES)),
         ("hides", format!("killed, its files came to more than {} bytes", limits::PLUGIN_FOLDER_BYTES)),
         ("many", format!("killed, it wrote more than {} files", limits::PLUGIN_FOLDER_ENTRIES)),
