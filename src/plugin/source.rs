@@ -184,7 +184,7 @@ impl Reader {
         let Options { reference, title, name, vouched, .. } = &self.options;
         let (repository, deadline) = (&reference.repository, deadline());
         let artifact = self.store.resolve(reference, deadline).await.map_err(told)?;
-        let history = kept.history(&named(&reference.to_string()))?;
+        let history = kept.history(&self.history())?;
         // A digest in the configuration is the operator's word; what is in force here goes nowhere.
         let moves = reference.digest.is_none() && in_force.is_none_or(|record| record.artifact != artifact);
         if moves {
@@ -203,7 +203,7 @@ impl Reader {
         // Before it is in force: what was is never forgotten. Who stays where it is moves nobody else back.
         if moves || history.seen.is_empty() {
             let history = history.with(&artifact.digest, found.annotations.get(CREATED), now);
-            kept.keep_history(&named(&reference.to_string()), &history)?;
+            kept.keep_history(&self.history(), &history)?;
         }
         let before = in_force.and_then(|record| {
             if record.program == found.program.digest { record.before.clone() } else { Some(record.program.clone()) }
@@ -291,6 +291,15 @@ impl Reader {
     fn installed(&self, kept: &Kept, Record { artifact, program, .. }: &Record) -> Installed {
         let path = kept.path(&self.options.name, program);
         Installed { path, program: program.clone(), artifact: artifact.digest.clone() }
+    }
+
+    /// The name of its history: one for a tag, also for the one that is meant where none is written.
+    fn history(&self) -> String {
+        let Reference { repository, tag, digest } = &self.options.reference;
+        match (tag, digest) {
+            (None, None) => named(&format!("{repository}:latest")),
+            _ => named(&self.options.reference.to_string()),
+        }
     }
 
     /// The name of its record: one for each plugin and trust, so that what was taken by another one never counts.

@@ -667,12 +667,13 @@ fn a_broken_record_does_not_let_the_tag_go_back() {
     assert_eq!(now.artifact, second.digest, "{}", followed.problem());
 }
 
-#[test]
-fn a_tag_does_not_go_back_when_a_title_is_asked_for() {
+/// Asks for a plugin whose tag went back in another way than before.
+#[track_caller]
+fn does_not_go_back(before: impl Fn(Options) -> Options, after: impl Fn(Options) -> Options) {
     let registry = Registry::default();
     let first = registry.tag(SCRIPT, json!({}));
     sign(&registry, &first, "a/good");
-    let followed = Followed::new(registry, by_executor(1));
+    let followed = Followed::with(registry, by_executor(1), before);
     followed.now().unwrap();
     let second = followed.registry.tag(OTHER, json!({}));
     sign(&followed.registry, &second, "a/good");
@@ -680,11 +681,23 @@ fn a_tag_does_not_go_back_when_a_title_is_asked_for() {
     let Followed { registry, folder, source } = followed;
     drop(source);
     *registry.tag.lock().unwrap() = Some(first);
-    let titled = Options { title: Some("sbom".to_owned()), ..options(&folder.path().join("kept"), by_executor(1)) };
-    let source = source::open(titled, Arc::<Registry>::clone(&registry), Some(judge(&registry)));
+    let asked = after(options(&folder.path().join("kept"), by_executor(1)));
+    let source = source::open(asked, Arc::<Registry>::clone(&registry), Some(judge(&registry)));
     source.await_reading(source.ask(), Duration::from_secs(60));
-    let now = source.now().0;
-    assert!(now.is_err(), "the older one runs: {now:?}");
+    let cause = source.now().0.map(|now| now.artifact.clone()).expect_err("the older one runs");
+    assert!(cause.contains("a tag never goes back"), "{cause}");
+}
+
+#[test]
+fn a_tag_does_not_go_back_when_a_title_is_asked_for() {
+    does_not_go_back(|options| options, |options| Options { title: Some("sbom".to_owned()), ..options });
+}
+
+#[test]
+fn a_tag_does_not_go_back_when_it_is_written_in_another_way() {
+    let named = |name: &'static str| move |options| Options { reference: name.parse().unwrap(), ..options };
+    does_not_go_back(named("r.io/plugins/sbom"), named("r.io/plugins/sbom:latest"));
+    does_not_go_back(named("r.io/plugins/sbom:latest"), named("r.io/plugins/sbom"));
 }
 
 #[test]
