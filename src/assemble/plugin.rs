@@ -11,24 +11,20 @@ use serde_json::{Map, Value};
 use super::{Assembly, Shared, environment};
 use crate::config::{self, Config, Confinement, Mode, Place, VerifierKind};
 use crate::reference::Repository;
+use crate::runner::ratify::Plugin;
 use crate::runner::{self, Confined, Runner};
 use crate::scope::{Pattern, Scopes};
 use crate::store::plugin::PluginStore;
 use crate::trust::Stamp;
 pub use crate::verifier::plugin::{Exchange, PluginVerifier};
-use crate::{store, verifier};
 
 /// What a program that was fetched lies there as long as.
 pub(super) type Held = Option<Arc<dyn Any + Send + Sync>>;
 
-/// A program that was found, and how it is run.
+/// A program that was found, and what runs it.
 struct Found {
-    path: PathBuf,
-    fetched: Held,
+    plugin: Plugin,
     runner: Arc<Runner>,
-    told: Map<String, Value>,
-    environment: BTreeMap<String, String>,
-    strict: bool,
     /// Why it must not be run, if it must not.
     broken: Option<String>,
 }
@@ -45,15 +41,12 @@ impl Assembly {
         config: &Config,
     ) -> Result<PluginVerifier, String> {
         let config::PluginVerifier { artifact_types, program } = verifier;
-        let Found { path, fetched, runner, mut told, environment, strict, broken } = self.program(program, config);
+        let Found { mut plugin, runner, broken } = self.program(program, config);
         if let Some(cause) = broken {
             return Err(cause);
         }
-        introduce(&mut told, name, &program.plugin.value, artifact_types);
-        let (artifact_types, network) = (artifact_types.clone(), program.network);
-        let options =
-            verifier::plugin::Options { path, fetched, artifact_types, config: told, environment, network, strict };
-        Ok(PluginVerifier::new(name.to_owned(), options, runner))
+        introduce(&mut plugin.config, name, &program.plugin.value, artifact_types);
+        Ok(PluginVerifier::new(name.to_owned(), artifact_types.clone(), plugin, runner))
     }
 
     /// A store that is a plugin, and why it cannot be run, if it cannot; that is in the problems too, with its place.
@@ -62,16 +55,14 @@ impl Assembly {
         program: &config::PluginProgram,
         config: &Config,
     ) -> (PluginStore, Option<String>) {
-        let Found { path, fetched, runner, mut told, environment, strict, broken } = self.program(program, config);
+        let Found { mut plugin, runner, broken } = self.program(program, config);
         // Ratify looks a store's plugin up by its name.
-        told.insert("name".to_owned(), Value::from(program.plugin.value.as_str()));
-        let network = program.network;
-        let options = store::plugin::Options { path, fetched, config: told, environment, network, strict };
-        (PluginStore::new(options, runner), broken)
+        plugin.config.insert("name".to_owned(), Value::from(program.plugin.value.as_str()));
+        (PluginStore::new(plugin, runner), broken)
     }
 
     fn program(&mut self, program: &config::PluginProgram, config: &Config) -> Found {
-        let config::PluginProgram { plugin, source, config: told, environment: variables, .. } = program;
+        let config::PluginProgram { plugin, source, config: told, environment: variables, network } = program;
         let (folder, runner) = self.plugins(&config.plugins);
         let strict = config.plugins.sandbox == Confinement::Strict;
         let installed = folder.join(&plugin.value);
@@ -98,7 +89,8 @@ impl Assembly {
         for (name, value) in &environment {
             self.absorb(&format!("{name} of {}", path.display()), value.as_bytes());
         }
-        Found { path, fetched, runner, told: told.clone(), environment, strict, broken }
+        let plugin = Plugin { path, fetched, config: told.clone(), environment, network: *network, strict };
+        Found { plugin, runner, broken }
     }
 
     /// Whether plugins may be run on this kernel; where it confines them in part only, that is told.
@@ -184,17 +176,16 @@ pub fn plain_plugin(
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     introduce(&mut told, &name, &name, &artifact_types);
     let config::Plugins { user, socket, timeout, sandbox, .. } = plugins;
-    let options = verifier::plugin::Options {
+    let plugin = Plugin {
         path: file,
         fetched: None,
-        artifact_types,
         config: told,
         environment: BTreeMap::new(),
         network: false,
         strict: sandbox == Confinement::Strict,
     };
     let runner = Runner::new(runner::Options { user, socket, timeout });
-    PluginVerifier::new(name, options, Arc::new(runner))
+    PluginVerifier::new(name, artifact_types, plugin, Arc::new(runner))
 }
 
 /// As Ratify hands it on: what the host knows of a verifier stands beside what it is told.

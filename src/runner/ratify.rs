@@ -1,19 +1,52 @@
 //! What Ratify v1's plugins have in common, whatever they are asked (plugin protocol 1.0.0): how they fail, and what they
 //! want logged. Called by the verifier and the store that are plugins; what an answer means is theirs to say.
 
-use std::path::Path;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::Level;
 
 use crate::json;
 use crate::report::Fault;
-use crate::runner::{NotRun, Program, Ran, Runner};
+use crate::runner::{NotRun, Program, Ran, Runner, Sandbox};
 use crate::verdict::{Class, printable};
 
 /// The version of the protocol. Plugins hold it against the ones they know, letter by letter.
 pub const VERSION: &str = "1.0.0";
+
+/// A plugin, and how it is run.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// The executable, by its absolute path.
+    pub path: PathBuf,
+    /// Set where it was fetched: then it belongs to this process's user, and lies there for as long as somebody has this.
+    pub fetched: Option<Arc<dyn Any + Send + Sync>>,
+    /// Its configuration, as written.
+    pub config: Map<String, Value>,
+    /// Variables of this process's environment that it gets, with their values.
+    pub environment: BTreeMap<String, String>,
+    /// Whether it may reach others over the network.
+    pub network: bool,
+    /// Whether it is not run where the kernel cannot confine it wholly.
+    pub strict: bool,
+}
+
+impl Plugin {
+    /// A run of it, which is asked this, and has these files in its folder.
+    pub fn asked(&self, question: BTreeMap<String, String>, input: Vec<u8>, files: Vec<(String, Bytes)>) -> Program {
+        let Self { path, fetched, network, strict, .. } = self;
+        let mut environment = self.environment.clone();
+        environment.extend(question);
+        let sandbox = Some(Sandbox { files, network: *network, strict: *strict });
+        Program { environment, fetched: fetched.is_some(), sandbox, ..Program::new(path.clone(), input) }
+    }
+}
 
 /// Runs a plugin and logs what it wants logged. What goes wrong names it; an exit code says nothing yet.
 ///

@@ -1,20 +1,19 @@
 //! A store that is a program: a plugin of Ratify v1's (plugin protocol 1.0.0). Runs it confined and as nobody for each
 //! question, and hands on nothing that it says of content: bytes count by their digest. Keeps nothing.
 
-use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::artifact::{Descriptor, Digest};
 use crate::limits;
 use crate::reference::{Reference, Repository};
-use crate::runner::{Program, Runner, Sandbox, ratify};
+use crate::runner::ratify::{self, Plugin};
+use crate::runner::{Program, Runner};
 use crate::store::{Error, Listed, Store, check};
 use crate::verdict::Class;
 
@@ -29,32 +28,15 @@ use protocol::Question;
 /// Has a plugin answer for where artifacts lie.
 #[derive(Debug)]
 pub struct PluginStore {
-    options: Options,
+    plugin: Plugin,
     runner: Arc<Runner>,
-}
-
-/// Which plugin, and how it is run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The executable, by its absolute path.
-    pub path: PathBuf,
-    /// Set where it was fetched: then it belongs to this process's user, and lies there for as long as somebody has this.
-    pub fetched: Option<Arc<dyn Any + Send + Sync>>,
-    /// Its configuration, as written.
-    pub config: Map<String, Value>,
-    /// Variables of this process's environment that it gets, with their values.
-    pub environment: BTreeMap<String, String>,
-    /// Whether it may reach others over the network.
-    pub network: bool,
-    /// Whether it is not run where the kernel cannot confine it wholly.
-    pub strict: bool,
 }
 
 impl PluginStore {
     /// A store that this plugin is.
     #[must_use]
-    pub fn new(options: Options, runner: Arc<Runner>) -> Self {
-        Self { options, runner }
+    pub fn new(plugin: Plugin, runner: Arc<Runner>) -> Self {
+        Self { plugin, runner }
     }
 
     /// What the plugin prints, which may be so much, about a subject.
@@ -65,25 +47,16 @@ impl PluginStore {
         most_output: u64,
         deadline: Instant,
     ) -> Result<Vec<u8>, Error> {
-        let Options { path, fetched, config, environment, network, strict } = &self.options;
         let arguments = question.arguments().map_err(|cause| self.malformed(question, cause))?;
-        let mut environment = environment.clone();
-        environment.extend(protocol::environment(question, arguments, subject));
-        let sandbox = Sandbox { files: Vec::new(), network: *network, strict: *strict };
-        let input = Value::Object(config.clone()).to_string().into_bytes();
-        let program = Program {
-            environment,
-            fetched: fetched.is_some(),
-            sandbox: Some(sandbox),
-            most_output,
-            ..Program::new(path.clone(), input)
-        };
+        let asked = protocol::environment(question, arguments, subject);
+        let input = Value::Object(self.plugin.config.clone()).to_string().into_bytes();
+        let program = Program { most_output, ..self.plugin.asked(asked, input, Vec::new()) };
         let failed = |cause| Error::Plugin { what: question.to_string(), cause };
         let ran = ratify::run(&self.runner, program, deadline).await.map_err(failed)?;
         if ran.code == Some(0) {
             Ok(ran.output)
         } else {
-            Err(failed(ratify::fault(path, Class::Unchecked, &ratify::failure(&ran))))
+            Err(failed(ratify::fault(&self.plugin.path, Class::Unchecked, &ratify::failure(&ran))))
         }
     }
 
@@ -111,7 +84,7 @@ impl PluginStore {
     }
 
     fn what(&self, question: &Question<'_>) -> String {
-        format!("{question} of plugin {}", self.options.path.display())
+        format!("{question} of plugin {}", self.plugin.path.display())
     }
 
     fn malformed(&self, question: &Question<'_>, cause: String) -> Error {

@@ -44,7 +44,7 @@ impl Scripted {
         let programs = Programs::new();
         let path = programs.put("evidence", &format!("#!/bin/bash\nconfig=$(cat)\n{script}\n"));
         let config = json!({ "name": "evidence", "endpoint": "https://e.io" });
-        let options = Options {
+        let plugin = Plugin {
             path,
             fetched: None,
             config: config.as_object().unwrap().clone(),
@@ -52,7 +52,7 @@ impl Scripted {
             network: false,
             strict: false,
         };
-        Self { store: PluginStore::new(options, Arc::new(runner(Duration::from_secs(20)))), programs }
+        Self { store: PluginStore::new(plugin, Arc::new(runner(Duration::from_secs(20)))), programs }
     }
 
     async fn resolve(&self, name: &str) -> Result<Descriptor, Error> {
@@ -345,6 +345,6 @@ async fn a_plugin_reaches_nobody_unless_it_may() {
     let wanted = descriptor(BLOB, b"reached");
     let mut store = Scripted::new(&format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf reached"));
     assert_says(store.blob(&wanted, 10).await, &["it ended with exit code 1"]);
-    store.store.options.network = true;
+    store.store.plugin.network = true;
     assert_eq!(store.blob(&wanted, 10).await.unwrap(), b"reached"[..]);
 }

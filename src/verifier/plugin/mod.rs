@@ -1,17 +1,14 @@
 //! A verifier that is a program: a plugin of Ratify v1's, unmodified. Gives it what it is asked about in a folder of its
 //! own, runs it confined and as nobody, and takes its word for it. Never gives it credentials, and decides nothing itself.
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 
 use crate::report::{Failure, Fault, Outcome, Pass, Stage};
 use crate::room::Kind;
-use crate::runner::{Program, Ran, Runner, Sandbox, ratify};
+use crate::runner::ratify::{self, Plugin};
+use crate::runner::{Program, Ran, Runner};
 use crate::verdict::Class;
 use crate::verifier::{Candidate, Verifier};
 
@@ -26,27 +23,10 @@ pub use protocol::{Said, read_result};
 #[derive(Debug)]
 pub struct PluginVerifier {
     name: String,
-    options: Options,
-    runner: Arc<Runner>,
-}
-
-/// Which plugin, and how it is run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The executable, by its absolute path.
-    pub path: PathBuf,
-    /// Set where it was fetched: then it belongs to this process's user, and lies there for as long as somebody has this.
-    pub fetched: Option<Arc<dyn Any + Send + Sync>>,
     /// The types of artifacts that it judges; `*` is all.
-    pub artifact_types: Vec<String>,
-    /// Its configuration, as written.
-    pub config: Map<String, Value>,
-    /// Variables of this process's environment that it gets, with their values.
-    pub environment: BTreeMap<String, String>,
-    /// Whether it may reach others over the network.
-    pub network: bool,
-    /// Whether it is not run where the kernel cannot confine it wholly.
-    pub strict: bool,
+    artifact_types: Vec<String>,
+    plugin: Plugin,
+    runner: Arc<Runner>,
 }
 
 /// What went to a plugin and came of it, for whoever writes one.
@@ -67,10 +47,10 @@ struct Seen {
 }
 
 impl PluginVerifier {
-    /// A verifier of this configured name.
+    /// A verifier of this configured name, for artifacts of these types; `*` is all.
     #[must_use]
-    pub fn new(name: String, options: Options, runner: Arc<Runner>) -> Self {
-        Self { name, options, runner }
+    pub fn new(name: String, artifact_types: Vec<String>, plugin: Plugin, runner: Arc<Runner>) -> Self {
+        Self { name, artifact_types, plugin, runner }
     }
 
     /// Asks the plugin as [`Verifier::verify`] does, and tells what went to and fro.
@@ -92,18 +72,14 @@ impl PluginVerifier {
         if let Some(seen) = &mut seen {
             seen.ran = Some(ran);
         }
-        outcome.map_err(|cause| ratify::fault(&self.options.path, Class::Malformed, &cause))
+        outcome.map_err(|cause| ratify::fault(&self.plugin.path, Class::Malformed, &cause))
     }
 
     async fn program(&self, candidate: Candidate<'_>) -> Result<Program, Fault> {
-        let Options { path, fetched, config, environment, network, strict, .. } = &self.options;
         let files = evidence::collect(candidate).await?;
-        let sandbox = Sandbox { files, network: *network, strict: *strict };
-        let mut environment = environment.clone();
-        environment.extend(protocol::environment(candidate.lies_in(), &candidate.subject.digest));
-        let input = protocol::request(config, candidate.referrer, candidate.manifest);
-        let fetched = fetched.is_some();
-        Ok(Program { environment, fetched, sandbox: Some(sandbox), ..Program::new(path.clone(), input) })
+        let question = protocol::environment(candidate.lies_in(), &candidate.subject.digest);
+        let input = protocol::request(&self.plugin.config, candidate.referrer, candidate.manifest);
+        Ok(self.plugin.asked(question, input, files))
     }
 
     fn outcome(&self, ran: &Ran) -> Result<Outcome, String> {
@@ -115,7 +91,7 @@ impl PluginVerifier {
             let (signer, identity, valid_until, logged) = (None, None, None, Vec::new());
             Outcome::Passed(Pass { detail: words, signer, identity, valid_until, logged })
         } else {
-            let cause = format!("plugin {}: {words}", self.options.path.display());
+            let cause = format!("plugin {}: {words}", self.plugin.path.display());
             Outcome::Failed(Failure { stage: Stage::Plugin, cause })
         })
     }
@@ -128,7 +104,7 @@ impl Verifier for PluginVerifier {
     }
 
     fn accepts(&self, artifact_type: &str) -> bool {
-        self.options.artifact_types.iter().any(|taken| taken == "*" || taken == artifact_type)
+        self.artifact_types.iter().any(|taken| taken == "*" || taken == artifact_type)
     }
 
     async fn verify(&self, candidate: Candidate<'_>) -> Vec<Outcome> {

@@ -1,10 +1,11 @@
 //! What a plugin is told and given, and whatever it may do in return.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Map, json};
 use tokio::time::Instant;
 
 use super::*;
@@ -63,20 +64,19 @@ impl Store for Contents {
 }
 
 /// What a verifier says whose plugin is this script, of a referrer with these blobs.
-async fn outcome_of(script: &str, blobs: &[&[u8]], change: impl FnOnce(&mut Options)) -> Outcome {
+async fn outcome_of(script: &str, blobs: &[&[u8]], change: impl FnOnce(&mut Plugin)) -> Outcome {
     let programs = Programs::new();
     let path = programs.put("sbom", &format!("#!/bin/bash\nrequest=$(cat)\n{script}\n"));
     let config = json!({ "name": "sbom", "artifactTypes": SBOM, "disallowed": ["x"] });
-    let mut options = Options {
+    let mut plugin = Plugin {
         fetched: None,
         path,
-        artifact_types: vec![SBOM.to_owned()],
         config: config.as_object().unwrap().clone(),
         environment: [("PROXY".to_owned(), "p".to_owned())].into(),
         network: false,
         strict: false,
     };
-    change(&mut options);
+    change(&mut plugin);
     let mut store = Contents::default();
     let layers =
         blobs.iter().map(|bytes| Layer { descriptor: store.put(SBOM, bytes), annotations: Annotations::new() });
@@ -99,7 +99,12 @@ async fn outcome_of(script: &str, blobs: &[&[u8]], change: impl FnOnce(&mut Opti
         now: now(),
         deadline: Instant::now() + Duration::from_secs(60),
     };
-    let verifier = PluginVerifier::new("sbom".to_owned(), options, Arc::new(runner(Duration::from_secs(20))));
+    let verifier = PluginVerifier::new(
+        "sbom".to_owned(),
+        vec![SBOM.to_owned()],
+        plugin,
+        Arc::new(runner(Duration::from_secs(20))),
+    );
     let mut outcomes = verifier.verify(candidate).await;
     assert!(verifier.name() == "sbom" && outcomes.len() == 1);
     outcomes.remove(0)
@@ -217,18 +222,17 @@ async fn evidence_at_the_limit_and_one_past_it() {
 
 #[test]
 fn types_are_taken_as_they_are_configured() {
-    let options = |types: &[&str]| Options {
+    let plugin = Plugin {
         fetched: None,
         path: "/x".into(),
-        artifact_types: types.iter().map(|it| (*it).to_owned()).collect(),
         config: Map::new(),
         environment: BTreeMap::new(),
         network: false,
         strict: false,
     };
     let accepts = |types: &[&str], found: &str| {
-        let runner = Arc::new(runner(Duration::ZERO));
-        PluginVerifier::new("v".to_owned(), options(types), runner).accepts(found)
+        let (types, runner) = (types.iter().map(|it| (*it).to_owned()), Arc::new(runner(Duration::ZERO)));
+        PluginVerifier::new("v".to_owned(), types.collect(), plugin.clone(), runner).accepts(found)
     };
     assert!(accepts(&[SBOM], SBOM) && accepts(&["a/b", SBOM], SBOM) && accepts(&["*"], "any"));
     assert!(!accepts(&[SBOM], "application/spdx") && !accepts(&["application/*"], SBOM));
