@@ -80,6 +80,7 @@ fn fetched_plugin(plugin: &Fetched) -> v1::FetchedPlugin {
         trust: plugin.trust.to_owned(),
         artifact: plugin.artifact.as_ref().map(ToString::to_string).unwrap_or_default(),
         as_of: as_of.map_or(0, |since| since.as_secs()),
+        problem: plugin.problem.clone().unwrap_or_default(),
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::plugin::Held;
 use super::{Assembly, Shared, credentials, environment, options};
 use crate::artifact::Digest;
-use crate::config::{self, Config, Mode, PluginSource, Proxy, RegistryStore, Spanned, VerifierKind};
+use crate::config::{self, Config, Mode, PluginSource, Proxy, RegistryStore, Remember, Spanned, VerifierKind};
 use crate::executor::Executor;
 use crate::limits;
 use crate::metrics::AsOf;
@@ -35,6 +35,8 @@ pub struct Fetched {
     pub artifact: Option<Digest>,
     /// When that was last found to be the one that counts.
     pub as_of: AsOf,
+    /// What is wrong with it, or with what its source names now.
+    pub problem: Option<String>,
 }
 
 impl std::fmt::Debug for Fetched {
@@ -93,22 +95,35 @@ impl Assembly {
         let plugin = self.remotes.plugin(asked, &self.proxy, made, judge.map(|judge| judge.executor));
         let now = plugin.now_within(self.patience.saturating_duration_since(std::time::Instant::now()));
         let found = self.take_now(&plugin, now, &source.artifact.place);
+        let digest = found.and_then(|installed| self.installed_whole(&installed, &plugin, source));
         let age = Arc::clone(&plugin);
         self.fetched.push(Fetched {
             name: name.to_owned(),
             source: source.artifact.value.clone(),
             trust,
-            artifact: found.as_ref().ok().map(|installed| installed.artifact.clone()),
+            artifact: digest.as_ref().ok().map(|(Installed { artifact, .. }, _)| artifact.clone()),
             as_of: Arc::new(move || SystemTime::now().checked_sub(age.age()?)),
+            problem: digest.as_ref().err().cloned().or_else(|| plugin.problem()),
         });
-        let Installed { path, program, .. } = &*found?;
+        let (Installed { path, .. }, digest) = digest?;
+        Ok((path, digest, Some(plugin)))
+    }
+
+    /// What was fetched and is as it was then, and its SHA-256.
+    fn installed_whole(
+        &mut self,
+        installed: &Installed,
+        plugin: &source::Source,
+        source: &PluginSource,
+    ) -> Result<(Installed, [u8; 32]), String> {
+        let Installed { path, program, .. } = installed;
         self.stamps.push((path.clone(), Stamp::of(path)));
         let digest = whole(path, program).inspect_err(|cause| {
             self.trust_problems.push(&source.artifact.place, cause.clone());
             // So that it is fetched again.
             plugin.ask();
         })?;
-        Ok((path.clone(), digest, Some(plugin)))
+        Ok((installed.clone(), digest))
     }
 
     /// The executor that a source names, put together for it alone.
@@ -146,6 +161,10 @@ impl Assembly {
         // What decides of a plugin, and nothing else: another scope or pin costs no plugin.
         let written = serde_json::to_vec(&(&checks.verifiers, &checks.policy, &of.store, &config.revocation));
         own.absorb("executor", &written.map_err(|error| mistake(error.to_string()))?);
+        // Lists are asked for anew each time: one that is remembered has signatures that were withdrawn.
+        let remember =
+            Remember { referrers: Duration::ZERO, stale_referrers: Duration::ZERO, ..config.remember.clone() };
+        let config = &Config { remember, ..config.clone() };
         let store = own.store(of, config).ok_or_else(|| format!("the store of executor {name:?} cannot be made"))?;
         let executor = own.executor(checks, of, &store, config);
         // Its files may have changed since they were read for the executor itself.

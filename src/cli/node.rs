@@ -60,6 +60,8 @@ pub(super) struct FetchedPlugin {
     pub(super) artifact: String,
     /// In seconds since 1970.
     as_of: u64,
+    /// What is wrong with it, or with what its source names now; empty where nothing is.
+    pub(super) problem: String,
 }
 
 #[derive(Serialize)]
@@ -94,8 +96,8 @@ impl From<v1::StatusReply> for Status {
 }
 
 impl From<v1::FetchedPlugin> for FetchedPlugin {
-    fn from(v1::FetchedPlugin { name, source, trust, artifact, as_of }: v1::FetchedPlugin) -> Self {
-        Self { name, source, trust, artifact, as_of }
+    fn from(v1::FetchedPlugin { name, source, trust, artifact, as_of, problem }: v1::FetchedPlugin) -> Self {
+        Self { name, source, trust, artifact, as_of, problem }
     }
 }
 
@@ -155,7 +157,7 @@ fn status_text(status: &Status) -> String {
     for TrustedRoot { name, source, as_of } in &status.trusted_roots {
         lines.push(format!("trusted root   {} ({}): as of {} ago", printable(name), printable(source), age(*as_of)));
     }
-    for FetchedPlugin { name, source, trust, artifact, as_of } in &status.fetched_plugins {
+    for FetchedPlugin { name, source, trust, artifact, as_of, .. } in &status.fetched_plugins {
         let trust = if trust == "unverified" { "NOT VERIFIED, as allowUnverified says" } else { trust };
         let state = match artifact.as_str() {
             "" => "none in force".to_owned(),

@@ -103,6 +103,11 @@ pub async fn find(
     if let Some(config) = image_config(&bytes) {
         let bytes = store.blob(repository, &config, limits::PLUGIN_PLATFORM_BYTES, deadline).await?;
         if let Some(stated) = json::from_slice::<Platform>(&bytes).ok().filter(|stated| stated != platform) {
+            if stated.os.is_empty() && stated.architecture.is_empty() {
+                return Err(NotFound::Unfit(format!(
+                    "it is an image that names no platform, not a plugin for {platform}"
+                )));
+            }
             return Err(NotFound::Unfit(format!("it is for {stated}, not for {platform}")));
         }
     }

@@ -154,15 +154,15 @@ impl Reader {
     }
 
     async fn read(&self) -> Result<Installed, Unread> {
-        let kept = self.kept().await.map_err(Unread::Unreachable)?;
-        let in_force = kept.record(&self.name()).map_err(Unread::Unreachable)?;
+        let kept = self.kept().await.map_err(Unread::Refused)?;
+        let in_force = kept.record(&self.name()).map_err(Unread::Refused)?;
         let now = SystemTime::now();
         match (self.follow(kept, in_force.as_ref(), now).await, in_force) {
             (Ok(record), _) => {
                 self.tell(&record);
                 Ok(self.installed(kept, &record))
             }
-            (Err(cause), None) => Err(Unread::Unreachable(cause)),
+            (Err(cause), None) => Err(Unread::Refused(cause)),
             // Whatever the tag names now: what is in force must still be vouched for.
             (Err(cause), Some(in_force)) => match self.vouched_for(&in_force.artifact, now, deadline()).await {
                 Err(Refusal { cause: withdrawn, is_certain: true }) => {
@@ -173,7 +173,13 @@ impl Reader {
                 }
                 Ok(()) | Err(Refusal { is_certain: false, .. }) => {
                     kept.touch(&self.name());
-                    Err(Unread::Unreachable(cause))
+                    // Its file may be spoilt, and the tag does not lead to it any more.
+                    let cause = match self.fetch_again(kept, &in_force, deadline()).await {
+                        Ok(()) => format!("{cause}; {} is used on", in_force.artifact.digest),
+                        Err(lost) if lost == cause => cause,
+                        Err(lost) => format!("{cause}; {} is not there any more: {lost}", in_force.artifact.digest),
+                    };
+                    Err(Unread::Refused(cause))
                 }
             },
         }
@@ -181,8 +187,7 @@ impl Reader {
 
     /// Goes where the reference leads, and takes what is there if it passes every check.
     async fn follow(&self, kept: &Kept, in_force: Option<&Record>, now: SystemTime) -> Result<Record, String> {
-        let Options { reference, title, name, vouched, .. } = &self.options;
-        let (repository, deadline) = (&reference.repository, deadline());
+        let (reference, deadline) = (&self.options.reference, deadline());
         let artifact = self.store.resolve(reference, deadline).await.map_err(told)?;
         let history = kept.history(&self.history())?;
         // A digest in the configuration is the operator's word; what is in force here goes nowhere.
@@ -190,10 +195,7 @@ impl Reader {
         if moves {
             never_back(&history, &artifact.digest)?;
         }
-        let last = repository.path().rsplit('/').next().unwrap_or_default();
-        let wanted = Wanted { title: title.as_deref(), names: [name, last], strict: *vouched != Vouched::Nobody };
-        let found = select::find(self.store.as_ref(), repository, &artifact, &wanted, &Platform::own(), deadline).await;
-        let found = found.map_err(|error| format!("{}: {error}", artifact.digest))?;
+        let found = self.find(&artifact, deadline).await?;
         self.is_plugin(&artifact.digest, &found)?;
         self.vouched_for(&artifact, now, deadline).await.map_err(|refusal| refusal.cause)?;
         if moves {
@@ -212,6 +214,27 @@ impl Reader {
         let record = Record { reference: reference.to_string(), artifact, program: found.program.digest, before, at };
         kept.keep(&self.name(), &record)?;
         Ok(record)
+    }
+
+    /// The program in an artifact.
+    async fn find(&self, artifact: &Descriptor, deadline: Instant) -> Result<Found, String> {
+        let Options { reference: Reference { repository, .. }, title, name, vouched, .. } = &self.options;
+        let last = repository.path().rsplit('/').next().unwrap_or_default();
+        let wanted = Wanted { title: title.as_deref(), names: [name, last], strict: *vouched != Vouched::Nobody };
+        let found = select::find(self.store.as_ref(), repository, artifact, &wanted, &Platform::own(), deadline).await;
+        found.map_err(|error| format!("{}: {error}", artifact.digest))
+    }
+
+    /// Has what is in force lie there whole.
+    async fn fetch_again(&self, kept: &Kept, in_force: &Record, deadline: Instant) -> Result<(), String> {
+        if kept.has(&self.options.name, &in_force.program) {
+            return Ok(());
+        }
+        let found = self.find(&in_force.artifact, deadline).await?;
+        if found.program.digest != in_force.program {
+            return Err(format!("its program was {}, and {} is there now", in_force.program, found.program.digest));
+        }
+        self.fetch(kept, &found.program).await
     }
 
     /// Whether it is of a kind that its executor takes for plugins.

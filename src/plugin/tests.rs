@@ -357,6 +357,27 @@ fn without_its_registry_the_kept_one_runs_on_also_after_a_restart_unless_it_was_
 }
 
 #[test]
+fn a_kept_file_that_was_spoilt_is_fetched_again_also_where_the_tag_leads_to_what_is_refused() {
+    let registry = Registry::default();
+    sign(&registry, &registry.tag(SCRIPT, json!({})), "a/good");
+    let followed = Followed::new(registry, by_executor(1));
+    let first = followed.now().unwrap();
+    let next = followed.registry.tag(OTHER, json!({}));
+    fs::remove_file(&first.path).unwrap();
+    assert_eq!(followed.now().unwrap(), first);
+    assert_eq!(fs::read(&first.path).unwrap(), SCRIPT);
+    let problem = followed.problem();
+    let refused = format!("plugin {REFERENCE}: {} is refused by executor \"plugins\"", next.digest);
+    assert!(problem.starts_with(&refused), "{problem}");
+    assert!(problem.ends_with(&format!("; {} is used on", first.artifact)), "{problem}");
+    fs::remove_file(&first.path).unwrap();
+    *followed.registry.down.lock().unwrap() = true;
+    assert_eq!(followed.now().unwrap(), first);
+    let problem = followed.problem();
+    assert!(problem.contains(&format!("; {} is not there any more: ", first.artifact)), "{problem}");
+}
+
+#[test]
 fn a_plugin_whose_signature_is_withdrawn_is_not_run_any_more() {
     let registry = Registry::default();
     let signature = sign(&registry, &registry.tag(SCRIPT, json!({})), "a/good");

@@ -66,6 +66,8 @@ pub enum Unread {
     Gone(String),
     /// Its source said nothing of use.
     Unreachable(String),
+    /// What its source names now is not taken, and the cause says so.
+    Refused(String),
 }
 
 /// What was in force when it was taken. Another revision is to be asked for anew.
@@ -252,6 +254,7 @@ impl<T: PartialEq> Reader<T> {
             Ok(value) => (Some((Arc::new(value), now)), None),
             Err(Unread::Gone(cause)) => (None, Some(format!("{what}: {cause}"))),
             Err(Unread::Unreachable(cause)) => (before, Some(format!("{what} cannot be read: {cause}"))),
+            Err(Unread::Refused(cause)) => (before, Some(format!("{what}: {cause}"))),
         };
         if let Some(problem) = &state.problem {
             warn!("{problem}");

@@ -52,7 +52,7 @@ async fn read(options: &Options) -> Result<Vec<u8>, Unread> {
 fn cause(read: Result<Vec<u8>, Unread>) -> String {
     match read.unwrap_err() {
         Unread::Unreachable(cause) => cause,
-        Unread::Gone(cause) => panic!("gone: {cause}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -97,7 +97,8 @@ kept = "{kept}/plugins"
 [remember]
 allow = "0s"
 deny = "0s"
-referrers = "0s"
+# What decides of plugins is asked anew all the same.
+referrers = "10m"
 
 [[executors]]
 name = "plugins"
@@ -175,6 +176,16 @@ fn a_plugin_that_oras_pushed_and_cosign_signed_allows_and_refuses_pulls_and_foll
     let status = again(&node);
     assert!(status.contains("a tag never goes back") && status.contains(second.split('@').nth(1).unwrap()), "{status}");
     node.refuses(&image("all is fine"), "DENIED", "nothing is fine enough");
+
+    // Nor is it run once its signature is withdrawn.
+    oras(plugins.folder.path(), &["tag", "--plain-http", &second, "v1"]);
+    let format = "go-template={{range .referrers}}{{.reference}} {{end}}";
+    let signatures = oras(plugins.folder.path(), &["discover", "--plain-http", "--format", format, &second]);
+    for signature in signatures.split_whitespace() {
+        oras(plugins.folder.path(), &["manifest", "delete", "--plain-http", "--force", signature]);
+    }
+    assert!(!signatures.is_empty() && again(&node).contains("none in force"));
+    node.refuses(&image("all is fine"), "MISCONFIGURED", "nothing refers to this image");
 }
 
 #[test]

@@ -114,8 +114,10 @@ fn listed(
     let (digest, problem) = match fetched {
         Err(cause) => (None, Some(cause.clone())),
         Ok(fetched) => match fetched.iter().find(|known| known.name == name && known.source == from) {
-            Some(known) if !known.artifact.is_empty() => (Some(known.artifact.clone()), None),
-            Some(_) => (None, Some("none in force; ratifyctl status tells why".to_owned())),
+            Some(node::FetchedPlugin { artifact, problem, .. }) => {
+                let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+                (told(artifact), told(problem))
+            }
             None => (None, Some("the daemon does not know it: it runs by another configuration".to_owned())),
         },
     };
@@ -128,7 +130,9 @@ fn digest(path: &Path) -> Result<String, String> {
 }
 
 fn text(Listed { asked_by, plugin, from, trust, digest, problem }: &Listed) -> String {
-    let state = digest.clone().or_else(|| problem.clone()).unwrap_or_default();
-    let [asked_by, plugin, from, trust, state] = [asked_by, plugin, from, trust, &state].map(|text| printable(text));
-    format!("{plugin} ({asked_by})\n  from   {from}\n  trust  {trust}\n  {state}\n")
+    let [asked_by, plugin, from, trust] = [asked_by, plugin, from, trust].map(|text| printable(text));
+    let digest = digest.iter().map(|digest| format!("  {}\n", printable(digest)));
+    let problem = problem.iter().map(|problem| format!("  problem: {}\n", printable(problem)));
+    let state: String = digest.chain(problem).collect();
+    format!("{plugin} ({asked_by})\n  from   {from}\n  trust  {trust}\n{state}")
 }
