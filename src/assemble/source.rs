@@ -135,7 +135,13 @@ impl Assembly {
         let name = &trust.value;
         let is_named = |of: &&config::Executor| of.name.as_ref().is_some_and(|named| named.value == *name);
         let of = config.executors.iter().find(is_named);
-        let of = of.ok_or_else(|| mistake(format!("no executor has the name {name:?}")))?;
+        let of = of.ok_or_else(|| {
+            let names: Vec<_> =
+                config.executors.iter().flat_map(|of| &of.name).map(|name| name.value.as_str()).collect();
+            let known =
+                if names.is_empty() { "none has any".to_owned() } else { format!("there are: {}", names.join(", ")) };
+            mistake(format!("no executor has the name {name:?}, {known}"))
+        })?;
         let checks = match &of.mode {
             Mode::Enforce(checks) | Mode::Audit(checks) => checks,
             Mode::Allow | Mode::Deny => {

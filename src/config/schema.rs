@@ -154,9 +154,9 @@ fn executor() -> Value {
             "name": { "description": "Its name, by which the source of a plugin names it.", "type": "string", "pattern": "^[A-Za-z0-9._-]+$",
                 "maxLength": limits::VERIFIER_NAME_BYTES },
             "pluginTypes": {
-                "description": "What kinds of artifacts are plugins to it.",
+                "description": "The types of artifacts that are plugins to it, each by its name.",
                 "type": "array", "minItems": 1, "maxItems": limits::PLUGIN_TYPES, "default": [crate::artifact::PLUGIN],
-                "items": { "type": "string", "pattern": "^[!-+.-~-]+$", "maxLength": limits::NAME_BYTES, "not": { "pattern": r"\$\{" } },
+                "items": { "type": "string", "pattern": "^[!-+.-~-]+$", "maxLength": limits::NAME_BYTES, "not": { "pattern": r"\$\{|^\*$" } },
             },
             "mode": word(&["enforce", "audit", "allow", "deny"], "enforce", "enforce refuses what is not verified, audit reports it; allow and deny ask nobody."),
             "digests": {

@@ -241,7 +241,7 @@ impl Reader {
     fn is_plugin(&self, digest: &Digest, found: &Found) -> Result<(), String> {
         match &self.options.vouched {
             Vouched::By { executor, types, .. } if !types.contains(&found.artifact_type) => Err(format!(
-                "{digest} is an artifact of type {:?}, and executor {executor:?} takes as plugins: {}",
+                "{digest} is an artifact of type {:?}, and pluginTypes of executor {executor:?} has: {}",
                 found.artifact_type,
                 types.join(", ")
             )),

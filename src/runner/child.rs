@@ -87,6 +87,12 @@ async fn begin(program: &Program, user: Option<User>, until: Instant) -> Result<
             (Err(error), Some(again)) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
                 sleep_until(again).await
             }
+            (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound && program.path.exists() => {
+                return Err(Fault::new(
+                    "cannot be run: what runs it is not on this node: the interpreter that its first line names, or its \
+                     dynamic loader (link it statically)",
+                ));
+            }
             (Err(error), _) => return Err(Fault::new(format!("cannot be run: {error}"))),
         }
     }

@@ -145,8 +145,9 @@ impl Runner {
         let (path, name) = (program.path.clone(), self.is_root.then(|| self.options.user.clone()));
         let look = move || (trust::check_program(&path, owner), name.map(|name| User::find(&name)).transpose());
         let (before, user) = blocking(look).await?;
-        let (before, user) = (before.map_err(NotRun::Untrusted)?, user.map_err(fault)?);
         let path = program.path.clone();
+        let nobody = |error| fault(format_args!("{}: {error}", path.display()));
+        let (before, user) = (before.map_err(NotRun::Untrusted)?, user.map_err(nobody)?);
         let ran = match user {
             Some(user) => child::run(&program, Some(user), until).await,
             None => remote::ask(&self.options.socket, &program, until).await,

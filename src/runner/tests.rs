@@ -47,6 +47,21 @@ async fn a_plugin_gets_its_arguments_and_input_and_both_outputs_and_its_end_come
 }
 
 #[tokio::test]
+async fn a_plugin_whose_interpreter_is_not_there_and_one_whose_user_is_not_there_say_so() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let cause = run(&programs, "#!/nowhere/python\n", b"").await.unwrap_err();
+    assert!(cause.contains("/program: cannot be run: what runs it is not on this node"), "{cause}");
+    let options = Options { user: "nosuch".to_owned(), socket: PathBuf::new(), timeout: LONG };
+    let program = Program::new(programs.put("program", "#!/bin/sh\n"), Vec::new());
+    let Err(NotRun::Fault(fault)) = Runner::new(options).run(program, Instant::now() + LONG).await else { panic!() };
+    let cause = fault.to_string();
+    assert!(cause.contains("/program: there is no user \"nosuch\" for plugins: make it"), "{cause}");
+}
+
+#[tokio::test]
 async fn a_plugin_is_another_user_with_no_rights_no_files_and_no_environment_of_the_daemon() {
     if lacks_root() {
         return;

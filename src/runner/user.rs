@@ -20,10 +20,10 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoUser {
     /// There is none of this name.
-    #[error("plugins run as user {0:?}, and there is none: make it (useradd --system {0}), or set plugins.user")]
+    #[error("there is no user {0:?} for plugins: make it (useradd --system {0}), or set plugins.user")]
     Unknown(String),
     /// It is root, or of root's group.
-    #[error("plugins must not run as {0:?}, which is root or of root's group: set plugins.user to a user of their own")]
+    #[error("{0:?} is root or of root's group, and no plugin runs as that: set plugins.user to a user of their own")]
     Root(String),
     /// The list of users cannot be read.
     #[error("{PASSWD} cannot be read: {0}")]

@@ -243,7 +243,7 @@ fn what_nobody_vouches_for_and_what_is_no_plugin_is_not_run() {
     keys().trusted.sign(Form::Bundle, &other);
     refused(
         &trusted(&plugins.tagged("v3")),
-        "\"application/vnd.acme.script\", and executor \"plugins\" takes as plugins",
+        "\"application/vnd.acme.script\", and pluginTypes of executor \"plugins\" has",
     );
 
     plugins.push_signed("v4", FINE, &["--artifact-platform", "linux/mips"]);

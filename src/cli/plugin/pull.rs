@@ -68,7 +68,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Stop> {
     let title = found.title.as_deref().and_then(|title| Path::new(title).file_name()?.to_str());
     let title = title.filter(|title| !title.starts_with('.')).unwrap_or(&name);
     let path = arguments.output.unwrap_or_else(|| PathBuf::from(title));
-    write(&path, &bytes, is_told).map_err(|error| unavailable(format!("{}: {error}", path.display())))?;
+    write(&path, &bytes, is_told).map_err(|error| {
+        let mend = if error.kind() == std::io::ErrorKind::AlreadyExists { "; name another one by -o" } else { "" };
+        unavailable(format!("{}: {error}{mend}", path.display()))
+    })?;
     out::line(format_args!(
         "{}@{}\n{} {}",
         reference.repository,

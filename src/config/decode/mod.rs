@@ -190,7 +190,7 @@ fn executor(decoder: &mut Decoder<'_>, item: &Item<'_>, providers: &Providers, s
         None => Some(None),
     };
     let plugin_types = match table.optional("pluginTypes") {
-        Some(item) => plugin::types(decoder, &item),
+        Some(item) => plugin::plugin_types(decoder, &item),
         None => Some(vec![PLUGIN.to_owned()]),
     };
     let digests = match table.optional("digests") {

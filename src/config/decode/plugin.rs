@@ -72,6 +72,17 @@ pub fn types(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<String>> 
     Some(types)
 }
 
+/// Which types of artifacts an executor takes for plugins: by name, so that no application is one.
+pub fn plugin_types(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<Vec<String>> {
+    let types = types(decoder, item)?;
+    if types.iter().any(|named| named == "*") {
+        let cause = "\"*\" is not taken here: name the types of artifacts that are plugins";
+        decoder.problems.push(&item.place(), cause.to_owned());
+        return None;
+    }
+    Some(types)
+}
+
 /// Where a plugin is fetched from, and why it may be run.
 fn source(decoder: &mut Decoder<'_>, item: &Item<'_>) -> Option<PluginSource> {
     let mut table = decoder.table(item)?;

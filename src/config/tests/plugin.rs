@@ -47,8 +47,11 @@ fn a_source_that_nobody_vouches_for_or_that_cannot_be_asked_is_refused() {
     let two = format!("{}\n[[executors]]\nname = \"a\"\nscopes = [\"b.io\"]\nmode = \"deny\"", written(types));
     let found = problems(&two.replace("scopes = [\"a.io\"]", "scopes = [\"a.io\"]\nname = \"a\""));
     assert!(found.iter().any(|line| line.contains("name \"a\" is taken by executors[0].name")), "{found:?}");
-    let found = problems(&written(types).replace("scopes = [\"a.io\"]", "scopes = [\"a.io\"]\npluginTypes = []"));
-    assert!(found.iter().any(|line| line.contains("pluginTypes")), "{found:?}");
+    for (plugin_types, cause) in [("[]", "pluginTypes"), ("[\"a/b\", \"*\"]", "\"*\" is not taken here")] {
+        let more = format!("scopes = [\"a.io\"]\npluginTypes = {plugin_types}");
+        let found = problems(&written(types).replace("scopes = [\"a.io\"]", &more));
+        assert!(found.iter().any(|line| line.contains("pluginTypes") && line.contains(cause)), "{found:?}");
+    }
 }
 
 fn written(parameters: &str) -> String {
