@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::limits;
@@ -23,7 +24,7 @@ use crate::report::Fault;
 use crate::runner::keeper::{self, Kept};
 use crate::runner::sandbox::{self, Confined};
 use crate::runner::user::User;
-use crate::runner::{Program, Ran, Sandbox, environment};
+use crate::runner::{Program, Ran, Sandbox, environment, removal};
 use crate::verdict::Class;
 
 /// Runs a program until then. `user` is whom it runs as; none: this process's own, which is a runner's.
@@ -158,7 +159,10 @@ impl Keeper {
             if keeper::last() != Some(leader.as_raw_nonzero().get()) {
                 let _ = gone.await;
             }
-            drop(folder);
+            if let Some(folder) = folder {
+                // Where it cannot be waited for it goes on by itself.
+                let _ = spawn_blocking(move || removal::remove(folder)).await;
+            }
         })
     }
 }
@@ -216,6 +220,7 @@ async fn start_as(program: &Program, user: Option<User>) -> std::io::Result<Runn
         command.uid(user.uid).gid(user.gid);
     }
     let (tell, told) = oneshot::channel();
+    let (lay, mut laid) = oneshot::channel();
     let runtime = Handle::current();
     let (path, sandbox) = (program.path.clone(), program.sandbox.clone());
     let nursery = sandbox.as_ref().and_then(|sandbox| nursery(sandbox.network));
@@ -225,7 +230,7 @@ async fn start_as(program: &Program, user: Option<User>) -> std::io::Result<Runn
         // Where nobody waits any more, what was started goes with the message.
         let _ = match sandbox {
             None => tell.send(given_up().and_then(|()| spawn(&mut command))),
-            Some(sandbox) => match confined(&mut command, &path, &sandbox, user, has_calls) {
+            Some(sandbox) => match confined(&mut command, &path, &sandbox, user, has_calls, lay) {
                 Err(error) => tell.send(Err(error)),
                 Ok((running, kept, looks)) => {
                     let told = tell.send(Ok(running));
@@ -240,7 +245,15 @@ async fn start_as(program: &Program, user: Option<User>) -> std::io::Result<Runn
         Some(nursery) => drop(nursery.send(Box::new(work))),
         None => drop(thread("plugin").spawn(work)?),
     }
-    told.await.map_err(|_| std::io::Error::other("there is no thread for it"))?
+    let told = told.await.map_err(|_| std::io::Error::other("there is no thread for it"))?;
+    // Where nothing was started, its folder goes here: the thread that made it may not remove it any more.
+    let folder = laid.try_recv().ok();
+    told.map(|mut running| {
+        if let Some(keeper) = &mut running.keeper {
+            keeper.folder = folder;
+        }
+        running
+    })
 }
 
 /// Where threads for programs are started, by whether these may reach others: threads that have given up already the calls
@@ -295,9 +308,11 @@ fn confined(
     sandbox: &Sandbox,
     user: Option<User>,
     has_calls: bool,
+    lay: oneshot::Sender<TempDir>,
 ) -> std::io::Result<(Running, Kept, Looks)> {
     let folder = lay_out(sandbox, user)?;
     let place = folder.path().to_owned();
+    lay.send(folder).map_err(|_| std::io::Error::other("nobody waits for it"))?;
     command.current_dir(&place).env("HOME", &place).env("TMPDIR", &place);
     given_up()?;
     let confined = sandbox::enter(path, &place, sandbox.network)?;
@@ -311,8 +326,8 @@ fn confined(
     let leader = running.group.0.ok_or_else(|| std::io::Error::other("it has no number"))?;
     let uid = user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
     let ((excess, exceeds), (hang_up, end), (gone, is_gone)) = (oneshot::channel(), channel(), oneshot::channel());
-    let keeper = Keeper { leader, excess: exceeds, end: Some(hang_up), gone: Some(is_gone), folder: Some(folder) };
-    let kept = Kept { leader, uid, folder: place, confined };
+    let keeper = Keeper { leader, excess: exceeds, end: Some(hang_up), gone: Some(is_gone), folder: None };
+    let kept = Kept::new(leader, uid, place, confined);
     Ok((Running { keeper: Some(keeper), ..running }, kept, Looks { excess, end, _gone: gone }))
 }
 
@@ -343,7 +358,7 @@ impl Group {
             (Resource::Data, limits::PLUGIN_MEMORY_BYTES),
             (Resource::Nofile, limits::PLUGIN_OPEN_FILES),
             (Resource::Fsize, limits::PLUGIN_WRITTEN_BYTES),
-            (Resource::Nproc, limits::PLUGIN_PROCESSES),
+            (Resource::Nproc, limits::PLUGINS_PROCESSES),
             // What escapes from its group, where nobody looks after it, ends by itself, sooner or later.
             (Resource::Cpu, limits::PLUGIN_TIMEOUT_MAX.as_secs()),
         ] {

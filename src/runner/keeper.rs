@@ -2,6 +2,7 @@
 //! together, and that none of it is left. Landlock lets that thread signal nothing but what it started, whatever became of
 //! its group and its parents, so that no other process is ever taken for the program's.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -27,9 +28,16 @@ pub(super) struct Kept {
     pub folder: PathBuf,
     /// How far it is confined.
     pub confined: Confined,
+    /// The number that was given out last when it was last looked for; none once numbers say nothing any more.
+    newest: Cell<Option<i32>>,
 }
 
 impl Kept {
+    /// One that has just begun.
+    pub fn new(leader: Pid, uid: u32, folder: PathBuf, confined: Confined) -> Self {
+        Self { leader, uid, folder, confined, newest: Cell::new(Some(leader.as_raw_nonzero().get())) }
+    }
+
     /// Looks until nobody is there any more to be told, or until the program has taken too much, and says of what.
     pub fn watch(&self, ended: &Receiver<()>) -> Option<String> {
         // Soon at first: what goes wrong goes wrong fast.
@@ -47,11 +55,17 @@ impl Kept {
     /// Kills all of it, and waits for its end.
     pub fn sweep(&self) {
         let start = Instant::now();
-        loop {
+        let mut calm = 0;
+        while calm < CALM && start.elapsed() <= limits::PLUGIN_LAST {
+            let before = last();
             let left = self.tasks();
-            if left.is_empty() || start.elapsed() > limits::PLUGIN_LAST {
-                return;
+            if left.is_empty() {
+                // Where nothing began meanwhile there is nothing. Else one may have started another and ended while it
+                // was looked for: that is not so each time.
+                calm = if before.is_some() && last() == before { CALM } else { calm.saturating_add(1) };
+                continue;
             }
+            calm = 0;
             // Whole groups first, which cannot outrun it. It may have ended by itself.
             let groups: HashSet<_> = left.iter().map(|task| task.group).collect();
             let led = |group: &&i32| left.iter().any(|task| task.process.as_raw_nonzero().get() == **group);
@@ -75,8 +89,9 @@ impl Kept {
             return Err(format!("killed, it started more than {} processes and threads", limits::PLUGIN_PROCESSES));
         }
         let Held { shared, unnamed } = self.held(&tasks)?;
-        let shared = shared.into_values().map(|(parts, whole)| parts.max(whole));
-        if sum(memory(&tasks).into_values().chain(shared)) > limits::PLUGIN_MEMORY_BYTES {
+        let shared = sum(shared.into_values().map(|(parts, whole)| parts.max(whole)));
+        let most = limits::PLUGIN_MEMORY_BYTES.saturating_sub(shared);
+        if shared > limits::PLUGIN_MEMORY_BYTES || sum(memory(&tasks).into_values()) > most && self.is_hungry(most) {
             return Err(format!("killed, it took more than {} bytes of memory", limits::PLUGIN_MEMORY_BYTES));
         }
         let (entries, bytes) = self.written()?;
@@ -89,20 +104,35 @@ impl Kept {
         Ok(())
     }
 
+    /// Whether it has more memory than that, each part of it counted once: what processes still have of their parent is
+    /// shared among them. One that starts another has two processes with its memory for a moment, so more than one is looked at.
+    fn is_hungry(&self, most: u64) -> bool {
+        (0..HUNGRY_LOOKS).all(|_| {
+            thread::park_timeout(limits::PLUGIN_WATCH / 32);
+            let tasks = self.tasks();
+            let of = memory(&tasks).into_iter().map(|(process, quick)| proportional(process).unwrap_or(quick));
+            sum(of) > most
+        })
+    }
+
     fn held(&self, tasks: &[Task]) -> Result<Held, String> {
-        let (mut held, mut parts) = (Held::default(), HashSet::new());
-        let mut looked = HashSet::new();
+        let (mut held, mut parts, mut sizes) = (Held::default(), HashSet::new(), HashMap::new());
+        let (mut looked, mut lists) = (HashSet::new(), 0_u64);
         for task in tasks {
             // Threads of one process have one memory. One that ends has none any more.
             if looked.contains(&task.process) {
                 continue;
             }
-            let mappings = self.looked_into(task.id, Mapping::of(task.id))?;
+            let (mappings, bytes) = self.looked_into(task.id, Mapping::of(task.id))?;
+            lists = lists.saturating_add(bytes);
+            if lists > limits::PLUGIN_MAPS_BYTES_IN_ALL {
+                return Err("killed, it has more in its memory than can be looked through".to_owned());
+            }
             if !mappings.is_empty() {
                 looked.insert(task.process);
             }
             for mapping in mappings {
-                let whole = mapping.held(task.id);
+                let whole = *sizes.entry(mapping.file).or_insert_with(|| mapping.held(task.id));
                 if mapping.is_memory {
                     let shared = held.shared.entry(mapping.file).or_default();
                     // A child has what its parent has.
@@ -118,8 +148,14 @@ impl Kept {
             }
         }
         // What is open is known better. A thread may have files open that no other thread of its process has.
+        let mut open = 0_usize;
         for task in tasks {
-            held.unnamed.extend(self.looked_into(task.id, task.unnamed())?);
+            let (unnamed, files) = self.looked_into(task.id, task.unnamed())?;
+            open = open.saturating_add(files);
+            if open > limits::PLUGIN_OPEN_FILES_IN_ALL {
+                return Err("killed, it has more files open than can be looked through".to_owned());
+            }
+            held.unnamed.extend(unnamed);
         }
         Ok(held)
     }
@@ -139,38 +175,56 @@ impl Kept {
 
     /// How many files and folders there are in its folder, and how many bytes they take; no more than is too many.
     fn written(&self) -> Result<(usize, u64), String> {
+        let mut least = None;
         for _ in 0..limits::PLUGIN_FOLDER_LOOKS {
             let looked = self.look_through();
             match looked.map_err(|error| format!("killed, its folder cannot be looked into: {error}"))? {
-                Some(found) => return Ok(found),
+                Some(Looked { entries, bytes, gone: 0 }) => return Ok((entries, bytes)),
+                // What is not where it was may be where it was not looked for any more, and as large as a file can be.
+                Some(Looked { entries, bytes, gone }) => {
+                    let bytes = bytes.saturating_add(limits::PLUGIN_WRITTEN_BYTES.saturating_mul(gone));
+                    least = least.into_iter().chain([(entries, bytes)]).min_by_key(|(_, bytes)| *bytes);
+                }
                 // It may be gone as a whole by now.
                 None if !self.folder.exists() => return Ok((0, 0)),
                 None => (),
             }
         }
-        Err("killed, its files come and go faster than they can be counted".to_owned())
+        let faster = || "killed, its files come and go faster than they can be counted".to_owned();
+        least.filter(|(_, bytes)| *bytes <= limits::PLUGIN_FOLDER_BYTES).ok_or_else(faster)
     }
 
-    /// The same; none where something went away meanwhile, perhaps to where it was not looked for any more.
-    fn look_through(&self) -> io::Result<Option<(usize, u64)>> {
-        let (mut entries, mut bytes) = (0_usize, 0_u64);
+    /// One look at its folder; none where a folder went away meanwhile, with whatever was in it.
+    fn look_through(&self) -> io::Result<Option<Looked>> {
+        let (mut entries, mut bytes, mut gone) = (0_usize, 0_u64, 0_u64);
+        let mut several = HashSet::new();
         let mut folders = vec![self.folder.clone()];
         while let Some(folder) = folders.pop() {
             let Some(found) = still_there(fs::read_dir(folder))? else { return Ok(None) };
             for entry in found {
                 entries = entries.saturating_add(1);
                 if entries > limits::PLUGIN_FOLDER_ENTRIES {
-                    return Ok(Some((entries, bytes)));
+                    return Ok(Some(Looked { entries, bytes, gone: 0 }));
                 }
                 let entry = entry?;
-                let Some(found) = still_there(entry.metadata())? else { return Ok(None) };
+                let Some(found) = still_there(entry.metadata())? else {
+                    if still_there(entry.file_type())?.is_none_or(|kind| kind.is_dir()) {
+                        return Ok(None);
+                    }
+                    gone = gone.saturating_add(1);
+                    continue;
+                };
+                // A file of several names has its bytes once.
+                if found.nlink() > 1 && found.is_file() && !several.insert((found.dev(), found.ino())) {
+                    continue;
+                }
                 bytes = bytes.saturating_add(found.blocks().saturating_mul(BLOCK));
                 if found.is_dir() {
                     folders.push(entry.path());
                 }
             }
         }
-        Ok(Some((entries, bytes)))
+        Ok(Some(Looked { entries, bytes, gone }))
     }
 
     /// What there is of it, thread by thread: those of a process may go on when its first one has ended.
@@ -191,10 +245,12 @@ impl Kept {
     /// The threads that began after it: numbers are given in turn, to them as to processes.
     fn candidates(&self) -> Vec<i32> {
         let first = self.leader.as_raw_nonzero().get();
-        match last() {
-            Some(last) if (first..first.saturating_add(MANY)).contains(&last) => (first..=last).collect(),
-            // From the beginning again, or nobody says.
-            _ => {
+        // Once there were many, or numbers began again, those of now do not say where to look.
+        let now = last().filter(|last| *last < first.saturating_add(MANY));
+        self.newest.set(now.zip(self.newest.get()).filter(|(now, newest)| now >= newest).map(|(now, _)| now));
+        match self.newest.get() {
+            Some(last) => (first..=last).collect(),
+            None => {
                 let mut processes = numbers("/proc");
                 processes.retain(|id| is_of(*id, self.uid));
                 processes.into_iter().flat_map(|id| numbers(&format!("/proc/{id}/task"))).collect()
@@ -228,6 +284,21 @@ pub(super) fn last() -> Option<i32> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse().ok()
 }
 
+/// What was found in a folder.
+#[derive(Debug)]
+struct Looked {
+    entries: usize,
+    bytes: u64,
+    /// Files that were not there any more when it came to them.
+    gone: u64,
+}
+
+/// So often in a row nothing is found of a program before it counts as gone, where other programs begin meanwhile.
+const CALM: u32 = 4;
+
+/// So often in a row it is found to have too much memory before it counts as having it.
+const HUNGRY_LOOKS: u32 = 4;
+
 /// Above so many processes the list of those that there are is the shorter one.
 const MANY: i32 = 2000;
 
@@ -258,7 +329,7 @@ struct Task {
     /// That it belongs to; its first thread has the same number.
     process: Pid,
     group: i32,
-    /// Bytes that its process has in memory.
+    /// Bytes of memory that its process alone can have: not of files, and not what is shared as such.
     memory: u64,
 }
 
@@ -269,17 +340,19 @@ impl Task {
             return None;
         }
         let stat = Stat::of(id).filter(|stat| !stat.has_ended)?;
-        let page = u64::try_from(rustix::param::page_size()).ok()?;
-        Some(Self { id, process: process_of(id)?, group: stat.group, memory: stat.pages.saturating_mul(page) })
+        let (process, memory) = status(id)?;
+        Some(Self { id, process, group: stat.group, memory })
     }
 
-    /// The files that it has open and that have no name any more, or never had one: device, number and bytes of each.
-    fn unnamed(&self) -> io::Result<Vec<((u64, u64), u64)>> {
+    /// The files that it has open and that have no name any more, or never had one: device, number and bytes of each; and
+    /// how many it has open in all.
+    fn unnamed(&self) -> io::Result<(Vec<((u64, u64), u64)>, usize)> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.id.as_raw_nonzero()))?;
         // One may be closed by now.
-        let files = open.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
-        let unnamed = files.filter(|found| found.is_file() && found.nlink() == 0);
-        Ok(unnamed.map(|found| ((found.dev(), found.ino()), found.blocks().saturating_mul(BLOCK))).collect())
+        let files: Vec<_> = open.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok()).collect();
+        let unnamed = files.iter().filter(|found| found.is_file() && found.nlink() == 0);
+        let unnamed = unnamed.map(|found| ((found.dev(), found.ino()), found.blocks().saturating_mul(BLOCK)));
+        Ok((unnamed.collect(), files.len()))
     }
 }
 
@@ -289,19 +362,17 @@ struct Stat {
     group: i32,
     /// Bytes of addresses in use; none once its memory is given up, which comes before it has ended.
     size: u64,
-    /// Pages in memory.
-    pages: u64,
 }
 
 impl Stat {
     fn of(task: Pid) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", task.as_raw_nonzero())).ok()?;
-        // After the name: the state, its parent, its group, and as the 23rd and 24th the two about memory.
+        let stat = text_of(task, "stat")?;
+        // After the name: the state, its parent, its group, and as the 23rd the one about memory.
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let has_ended = matches!(fields.next()?, "Z" | "X");
         let group = fields.nth(1)?.parse().ok()?;
-        let (size, pages) = (fields.nth(17)?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(Self { has_ended, group, size, pages })
+        let size = fields.nth(17)?.parse().ok()?;
+        Some(Self { has_ended, group, size })
     }
 
     fn is_ending(&self) -> bool {
@@ -309,11 +380,35 @@ impl Stat {
     }
 }
 
-/// The process of a thread (proc_pid_status(5), `Tgid`).
-fn process_of(task: Pid) -> Option<Pid> {
-    let status = fs::read_to_string(format!("/proc/{}/status", task.as_raw_nonzero())).ok()?;
-    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-    number.trim().parse().ok().and_then(Pid::from_raw)
+/// The process of a thread, and the bytes of memory that this one alone can have, with the kernel's tables of it
+/// (proc_pid_status(5)).
+fn status(task: Pid) -> Option<(Pid, u64)> {
+    let status = text_of(task, "status")?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+    Some((Pid::from_raw(process)?, kibibytes(&status, &["RssAnon:", "VmSwap:", "VmPTE:"])))
+}
+
+/// The bytes of memory of a process, what it shares with others in equal parts (proc_pid_smaps(5), smaps_rollup); none
+/// where it must not be looked into.
+fn proportional(process: Pid) -> Option<u64> {
+    let tables = kibibytes(&text_of(process, "status")?, &["VmPTE:"]);
+    let found = text_of(process, "smaps_rollup")?;
+    Some(kibibytes(&found, &["Pss_Anon:", "SwapPss:"]).saturating_add(tables))
+}
+
+/// The sum of some lines, in bytes.
+fn kibibytes(text: &str, names: &[&str]) -> u64 {
+    let of = |line: &str| {
+        let found = names.iter().find_map(|name| line.strip_prefix(name))?;
+        found.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    sum(text.lines().filter_map(of)).saturating_mul(1024)
+}
+
+/// What the kernel tells of a thread in a file, in which its name may be any bytes.
+fn text_of(task: Pid, file: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{}/{file}", task.as_raw_nonzero())).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -325,7 +420,7 @@ mod tests {
     /// A program without processes, whose folder this is.
     fn of(folder: &tempfile::TempDir) -> Kept {
         let leader = rustix::process::getpid();
-        Kept { leader, uid: 64_999, folder: folder.path().to_owned(), confined: Confined::Partly }
+        Kept::new(leader, 64_999, folder.path().to_owned(), Confined::Partly)
     }
 
     #[test]
@@ -440,7 +535,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let leader = Pid::from_child(&child);
         let uid = rustix::process::geteuid().as_raw();
-        let kept = Kept { leader, uid, folder: "/nonexistent".into(), confined: Confined::Partly };
+        let kept = Kept::new(leader, uid, "/nonexistent".into(), Confined::Partly);
         // What it has only just begun to use may not be told yet.
         let start = Instant::now();
         let mut found = kept.tasks();
@@ -451,7 +546,7 @@ mod tests {
         let seen: Vec<_> = found.iter().map(|task| (task.process, task.memory > 0)).collect();
         assert_eq!(seen, [(leader, true)]);
         assert!(Kept { uid: 64_999, ..kept }.tasks().is_empty());
-        let kept = Kept { leader, uid, folder: "/nonexistent".into(), confined: Confined::Partly };
+        let kept = Kept::new(leader, uid, "/nonexistent".into(), Confined::Partly);
         kept.sweep();
         assert!(kept.tasks().is_empty() && !child.wait().unwrap().success());
     }

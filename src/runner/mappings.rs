@@ -28,11 +28,11 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// Those of a process that count.
+    /// Those of a process that count, and how many bytes its list has.
     ///
     /// # Errors
     /// It must not be looked into, or there are more than can be.
-    pub fn of(process: Pid) -> io::Result<Vec<Self>> {
+    pub fn of(process: Pid) -> io::Result<(Vec<Self>, u64)> {
         Self::among(File::open(format!("/proc/{}/maps", process.as_raw_nonzero()))?)
     }
 
@@ -44,14 +44,15 @@ impl Mapping {
         Some(found.blocks().saturating_mul(BLOCK))
     }
 
-    fn among(list: impl Read) -> io::Result<Vec<Self>> {
+    fn among(list: impl Read) -> io::Result<(Vec<Self>, u64)> {
         let mut text = Vec::new();
         list.take(limits::PLUGIN_MAPS_BYTES.saturating_add(1)).read_to_end(&mut text)?;
-        if u64::try_from(text.len()).map_or(true, |bytes| bytes > limits::PLUGIN_MAPS_BYTES) {
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        if bytes > limits::PLUGIN_MAPS_BYTES {
             return Err(io::Error::other("it has more in its memory than can be looked through"));
         }
         // Line ends in names are written in another way.
-        Ok(String::from_utf8_lossy(&text).lines().filter_map(Self::read).collect())
+        Ok((String::from_utf8_lossy(&text).lines().filter_map(Self::read).collect(), bytes))
     }
 
     fn read(line: &str) -> Option<Self> {
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn a_list_at_the_limit_is_read_and_one_byte_more_is_too_many() {
         let most = usize::try_from(limits::PLUGIN_MAPS_BYTES).unwrap();
-        assert_eq!(Mapping::among(&vec![b'\n'; most][..]).unwrap(), []);
+        assert_eq!(Mapping::among(&vec![b'\n'; most][..]).unwrap(), (vec![], limits::PLUGIN_MAPS_BYTES));
         let error = Mapping::among(&vec![b'\n'; most + 1][..]).unwrap_err();
         assert!(error.to_string().contains("more in its memory than can be looked through"));
     }

@@ -21,6 +21,7 @@ mod frames;
 mod keeper;
 mod mappings;
 mod remote;
+mod removal;
 mod sandbox;
 pub mod ratify;
 #[cfg(test)]

@@ -100,6 +100,9 @@ fn refused(network: bool) -> Result<BpfProgram, BackendError> {
     // Whoever looks after it could not see what it holds (proc(5)).
     let hides = argument(SeccompCmpOp::Eq, libc::PR_SET_DUMPABLE)?;
     rules.insert(libc::SYS_prctl, vec![SeccompRule::new(vec![hides])?]);
+    // Another plugin that runs as the same user would be bounded by it (getrlimit(2)); its own are the process 0.
+    let others = argument(SeccompCmpOp::Ne, 0)?;
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![others])?]);
     let sockets = match network {
         // Others are reached by IP, and the kernel tells addresses; daemons' own sockets are no network.
         true => {

@@ -68,7 +68,7 @@ pub(super) fn bound_processes() {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     // Root of a user namespace is somebody else outside of it (user_namespaces(7)).
     if map.split_whitespace().eq(["0", "0", "4294967295"]) {
-        let most = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX).min(limits::PLUGIN_PROCESSES);
+        let most = getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX).min(limits::PLUGINS_PROCESSES);
         // It is never more than it was, so there is nothing that could refuse it.
         let _ = setrlimit(Resource::Nproc, Rlimit { current: Some(most), maximum: Some(most) });
     }

@@ -212,6 +212,10 @@ async fn nothing_that_a_plugin_starts_outlives_it_however_it_gets_away() {
     ] {
         host.blocked(name, "UNAVAILABLE", words);
         host.is_clean();
+        // Those that init has still to look at are counted against the user's others.
+        let owned = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.uid() == host.user);
+        let left = || fs::read_dir("/proc").unwrap().flatten().any(|entry| owned(&entry.path()));
+        until("init to look at all that has ended", || !left());
         host.pull("good").allows("ALLOWED", "fine");
     }
 }
@@ -345,4 +349,36 @@ async fn a_plugin_takes_no_more_memory_and_disk_than_it_may() {
         host.is_clean();
         host.pull("good").allows("ALLOWED", "fine");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_process_that_nobody_can_name_does_not_outlive_its_plugin() {
+    needs_root!();
+    let nameless = "perl -e 'fork and exit; setpgrp; $0 = \"\\xff\"; close STDOUT; close STDERR; open F, \">on\"; sleep 60'\n\
+                    until [ -e on ]; do :; done";
+    let host = Host::start(64005, "", &[("nameless", format!("{nameless}\n{GOOD}"))]).await;
+    host.pull("nameless").allows("ALLOWED", "fine");
+    host.is_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_plugin_that_lays_folders_into_each_other_ends_neither_the_daemon_nor_outlives_it_on_disk() {
+    needs_root!();
+    let (map, rename) = if cfg!(target_arch = "aarch64") { (222, 38) } else { (9, 264) };
+    // Much to look at, so that nobody looks at the folder meanwhile; then 19 500 folders, each in the one before.
+    let deep = format!(
+        "open(my $f, \"+>\", \"s\"); truncate $f, 4096;\n\
+         syscall({map}, 0, 4096, $_ & 1 ? 3 : 1, 1, fileno($f), 0) for 1..8000;\n\
+         for (1..200) {{ if (!fork) {{ setpgrp; close STDOUT; sleep 20; exit }} }} select undef, undef, undef, 1.0;\n\
+         opendir my $root, \".\"; my @last;\n\
+         for my $k (0..194) {{ chdir $root; mkdir \"c$k\"; chdir \"c$k\"; for (1..99) {{ mkdir \"d\"; chdir \"d\" }}\n\
+         opendir $last[$k], \".\" or die }}\n\
+         for my $k (reverse 1..194) {{ syscall({rename}, fileno($root), my $c = \"c$k\", fileno($last[$k - 1]), my $x = \"x\") == 0 or die }}"
+    );
+    let plugins = [("deep", format!("perl -e '{deep}'\n{GOOD}")), ("good", GOOD.to_owned())];
+    let host = Host::start(64007, "timeout = \"25s\"", &plugins).await;
+    let _ = host.pull("deep");
+    until("the daemon to answer", || host.pull("good").stdout.contains("fine"));
+    host.is_clean();
+    host.pull("good").allows("ALLOWED", "fine");
 }
