@@ -322,12 +322,13 @@ fn confined(
     if has_calls {
         sandbox::refuse(sandbox.network)?;
     }
+    let alone = keeper::reaches_nobody();
     let running = spawn(command)?;
     let leader = running.group.0.ok_or_else(|| std::io::Error::other("it has no number"))?;
     let uid = user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid);
     let ((excess, exceeds), (hang_up, end), (gone, is_gone)) = (oneshot::channel(), channel(), oneshot::channel());
     let keeper = Keeper { leader, excess: exceeds, end: Some(hang_up), gone: Some(is_gone), folder: None };
-    let kept = Kept::new(leader, uid, place, confined);
+    let kept = Kept::new(leader, uid, place, confined, alone);
     Ok((Running { keeper: Some(keeper), ..running }, kept, Looks { excess, end, _gone: gone }))
 }
 

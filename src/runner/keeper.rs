@@ -8,10 +8,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use crate::limits;
@@ -28,14 +30,16 @@ pub(super) struct Kept {
     pub folder: PathBuf,
     /// How far it is confined.
     pub confined: Confined,
+    /// Whether this thread can signal nothing but what it started.
+    alone: bool,
     /// The number that was given out last when it was last looked for; none once numbers say nothing any more.
     newest: Cell<Option<i32>>,
 }
 
 impl Kept {
-    /// One that has just begun.
-    pub fn new(leader: Pid, uid: u32, folder: PathBuf, confined: Confined) -> Self {
-        Self { leader, uid, folder, confined, newest: Cell::new(Some(leader.as_raw_nonzero().get())) }
+    /// One that has just begun. `alone` says whether this thread could signal nobody before: see [`reaches_nobody`].
+    pub fn new(leader: Pid, uid: u32, folder: PathBuf, confined: Confined, alone: bool) -> Self {
+        Self { leader, uid, folder, confined, alone, newest: Cell::new(Some(leader.as_raw_nonzero().get())) }
     }
 
     /// Looks until nobody is there any more to be told, or until the program has taken too much, and says of what.
@@ -56,7 +60,9 @@ impl Kept {
     pub fn sweep(&self) {
         let start = Instant::now();
         let mut calm = 0;
-        while calm < CALM && start.elapsed() <= limits::PLUGIN_LAST {
+        // Where it is killed as a whole, nothing of it begins from then on.
+        let needed = if self.kill_at_once() { 1 } else { CALM };
+        while calm < needed && start.elapsed() <= limits::PLUGIN_LAST {
             let before = last();
             let left = self.tasks();
             if left.is_empty() {
@@ -77,6 +83,18 @@ impl Kept {
             }
             thread::park_timeout(limits::PLUGIN_WATCH / 100);
         }
+    }
+
+    /// Kills all of it in one step, which no fork outruns: every process that this thread may signal, which is all that the
+    /// thread started and nothing else (kill(2), -1; landlock(7), `LANDLOCK_SCOPE_SIGNAL`). Tells whether it could.
+    fn kill_at_once(&self) -> bool {
+        // Nobody is killed by mistake: it was seen before that everybody is out of reach, and init still is.
+        let is_out_of_reach = || rustix::process::test_kill_process(Pid::INIT) == Err(Errno::PERM);
+        if !self.alone || self.confined != Confined::Wholly || !is_out_of_reach() {
+            return false;
+        }
+        // This is how the crate writes it: minus one is the group of init.
+        !matches!(rustix::process::kill_process_group(Pid::INIT, Signal::KILL), Err(error) if error != Errno::SRCH)
     }
 
     fn excess(&self) -> Option<String> {
@@ -279,6 +297,18 @@ fn memory(tasks: &[Task]) -> HashMap<Pid, u64> {
     memory
 }
 
+/// Whether this thread, which is confined and has not started anything yet, can signal nobody at all. Each process is
+/// tried, the first time; it is the kernel that keeps to it, and does so from then on.
+pub(super) fn reaches_nobody() -> bool {
+    static NOBODY: OnceLock<bool> = OnceLock::new();
+    let own = rustix::process::getpid();
+    let others = || numbers("/proc").into_iter().filter_map(Pid::from_raw).filter(|id| *id != own);
+    let denied = |id| matches!(rustix::process::test_kill_process(id), Err(Errno::PERM | Errno::SRCH));
+    // Where /proc hides the others (hidepid), only who is not root need not see them: they are another user's.
+    let sees = || !rustix::process::geteuid().is_root() || others().any(|id| id == Pid::INIT);
+    *NOBODY.get_or_init(|| sees() && others().all(denied))
+}
+
 /// The number of the process, or thread, that began last (proc_loadavg(5)).
 pub(super) fn last() -> Option<i32> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse().ok()
@@ -420,7 +450,7 @@ mod tests {
     /// A program without processes, whose folder this is.
     fn of(folder: &tempfile::TempDir) -> Kept {
         let leader = rustix::process::getpid();
-        Kept::new(leader, 64_999, folder.path().to_owned(), Confined::Partly)
+        Kept::new(leader, 64_999, folder.path().to_owned(), Confined::Partly, false)
     }
 
     #[test]
@@ -535,7 +565,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
         let leader = Pid::from_child(&child);
         let uid = rustix::process::geteuid().as_raw();
-        let kept = Kept::new(leader, uid, "/nonexistent".into(), Confined::Partly);
+        let kept = Kept::new(leader, uid, "/nonexistent".into(), Confined::Partly, false);
         // What it has only just begun to use may not be told yet.
         let start = Instant::now();
         let mut found = kept.tasks();
@@ -546,7 +576,7 @@ mod tests {
         let seen: Vec<_> = found.iter().map(|task| (task.process, task.memory > 0)).collect();
         assert_eq!(seen, [(leader, true)]);
         assert!(Kept { uid: 64_999, ..kept }.tasks().is_empty());
-        let kept = Kept::new(leader, uid, "/nonexistent".into(), Confined::Partly);
+        let kept = Kept::new(leader, uid, "/nonexistent".into(), Confined::Partly, false);
         kept.sweep();
         assert!(kept.tasks().is_empty() && !child.wait().unwrap().success());
     }

@@ -681,3 +681,27 @@ async fn a_plugin_with_much_to_look_at_is_over_in_its_time() {
     let took = start.elapsed();
     assert!(ran.is_err() && took < limit + limits::PLUGIN_LAST, "{took:?}: {ran:?}");
 }
+
+#[tokio::test]
+async fn a_chain_of_processes_of_which_each_starts_the_next_and_ends_does_not_outlive_its_plugin() {
+    if lacks_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let script = "#!/usr/bin/perl\nuse POSIX;\n$0 = 'chainoftests'; my $first; 1 until defined($first = fork); if (!$first) { setpgrp; open STDOUT, '>/dev/null'; \
+                  open STDERR, '>/dev/null'; my $end = time + 20; while (time < $end) { my $p = fork; POSIX::_exit(0) if $p; \
+                  setpgrp } POSIX::_exit(0) }\nselect undef, undef, undef, 0.3; print 'done';\n";
+    let path = programs.put("program", script);
+    let alive = || {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let stats = all.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+        stats
+            .into_iter()
+            .any(|stat| stat.contains("(chainoftests) ") && !stat.contains(") Z ") && !stat.contains(") X "))
+    };
+    for _ in 0..5 {
+        let ran = run_confined(path.clone(), false).await;
+        assert_eq!(text(&ran.output), "done", "{}", text(&ran.errors));
+        assert!((0..5).all(|_| !alive()));
+    }
+}
