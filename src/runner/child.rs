@@ -159,9 +159,9 @@ impl Keeper {
             if keeper::last() != Some(leader.as_raw_nonzero().get()) {
                 let _ = gone.await;
             }
-            if let Some(folder) = folder {
+            if let Some(folder) = folder.and_then(|folder| removal::remove(folder, removal::FEW)) {
                 // Where it cannot be waited for it goes on by itself.
-                let _ = spawn_blocking(move || removal::remove(folder)).await;
+                let _ = spawn_blocking(move || removal::remove(folder, u64::MAX)).await;
             }
         })
     }

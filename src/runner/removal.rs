@@ -10,33 +10,34 @@ use rustix::path::Arg;
 use tempfile::TempDir;
 use tracing::warn;
 
-/// Removes a folder. Blocks on files. One that cannot be removed stays, and the log says so.
-pub(super) fn remove(folder: TempDir) {
-    match empty(folder.path()) {
+/// Removes a folder that has no more than so many files and folders; one that has more comes back. Blocks on files. One
+/// that cannot be removed stays, and the log says so.
+pub(super) fn remove(folder: TempDir, most: u64) -> Option<TempDir> {
+    match empty(folder.path(), most) {
         // Empty it goes by itself.
-        Ok(()) => drop(folder),
+        Ok(()) => None,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(folder),
         Err(error) => {
             let left = folder.keep();
             warn!(folder = %left.display(), "what a plugin left cannot be removed: {error}");
+            None
         }
     }
 }
 
-fn empty(folder: &Path) -> io::Result<()> {
-    let mut heap = Heap { beside: folder, made: None, moved: 0 };
-    clear(open(CWD, folder)?.as_fd(), 0, &mut heap)?;
-    let mut done = 0;
-    while done < heap.moved {
-        let Some((_, up)) = &heap.made else { break };
-        let name = done.to_string();
-        let place = open(up.as_fd(), name.as_str())?;
-        clear(place.as_fd(), 0, &mut heap)?;
-        if let Some((_, up)) = &heap.made {
-            unlinkat(up, name, AtFlags::REMOVEDIR)?;
-        }
-        done = done.saturating_add(1);
+/// So many are removed faster than another thread is found for it.
+pub(super) const FEW: u64 = 64;
+
+fn empty(folder: &Path, most: u64) -> io::Result<()> {
+    let mut heap = Heap { beside: folder, made: None, moved: 0, most, left: most };
+    let emptied = clear(open(CWD, folder)?.as_fd(), 0, &mut heap).and_then(|()| heap.clear());
+    if emptied.is_err()
+        && let Some((folder, _)) = heap.made.take()
+    {
+        // Whatever is left in it may be deeper than it could be removed by itself.
+        let _ = folder.keep();
     }
-    Ok(())
+    emptied
 }
 
 /// Where folders that lie too deep are moved to, to be gone through from there.
@@ -45,10 +46,17 @@ struct Heap<'a> {
     made: Option<(TempDir, OwnedFd)>,
     /// How many were; each has its number for a name.
     moved: u64,
+    /// How many files and folders there may be.
+    most: u64,
+    /// How many of these may come still.
+    left: u64,
 }
 
 impl Heap<'_> {
     fn lift(&mut self, from: BorrowedFd<'_>, name: impl Arg) -> io::Result<()> {
+        if self.most < u64::MAX {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let (_, up) = match &mut self.made {
             Some(made) => made,
             none => {
@@ -62,6 +70,20 @@ impl Heap<'_> {
         self.moved = self.moved.saturating_add(1);
         Ok(())
     }
+
+    /// Goes through what was moved, of which more may be moved.
+    fn clear(&mut self) -> io::Result<()> {
+        let mut done = 0_u64;
+        while done < self.moved {
+            let name = done.to_string();
+            let Some((_, up)) = &self.made else { break };
+            clear(open(up.as_fd(), name.as_str())?.as_fd(), 0, self)?;
+            let Some((_, up)) = &self.made else { break };
+            unlinkat(up, name, AtFlags::REMOVEDIR)?;
+            done = done.saturating_add(1);
+        }
+        Ok(())
+    }
 }
 
 /// Removes what is in a folder.
@@ -72,6 +94,7 @@ fn clear(folder: BorrowedFd<'_>, depth: u32, heap: &mut Heap<'_>) -> io::Result<
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
+        heap.left = heap.left.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
         let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if !FileType::from_raw_mode(found.st_mode).is_dir() {
             unlinkat(folder, name, AtFlags::empty())?;
@@ -112,20 +135,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_deeper_than_any_path_is_removed() {
+    fn what_is_deeper_than_any_path_and_any_stack_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let mut place = open(CWD, &path).unwrap();
-        for number in 0..5000 {
+        for number in 0..30_000 {
             rustix::fs::mkdirat(&place, "d", Mode::RWXU).unwrap();
-            if number % 100 == 0 {
+            if number >= 100 && number % 100 == 0 {
                 rustix::fs::mkdirat(&place, "0", Mode::RWXU).unwrap();
                 openat(&place, "f", OFlags::CREATE | OFlags::RDWR, Mode::empty()).unwrap();
             }
             place = open(place.as_fd(), "d").unwrap();
         }
-        remove(folder);
-        assert!(!path.exists());
+        let folder = remove(folder, 1).unwrap();
+        let folder = remove(folder, FEW).unwrap();
+        assert!(remove(folder, u64::MAX).is_none() && !path.exists());
     }
 
     #[test]
@@ -140,7 +164,7 @@ mod tests {
             symlink(outside.path(), below.join("link")).unwrap();
             fs::write(below.join(std::ffi::OsStr::from_bytes(b"\xff\n")), "x").unwrap();
         }
-        remove(folder);
+        assert!(remove(folder, u64::MAX).is_none());
         assert!(!path.exists() && outside.path().join("file").exists());
     }
 }

@@ -368,6 +368,11 @@ fn confined(path: PathBuf, network: bool) -> Program {
     }
 }
 
+/// One that runs programs as a user of a test's own: how many processes a user may have is for all of them together.
+fn runner_as(user: u32, timeout: Duration) -> Runner {
+    Runner::new(Options { user: user.to_string(), socket: PathBuf::new(), timeout })
+}
+
 async fn run_confined(path: PathBuf, network: bool) -> Ran {
     runner(LONG).run(confined(path, network), Instant::now() + 2 * LONG).await.unwrap().0
 }
@@ -677,7 +682,7 @@ async fn a_plugin_with_much_to_look_at_is_over_in_its_time() {
     let path = programs.put("program", &script);
     let start = Instant::now();
     let limit = Duration::from_secs(3);
-    let ran = runner(limit).run(confined(path, false), Instant::now() + limit).await;
+    let ran = runner_as(64_812, limit).run(confined(path, false), Instant::now() + limit).await;
     let took = start.elapsed();
     assert!(ran.is_err() && took < limit + limits::PLUGIN_LAST, "{took:?}: {ran:?}");
 }
@@ -700,7 +705,7 @@ async fn a_chain_of_processes_of_which_each_starts_the_next_and_ends_does_not_ou
             .any(|stat| stat.contains("(chainoftests) ") && !stat.contains(") Z ") && !stat.contains(") X "))
     };
     for _ in 0..5 {
-        let ran = run_confined(path.clone(), false).await;
+        let ran = runner_as(64_811, LONG).run(confined(path.clone(), false), Instant::now() + LONG).await.unwrap().0;
         assert_eq!(text(&ran.output), "done", "{}", text(&ran.errors));
         assert!((0..5).all(|_| !alive()));
     }
