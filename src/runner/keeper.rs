@@ -344,13 +344,16 @@ fn still_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What processes hold that nobody else can find, by device and number of each file.
+/// Device and number of a file.
+type FileId = (u64, u64);
+
+/// What processes hold that nobody else can find, by file.
 #[derive(Default)]
 struct Held {
     /// Bytes of memory that they share: of the parts that they have, and in all as far as that is told.
-    shared: HashMap<(u64, u64), (u64, u64)>,
+    shared: HashMap<FileId, (u64, u64)>,
     /// Bytes of files that have no name any more, or never had one.
-    unnamed: HashMap<(u64, u64), u64>,
+    unnamed: HashMap<FileId, u64>,
 }
 
 /// A thread of the program's.
@@ -376,7 +379,7 @@ impl Task {
 
     /// The files that it has open and that have no name any more, or never had one: device, number and bytes of each; and
     /// how many it has open in all.
-    fn unnamed(&self) -> io::Result<(Vec<((u64, u64), u64)>, usize)> {
+    fn unnamed(&self) -> io::Result<(HashMap<FileId, u64>, usize)> {
         let open = fs::read_dir(format!("/proc/{}/fd", self.id.as_raw_nonzero()))?;
         // One may be closed by now.
         let files: Vec<_> = open.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok()).collect();
