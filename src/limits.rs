@@ -375,7 +375,7 @@ pub const PLUGIN_FOLDER_LOOKS: usize = 16;
 /// Large runtimes have some hundred.
 pub const PLUGIN_MAPS_BYTES: u64 = 1024 * 1024;
 
-/// Most bytes of the lists of all processes of a confined plugin, each looked through but once in a while.
+/// Most bytes of these lists of all processes of a confined plugin together, which are read at each look.
 pub const PLUGIN_MAPS_BYTES_IN_ALL: u64 = 4 * PLUGIN_MAPS_BYTES;
 
 /// Most open files of all processes and threads of a confined plugin.
@@ -384,7 +384,7 @@ pub const PLUGIN_OPEN_FILES_IN_ALL: usize = 16 * 1024;
 /// Most processes and threads of a confined plugin. Runtimes start a thread for each processor.
 pub const PLUGIN_PROCESSES: u64 = 256;
 
-/// Most processes and threads of the user of plugins (RLIMIT_NPROC), whom all plugins that are under way share.
+/// Most processes and threads of the user of plugins (RLIMIT_NPROC), whom all that are under way ([`PLUGINS`]) share.
 pub const PLUGINS_PROCESSES: u64 = 8 * PLUGIN_PROCESSES;
 
 /// Most files that are laid out for a plugin: a layout's own two, the referrer's manifest and its blobs, and a store's.
